@@ -1,0 +1,2 @@
+// Package disk is the seam between the store and its device.
+package disk
