@@ -14,7 +14,8 @@
 //
 // Limits: a buffer is 1 byte to MaxSize. Sizes are rounded up to a class (4 KiB, 8 KiB, ...,
 // 2 MiB), so up to half of a buffer can be slack. The arena is cut into 2 MiB slabs, a slab
-// serves one class at a time and changes class only while it is empty.
+// serves one class at a time and changes class only while it is empty. An arena of
+// fewer slabs than classes in use (20 MiB for all ten) fills early by fragmentation.
 //
 // Failure: releasing or retaining a buffer that is not held panics, because memory that the
 // kernel still writes to would otherwise be reused. Under the build tag "invariants" the

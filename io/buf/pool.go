@@ -148,8 +148,9 @@ func (p *Pool) takeSlab() *slab {
 // put takes back a buffer that has no owner.
 func (p *Pool) put(b *Buf) {
 	if mangle {
-		for i := range b.mem {
-			b.mem[i] = 0xCC
+		b.mem[0] = 0xCC
+		for n := 1; n < len(b.mem); n *= 2 {
+			copy(b.mem[n:], b.mem[:n])
 		}
 	}
 	p.bytes.Add(-int64(len(b.mem)))
