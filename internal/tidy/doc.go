@@ -1,0 +1,12 @@
+// Package tidy holds no code, only a test that reads the source tree and refuses what reviews
+// should not have to look for: imports against the direction of the layers, files and functions
+// that outgrew one reader's head, calls that have a better named replacement, packages without a
+// doc.go, and documents without exactly one title.
+//
+// The rules are the tables at the top of tidy_test.go. Every finding is printed as
+// file:line: rule: what to do instead. Generated code (the standard "Code generated ... DO NOT
+// EDIT." line) is exempt from everything but the import direction.
+//
+// A rule is changed in the table, in a commit of its own that says why; there is no per-line
+// escape.
+package tidy
