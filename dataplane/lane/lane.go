@@ -1,0 +1,126 @@
+package lane
+
+// Mode says what an operation does with its blocks.
+type Mode uint8
+
+// The modes; the package comment has the table of what excludes what.
+const (
+	Read  Mode = iota // reads blocks from the device
+	Flush             // writes committed blocks to the device
+	Write             // replicates whole blocks
+	Merge             // replicates parts of blocks: reads the base, then writes whole blocks
+	modes
+)
+
+// Lanes is the number of lanes of a table. More lanes mean shorter lists to search; chunks that
+// share a lane never wait for each other.
+const Lanes = 64
+
+var conflicts = [modes][modes]bool{
+	Read:  {Flush: true},
+	Flush: {Read: true, Flush: true},
+	Write: {Merge: true},
+	Merge: {Write: true, Merge: true},
+}
+
+// Chunk names a chunk inside a copyset.
+type Chunk struct{ Volume, Index uint64 }
+
+// Op is an operation on Count blocks from First of one chunk. The caller embeds it in its own
+// record and finds that again through User.
+type Op struct {
+	Chunk        Chunk
+	First, Count uint32
+	Mode         Mode
+	User         any
+
+	prev, next *Op
+	blockers   int
+	entered    bool
+}
+
+// Table holds the lanes of one copyset. The zero value is ready.
+type Table struct {
+	lanes [Lanes]list
+	size  int
+}
+
+type list struct{ head, tail *Op }
+
+// Len is the number of operations that run or wait.
+func (t *Table) Len() int { return t.size }
+
+// Enter adds op and reports whether it may start now; if not, a later Leave grants it.
+func (t *Table) Enter(op *Op) bool {
+	if op.entered {
+		panic("lane: operation entered twice")
+	}
+	l := t.lane(op.Chunk)
+	op.blockers = 0
+	for o := l.head; o != nil; o = o.next {
+		if o.excludes(op) {
+			op.blockers++
+		}
+	}
+	op.entered = true
+	op.prev, op.next = l.tail, nil
+	if l.tail != nil {
+		l.tail.next = op
+	} else {
+		l.head = op
+	}
+	l.tail = op
+	t.size++
+	return op.blockers == 0
+}
+
+// Leave removes op, running or waiting, and appends to granted the operations that may start now.
+func (t *Table) Leave(op *Op, granted []*Op) []*Op {
+	if !op.entered {
+		panic("lane: operation left without entering")
+	}
+	l := t.lane(op.Chunk)
+	for o := op.next; o != nil; o = o.next {
+		if op.excludes(o) {
+			o.blockers--
+			if o.blockers == 0 {
+				granted = append(granted, o)
+			}
+		}
+	}
+	l.unlink(op)
+	op.entered = false
+	t.size--
+	return granted
+}
+
+func (l *list) unlink(op *Op) {
+	if op.prev != nil {
+		op.prev.next = op.next
+	} else {
+		l.head = op.next
+	}
+	if op.next != nil {
+		op.next.prev = op.prev
+	} else {
+		l.tail = op.prev
+	}
+	op.prev, op.next = nil, nil
+}
+
+func (op *Op) excludes(o *Op) bool {
+	return conflicts[op.Mode][o.Mode] && op.Chunk == o.Chunk &&
+		op.First < o.First+o.Count && o.First < op.First+op.Count
+}
+
+func (t *Table) lane(c Chunk) *list { return &t.lanes[hash(c)%Lanes] }
+
+// hash is the 64-bit finaliser of MurmurHash3 over both numbers.
+func hash(c Chunk) uint64 {
+	x := c.Volume*0x9e3779b97f4a7c15 ^ c.Index
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}

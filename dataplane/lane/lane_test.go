@@ -1,0 +1,116 @@
+package lane
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+func op(mode Mode, first, count uint32) *Op {
+	return &Op{Chunk: Chunk{1, 7}, First: first, Count: count, Mode: mode}
+}
+
+func TestConflictTableIsSymmetric(t *testing.T) {
+	for a := range modes {
+		for b := range modes {
+			if conflicts[a][b] != conflicts[b][a] {
+				t.Errorf("modes %d and %d disagree", a, b)
+			}
+		}
+	}
+}
+
+func TestReadWaitsForFlushOfTheSameBlocksOnly(t *testing.T) {
+	var tab Table
+	flush := op(Flush, 4, 4)
+	if !tab.Enter(flush) {
+		t.Fatal("first operation must start")
+	}
+	if tab.Enter(op(Read, 7, 1)) {
+		t.Error("overlapping read must wait")
+	}
+	if !tab.Enter(op(Read, 8, 1)) || !tab.Enter(op(Read, 0, 4)) {
+		t.Error("reads beside the flush must start")
+	}
+	other := &Op{Chunk: Chunk{1, 8}, First: 4, Count: 4, Mode: Read}
+	if !tab.Enter(other) {
+		t.Error("another chunk must not wait")
+	}
+	if got := tab.Leave(flush, nil); len(got) != 1 || got[0].First != 7 {
+		t.Errorf("granted %v", got)
+	}
+}
+
+func TestReadBehindWaitingFlushWaitsToo(t *testing.T) {
+	var tab Table
+	first, flush, late := op(Read, 0, 1), op(Flush, 0, 1), op(Read, 0, 1)
+	if !tab.Enter(first) || tab.Enter(flush) || tab.Enter(late) {
+		t.Fatal("want: run, wait, wait")
+	}
+	if got := tab.Leave(first, nil); len(got) != 1 || got[0] != flush {
+		t.Fatalf("granted %v", got)
+	}
+	if got := tab.Leave(flush, nil); len(got) != 1 || got[0] != late {
+		t.Fatalf("granted %v", got)
+	}
+}
+
+// Whatever enters and leaves, no two running operations conflict, the order of conflicting ones is
+// the order of arrival, and everything runs in the end.
+func TestRandomOperationsNeverOverlapAndAllRun(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var tab Table
+	running := map[*Op]int{}
+	arrival, waiting := 0, map[*Op]int{}
+	start := func(o *Op, at int) {
+		for r := range running {
+			if r.excludes(o) {
+				t.Fatalf("%+v runs beside %+v", o, r)
+			}
+		}
+		for w, n := range waiting {
+			if n < at && w.excludes(o) {
+				t.Fatalf("operation %d overtook %d", at, n)
+			}
+		}
+		running[o] = at
+	}
+	for step := 0; step < 20000 || len(running) > 0; step++ {
+		if step < 20000 && rng.IntN(2) == 0 {
+			o := op(Mode(rng.IntN(int(modes))), rng.Uint32N(16), 1+rng.Uint32N(4))
+			arrival++
+			if tab.Enter(o) {
+				start(o, arrival)
+			} else {
+				waiting[o] = arrival
+			}
+			continue
+		}
+		for r := range running {
+			delete(running, r)
+			for _, g := range tab.Leave(r, nil) {
+				at := waiting[g]
+				delete(waiting, g)
+				start(g, at)
+			}
+			break
+		}
+	}
+	if tab.Len() != 0 || len(waiting) != 0 {
+		t.Fatalf("%d operations never ran", len(waiting))
+	}
+}
+
+func TestEnterAndLeaveAllocateNothing(t *testing.T) {
+	var tab Table
+	a, b := op(Merge, 0, 8), op(Write, 1, 1)
+	granted := make([]*Op, 0, 4)
+	n := testing.AllocsPerRun(100, func() {
+		tab.Enter(a)
+		tab.Enter(b)
+		granted = tab.Leave(a, granted[:0])
+		granted = tab.Leave(b, granted)
+	})
+	if n != 0 {
+		t.Fatalf("%v allocations", n)
+	}
+}
