@@ -1,0 +1,30 @@
+// Package admin is the way to the control plane: the generated Kitex clients of its three
+// services behind one Dial, and the error classes that cross the wire.
+//
+// # Promises
+//
+//   - Every call has a time limit: the deadline of its context, or DefaultCallTimeout when the
+//     context has none. A connection attempt takes DefaultConnectTimeout at most.
+//   - No call is sent twice. Whoever wants a retry decides it, because most calls are not
+//     idempotent.
+//   - Errors keep their class: errors.Is(err, ErrNotFound) holds on the client when the server
+//     returned an error of that class, and Error() is the server's own text. A call that never
+//     got an answer is ErrUnavailable, and also context.DeadlineExceeded or context.Canceled
+//     where that was the reason.
+//   - A call that is ErrUnavailable may have been carried out; ask before repeating it.
+//
+// # Limits
+//
+// Connections are pooled per Clients value and closed after a minute without use; see limits.go.
+// The transport is TTHeader over TCP with protobuf payloads, without encryption.
+//
+// # Use
+//
+//	c, err := admin.Dial("127.0.0.1:7400")
+//	defer c.Close()
+//	got, err := c.Admin.GetVolume(ctx, &v1.GetVolumeRequest{Name: "db"})
+//	if errors.Is(err, admin.ErrNotFound) { ... }
+//
+// Kitex and its logger are process-wide; this package redirects that logger to slog at debug
+// level when it is imported, and SetLogger chooses the logger.
+package admin

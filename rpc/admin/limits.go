@@ -1,0 +1,20 @@
+package admin
+
+import "time"
+
+const (
+	// DefaultConnectTimeout bounds one TCP connection attempt.
+	DefaultConnectTimeout = time.Second
+	// DefaultCallTimeout bounds a call whose context has no deadline.
+	DefaultCallTimeout = 3 * time.Second
+
+	// maxIdleConns is how many idle connections one Clients value keeps; a connection that
+	// comes back to a full pool is closed. The number of calls in flight is not limited here.
+	maxIdleConns = 8
+	// idleConnTimeout is how long an idle connection is kept.
+	idleConnTimeout = time.Minute
+
+	// maxErrorText bounds the text of an error on the wire; what is longer is cut. The frame's
+	// header, which carries it, holds 64 KiB.
+	maxErrorText = 4096
+)
