@@ -10,9 +10,9 @@
 //
 //	         Read  Flush  Write  Merge
 //	Read      -      x      -      -      a device read must not see half a device write
-//	Flush     x      x      -      -      nor may two device writes of one block race
+//	Flush     x      x      -      x      nor may two device writes of one block race
 //	Write     -      -      -      x      aligned writes are ordered by the raft log itself
-//	Merge     -      -      x      x      a read-modify-write needs its base to stand still
+//	Merge     -      x      x      x      a read-modify-write needs its base to stand still
 //
 // The table is a pure data structure: no goroutine, no lock, no clock. Its owner calls Enter, runs
 // what is granted, and calls Leave, which names the operations that may start now. It allocates

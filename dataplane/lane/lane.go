@@ -18,9 +18,9 @@ const Lanes = 64
 
 var conflicts = [modes][modes]bool{
 	Read:  {Flush: true},
-	Flush: {Read: true, Flush: true},
+	Flush: {Read: true, Flush: true, Merge: true},
 	Write: {Merge: true},
-	Merge: {Write: true, Merge: true},
+	Merge: {Flush: true, Write: true, Merge: true},
 }
 
 // Chunk names a chunk inside a copyset.
