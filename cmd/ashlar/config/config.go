@@ -1,0 +1,293 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"reflect"
+	"regexp"
+	"sort"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// ErrInvalid marks every error about what a file or a flag says.
+var ErrInvalid = errors.New("config: invalid")
+
+// File is what Load fills: one daemon's settings that can check themselves.
+type File interface {
+	// Check returns an error that wraps ErrInvalid and names the key and the fix.
+	Check() error
+}
+
+// Log is the part that every daemon has.
+type Log struct {
+	Level  string `yaml:"level"`  // debug | info | warn | error
+	Format string `yaml:"format"` // text | json
+}
+
+// Node configures `ashlar node run`.
+type Node struct {
+	Name    string   `yaml:"name"`    // unique in the cluster; the node keeps its id by it
+	Zone    string   `yaml:"zone"`    // replicas of one copyset are on distinct zones
+	Listen  string   `yaml:"listen"`  // native protocol, host:port
+	Control string   `yaml:"control"` // control plane, host:port
+	Stores  []string `yaml:"stores"`  // one directory for each disk
+	Log     Log      `yaml:"log"`
+}
+
+// Control configures `ashlar control run`.
+type Control struct {
+	Name     string `yaml:"name"`
+	Listen   string `yaml:"listen"`   // all services, host:port
+	Data     string `yaml:"data"`     // directory of the metadata
+	Replicas int    `yaml:"replicas"` // copies of every block
+	Copysets int    `yaml:"copysets"` // raft groups made once min_nodes are up
+	MinNodes int    `yaml:"min_nodes"`
+	Log      Log    `yaml:"log"`
+}
+
+// Gateway configures `ashlar gateway run`.
+type Gateway struct {
+	Name     string   `yaml:"name"`
+	Control  string   `yaml:"control"`   // control plane, host:port
+	Listen   string   `yaml:"listen"`    // NBD, host:port; empty: no TCP
+	Socket   string   `yaml:"socket"`    // NBD, path of a unix socket; empty: none
+	Timeout  Duration `yaml:"timeout"`   // how long one operation is retried before it fails
+	ReadOnly bool     `yaml:"read_only"` // every export refuses writes
+	Log      Log      `yaml:"log"`
+}
+
+// Defaults of the listening addresses.
+const (
+	DefaultControlAddr = "127.0.0.1:7400"
+	DefaultNodeAddr    = "127.0.0.1:7401"
+	DefaultNBDAddr     = "127.0.0.1:10809"
+)
+
+func defaultLog() Log { return Log{Level: "info", Format: "text"} }
+
+// DefaultNode returns the settings of a node that has a name and a place on disk.
+func DefaultNode() Node {
+	return Node{Name: "n1", Zone: "z1", Listen: DefaultNodeAddr, Control: DefaultControlAddr,
+		Stores: []string{"/var/lib/ashlar/store0"}, Log: defaultLog()}
+}
+
+// DefaultControl returns the settings of a control plane for three replicas.
+func DefaultControl() Control {
+	return Control{Name: "control", Listen: DefaultControlAddr, Data: "/var/lib/ashlar/control",
+		Replicas: 3, Copysets: 12, MinNodes: 3, Log: defaultLog()}
+}
+
+// DefaultGateway returns the settings of a gateway on the port that NBD is assigned.
+func DefaultGateway() Gateway {
+	return Gateway{Name: "gw1", Control: DefaultControlAddr, Listen: DefaultNBDAddr,
+		Timeout: Duration(30e9), Log: defaultLog()}
+}
+
+// Check implements File.
+func (n *Node) Check() error {
+	if len(n.Stores) == 0 {
+		return invalid("stores", "empty", "name one directory for each disk")
+	}
+	seen := map[string]bool{}
+	for _, s := range n.Stores {
+		if s == "" || seen[s] {
+			return invalid("stores", fmt.Sprintf("%q is empty or named twice", s),
+				"name one directory for each disk")
+		}
+		seen[s] = true
+	}
+	return first(checkName("name", n.Name), checkName("zone", n.Zone),
+		checkAddr("listen", n.Listen), checkAddr("control", n.Control), n.Log.check())
+}
+
+// Check implements File.
+func (c *Control) Check() error {
+	if c.Data == "" {
+		return invalid("data", "empty", "name the directory for the metadata")
+	}
+	return first(checkName("name", c.Name), checkAddr("listen", c.Listen),
+		checkRange("replicas", c.Replicas, 1, 7),
+		checkRange("min_nodes", c.MinNodes, c.Replicas, 1<<16),
+		checkRange("copysets", c.Copysets, 1, 1<<16), c.Log.check())
+}
+
+// Check implements File.
+func (g *Gateway) Check() error {
+	if g.Listen == "" && g.Socket == "" {
+		return invalid("listen", "empty, and so is socket", "give at least one of them")
+	}
+	if g.Listen != "" {
+		if err := checkAddr("listen", g.Listen); err != nil {
+			return err
+		}
+	}
+	if g.Timeout == 0 {
+		return invalid("timeout", "zero", "write a duration, such as 30s")
+	}
+	return first(checkName("name", g.Name), checkAddr("control", g.Control), g.Log.check())
+}
+
+func (l Log) check() error {
+	return first(checkOneOf("log.level", l.Level, "debug", "info", "warn", "error"),
+		checkOneOf("log.format", l.Format, "text", "json"))
+}
+
+func invalid(key, what, fix string) error {
+	return fmt.Errorf("%w: %s: %s; %s", ErrInvalid, key, what, fix)
+}
+
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+func checkName(key, v string) error {
+	if !nameRule.MatchString(v) {
+		return invalid(key, fmt.Sprintf("%.80q", v),
+			"use 1 to 63 letters, digits, dots, dashes and underscores, a letter or digit first")
+	}
+	return nil
+}
+
+func checkAddr(key, v string) error {
+	host, port, err := net.SplitHostPort(v)
+	if err == nil && host != "" && port != "" {
+		if _, err = net.LookupPort("tcp", port); err == nil {
+			return nil
+		}
+	}
+	return invalid(key, fmt.Sprintf("%.80q is not an address", v), "write it as 127.0.0.1:7400")
+}
+
+func checkRange(key string, v, low, high int) error {
+	if v < low || v > high {
+		return invalid(key, fmt.Sprintf("%d", v), fmt.Sprintf("use %d to %d", low, high))
+	}
+	return nil
+}
+
+func checkOneOf(key, v string, allowed ...string) error {
+	for _, a := range allowed {
+		if v == a {
+			return nil
+		}
+	}
+	return invalid(key, fmt.Sprintf("%.40q", v), "use one of "+strings.Join(allowed, ", "))
+}
+
+// Load reads the file at path over the defaults that f holds, strictly, and checks the result.
+func Load(path string, f File) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	defer in.Close()
+	text, err := io.ReadAll(io.LimitReader(in, FileBytesMax+1))
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	if err := Decode(text, f); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// Decode reads text over the defaults that f holds, strictly, and checks the result. The error
+// wraps ErrInvalid.
+func Decode(text []byte, f File) error {
+	if err := Strict(text, f); err != nil {
+		return err
+	}
+	return f.Check()
+}
+
+// Strict reads text into v and refuses what v does not have. The error wraps ErrInvalid.
+func Strict(text []byte, v any) error {
+	if len(text) > FileBytesMax {
+		return fmt.Errorf("%w: larger than %s", ErrInvalid, Size(FileBytesMax))
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	switch err := dec.Decode(v); {
+	case errors.Is(err, io.EOF): // an empty file: all defaults
+		return nil
+	case err != nil:
+		return explain(err, v)
+	}
+	var more yaml.Node
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: a second document follows the first (---): keep one", ErrInvalid)
+	}
+	return nil
+}
+
+var unknownField = regexp.MustCompile(`^line (\d+): field (.+) not found in type (\S+)$`)
+
+// explain turns the decoder's words into the reader's: keys instead of Go types.
+func explain(err error, v any) error {
+	var typed *yaml.TypeError
+	if !errors.As(err, &typed) {
+		if errors.Is(err, ErrInvalid) {
+			return err
+		}
+		return fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	lines := make([]string, 0, len(typed.Errors))
+	for _, e := range typed.Errors {
+		if m := unknownField.FindStringSubmatch(e); m != nil {
+			e = fmt.Sprintf("line %s: unknown key %q; known keys here: %s", m[1], m[2],
+				strings.Join(knownKeys(reflect.TypeOf(v), m[3]), ", "))
+		}
+		lines = append(lines, e)
+	}
+	return fmt.Errorf("%w: %s", ErrInvalid, strings.Join(lines, "; "))
+}
+
+// knownKeys lists the YAML keys of the struct type that is named, looked for inside t.
+func knownKeys(t reflect.Type, name string) []string {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	var keys, inner []string
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if key, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); key != "" {
+			keys = append(keys, key)
+		}
+		inner = append(inner, knownKeys(field.Type, name)...)
+	}
+	if t.String() == name {
+		sort.Strings(keys)
+		return keys
+	}
+	return inner
+}
+
+// Render writes v as the YAML that Load reads.
+func Render(v any) ([]byte, error) {
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	enc.SetIndent(2)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	if err := enc.Close(); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	return out.Bytes(), nil
+}

@@ -1,0 +1,10 @@
+package config
+
+const (
+	// FileBytesMax bounds a configuration file; a larger one is refused unread.
+	FileBytesMax = 1 << 20
+	// sizeTextMax bounds the text of one size, such as "4GiB".
+	sizeTextMax = 32
+	// SizeMax is the largest size accepted anywhere: 8 EiB does not fit a signed offset.
+	SizeMax = 1<<63 - 1
+)

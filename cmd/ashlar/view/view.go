@@ -1,0 +1,219 @@
+package view
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// Volume is one block device.
+type Volume struct {
+	ID           uint64 `json:"id"`
+	Name         string `json:"name"`
+	SizeBytes    uint64 `json:"size_bytes"`
+	SegmentBytes uint64 `json:"segment_bytes"`
+	ChunkBytes   uint64 `json:"chunk_bytes"`
+	PoolID       uint64 `json:"pool_id"`
+	Epoch        uint64 `json:"epoch"`
+	Created      string `json:"created"`
+	State        string `json:"state"`
+}
+
+// VolumeDetail is a volume with its mapping.
+type VolumeDetail struct {
+	Volume
+	Segments []Segment `json:"segments"`
+}
+
+// Segment maps a part of a volume to copysets.
+type Segment struct {
+	Index    uint64   `json:"index"`
+	Copysets []uint64 `json:"copysets"`
+}
+
+// Process is one operating-system process of the cluster.
+type Process struct {
+	Role  string `json:"role"`
+	ID    string `json:"id"`
+	PID   uint64 `json:"pid"`
+	Addr  string `json:"addr"`
+	State string `json:"state"`
+}
+
+// Cluster is the answer to "is it well".
+type Cluster struct {
+	ClusterID          string    `json:"cluster_id"`
+	Version            string    `json:"version"`
+	Health             string    `json:"health"`
+	Problems           []string  `json:"problems"`
+	Volumes            uint64    `json:"volumes"`
+	Copysets           uint64    `json:"copysets"`
+	CopysetsWithLeader uint64    `json:"copysets_with_leader"`
+	CopysetsFull       uint64    `json:"copysets_full"`
+	CapacityBytes      uint64    `json:"capacity_bytes"`
+	UsedBytes          uint64    `json:"used_bytes"`
+	Processes          []Process `json:"processes"`
+}
+
+// Store is one disk of a node.
+type Store struct {
+	ID            uint64 `json:"id"`
+	UUID          string `json:"uuid"`
+	Path          string `json:"path"`
+	CapacityBytes uint64 `json:"capacity_bytes"`
+	UsedBytes     uint64 `json:"used_bytes"`
+	Chunks        uint64 `json:"chunks"`
+	State         string `json:"state"`
+	Detail        string `json:"detail"`
+}
+
+// Node is one data-plane process.
+type Node struct {
+	ID            uint64  `json:"id"`
+	Name          string  `json:"name"`
+	Zone          string  `json:"zone"`
+	Addr          string  `json:"addr"`
+	PID           uint64  `json:"pid"`
+	Version       string  `json:"version"`
+	State         string  `json:"state"`
+	LastHeartbeat string  `json:"last_heartbeat"`
+	Stores        []Store `json:"stores"`
+}
+
+// Replica is one member of a copyset as its node last reported it.
+type Replica struct {
+	ID           uint64 `json:"id"`
+	StoreID      uint64 `json:"store_id"`
+	NodeID       uint64 `json:"node_id"`
+	Addr         string `json:"addr"`
+	Leader       bool   `json:"leader"`
+	Term         uint64 `json:"term"`
+	CommitIndex  uint64 `json:"commit_index"`
+	AppliedIndex uint64 `json:"applied_index"`
+	MatchIndex   uint64 `json:"match_index"` // as the leader knows it
+	State        string `json:"state"`
+}
+
+// Copyset is one raft group.
+type Copyset struct {
+	ID              uint64    `json:"id"`
+	PoolID          uint64    `json:"pool_id"`
+	Epoch           uint64    `json:"epoch"`
+	LeaderReplicaID uint64    `json:"leader_replica_id"`
+	LeaderNodeID    uint64    `json:"leader_node_id"`
+	LeaderTerm      uint64    `json:"leader_term"`
+	Health          string    `json:"health"`
+	Replicas        []Replica `json:"replicas"`
+}
+
+func stamp(unixNS int64) string {
+	if unixNS <= 0 {
+		return ""
+	}
+	return time.Unix(0, unixNS).UTC().Format(time.RFC3339)
+}
+
+// FromVolume converts a volume.
+func FromVolume(v *ashlar.Volume) Volume {
+	return Volume{ID: v.GetVolumeId(), Name: v.GetName(), SizeBytes: v.GetSizeBytes(),
+		SegmentBytes: v.GetSegmentBytes(), ChunkBytes: v.GetChunkBytes(), PoolID: v.GetPoolId(),
+		Epoch: v.GetEpoch(), Created: stamp(v.GetCreatedUnixNs()), State: v.GetState()}
+}
+
+// FromVolumes converts a listing; the result is never nil, so that JSON says [].
+func FromVolumes(in []*ashlar.Volume) []Volume { return convert(in, FromVolume) }
+
+// FromVolumeDetail converts a volume and its mapping.
+func FromVolumeDetail(r *ashlar.GetVolumeResponse) VolumeDetail {
+	segments := convert(r.GetSegments(), func(s *ashlar.Segment) Segment {
+		return Segment{Index: s.GetIndex(), Copysets: append([]uint64{}, s.GetCopysetIds()...)}
+	})
+	return VolumeDetail{Volume: FromVolume(r.GetVolume()), Segments: segments}
+}
+
+// FromCluster converts a status.
+func FromCluster(s *ashlar.ClusterStatusResponse) Cluster {
+	return Cluster{
+		ClusterID: s.GetClusterId(), Version: s.GetVersion(), Health: s.GetHealth(),
+		Problems: append([]string{}, s.GetProblems()...), Volumes: s.GetVolumes(),
+		Copysets: s.GetCopysets(), CopysetsWithLeader: s.GetCopysetsWithLeader(),
+		CopysetsFull: s.GetCopysetsFull(), CapacityBytes: s.GetCapacityBytes(),
+		UsedBytes: s.GetUsedBytes(),
+		Processes: convert(s.GetProcesses(), func(p *ashlar.Process) Process {
+			return Process{Role: p.GetRole(), ID: p.GetId(), PID: p.GetPid(), Addr: p.GetAddr(),
+				State: p.GetState()}
+		}),
+	}
+}
+
+// FromNodes converts a listing.
+func FromNodes(in []*ashlar.Node) []Node { return convert(in, fromNode) }
+
+func fromNode(n *ashlar.Node) Node {
+	return Node{ID: n.GetNodeId(), Name: n.GetName(), Zone: n.GetZone(), Addr: n.GetAddr(),
+		PID: n.GetPid(), Version: n.GetVersion(), State: n.GetState(),
+		LastHeartbeat: stamp(n.GetLastHeartbeatUnixNs()),
+		Stores: convert(n.GetStores(), func(s *ashlar.Store) Store {
+			return Store{ID: s.GetStoreId(), UUID: s.GetUuid(), Path: s.GetPath(),
+				CapacityBytes: s.GetCapacityBytes(), UsedBytes: s.GetUsedBytes(),
+				Chunks: s.GetChunks(), State: s.GetState(), Detail: s.GetDetail()}
+		})}
+}
+
+// FromCopysets converts a listing.
+func FromCopysets(in []*ashlar.CopysetStatus) []Copyset { return convert(in, FromCopyset) }
+
+// FromCopyset joins the members of a copyset with what their nodes reported.
+func FromCopyset(s *ashlar.CopysetStatus) Copyset {
+	c := s.GetCopyset()
+	out := Copyset{ID: c.GetCopysetId(), PoolID: c.GetPoolId(), Epoch: c.GetEpoch(),
+		LeaderReplicaID: c.GetLeaderReplicaId(), LeaderTerm: c.GetLeaderTerm(),
+		Health: s.GetHealth()}
+	reports := map[uint64]*ashlar.ReplicaReport{}
+	match := map[uint64]uint64{}
+	for _, r := range s.GetReplicas() {
+		reports[r.GetReplicaId()] = r
+		if r.GetReplicaId() == out.LeaderReplicaID {
+			for _, p := range r.GetProgress() {
+				match[p.GetReplicaId()] = p.GetMatchIndex()
+			}
+		}
+	}
+	out.Replicas = convert(c.GetReplicas(), func(r *ashlar.Replica) Replica {
+		report := reports[r.GetReplicaId()]
+		if r.GetReplicaId() == out.LeaderReplicaID {
+			out.LeaderNodeID = r.GetNodeId()
+		}
+		state := report.GetState()
+		if report == nil {
+			state = "unknown"
+		}
+		return Replica{ID: r.GetReplicaId(), StoreID: r.GetStoreId(), NodeID: r.GetNodeId(),
+			Addr: r.GetAddr(), Leader: report.GetLeader(), Term: report.GetTerm(),
+			CommitIndex: report.GetCommitIndex(), AppliedIndex: report.GetAppliedIndex(),
+			MatchIndex: match[r.GetReplicaId()], State: state}
+	})
+	return out
+}
+
+func convert[I, O any](in []I, f func(I) O) []O {
+	out := make([]O, 0, len(in))
+	for _, v := range in {
+		out = append(out, f(v))
+	}
+	return out
+}
+
+func bytesText(n uint64) string { return humanize.IBytes(n) }
+
+func numbers(ids []uint64) string {
+	words := make([]string, len(ids))
+	for i, id := range ids {
+		words[i] = fmt.Sprint(id)
+	}
+	return strings.Join(words, ",")
+}

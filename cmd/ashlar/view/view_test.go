@@ -1,0 +1,129 @@
+package view
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the golden files instead of comparing")
+
+const noon = 1_750_000_000_000_000_000
+
+func volumes() []*ashlar.Volume {
+	return []*ashlar.Volume{
+		{VolumeId: 1, Name: "vol", SizeBytes: 4 << 30, SegmentBytes: 1 << 30,
+			ChunkBytes: 16 << 20, PoolId: 1, Epoch: 3, CreatedUnixNs: noon, State: "ok"},
+		{VolumeId: 2, Name: "1e3", SizeBytes: 4096, State: "deleting"},
+	}
+}
+
+func copyset() *ashlar.CopysetStatus {
+	return &ashlar.CopysetStatus{
+		Copyset: &ashlar.Copyset{CopysetId: 7, Epoch: 1, LeaderReplicaId: 21, LeaderTerm: 4,
+			PoolId: 1, Replicas: []*ashlar.Replica{
+				{ReplicaId: 21, StoreId: 1, NodeId: 1, Addr: "127.0.0.1:7401"},
+				{ReplicaId: 22, StoreId: 2, NodeId: 2, Addr: "127.0.0.1:7402"},
+				{ReplicaId: 23, StoreId: 3, NodeId: 3, Addr: "127.0.0.1:7403"}}},
+		Replicas: []*ashlar.ReplicaReport{
+			{CopysetId: 7, ReplicaId: 21, StoreId: 1, Leader: true, LeaderReplicaId: 21, Term: 4,
+				CommitIndex: 90, AppliedIndex: 90, State: "ok", Progress: []*ashlar.PeerProgress{
+					{ReplicaId: 21, MatchIndex: 90, Active: true},
+					{ReplicaId: 22, MatchIndex: 70, Active: true}}},
+			{CopysetId: 7, ReplicaId: 22, StoreId: 2, LeaderReplicaId: 21, Term: 4,
+				CommitIndex: 70, AppliedIndex: 69, State: "catching-up"}},
+		Health: "degraded",
+	}
+}
+
+func documents() map[string]Tabler {
+	return map[string]Tabler{
+		"volumes": Volumes(FromVolumes(volumes())),
+		"empty":   Volumes(FromVolumes(nil)),
+		"volume": FromVolumeDetail(&ashlar.GetVolumeResponse{Volume: volumes()[0],
+			Segments: []*ashlar.Segment{{Index: 0, CopysetIds: []uint64{7, 8}}, {Index: 1}}}),
+		"cluster": FromCluster(&ashlar.ClusterStatusResponse{ClusterId: "c-1", Version: "v1",
+			Health: "degraded", Problems: []string{"node n3 is offline: no heartbeat for 4 s"},
+			Volumes: 1, Copysets: 12, CopysetsWithLeader: 12, CopysetsFull: 8,
+			CapacityBytes: 300 << 30, UsedBytes: 5 << 30, Processes: []*ashlar.Process{
+				{Role: "control", Id: "control", Pid: 10, Addr: "127.0.0.1:7400", State: "up"},
+				{Role: "node", Id: "n3", Pid: 13, Addr: "127.0.0.1:7403",
+					State: "offline"}}}),
+		"nodes": Nodes(FromNodes([]*ashlar.Node{{NodeId: 1, Name: "n1", Zone: "n1",
+			Addr: "127.0.0.1:7401", Pid: 11, Version: "v1", State: "up",
+			LastHeartbeatUnixNs: noon, Stores: []*ashlar.Store{{StoreId: 1, Uuid: "u-1",
+				NodeId: 1, Path: "store0", CapacityBytes: 100 << 30, UsedBytes: 1 << 30,
+				Chunks: 64, State: "up"}}}})),
+		"copysets": Copysets(FromCopysets([]*ashlar.CopysetStatus{copyset()})),
+		"copyset":  FromCopyset(copyset()),
+	}
+}
+
+func TestListingsMatchTheirGoldenFiles(t *testing.T) {
+	for name, doc := range documents() {
+		for _, format := range Formats {
+			var got bytes.Buffer
+			if err := Write(&got, format, doc); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join("testdata", name+"."+format)
+			if *rewrite {
+				if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got.Bytes(), want) {
+				t.Errorf("%s: got\n%s\nwant\n%s", path, got.Bytes(), want)
+			}
+		}
+	}
+}
+
+func TestYAMLAndJSONAreTheSameDocument(t *testing.T) {
+	for name, doc := range documents() {
+		var j, y bytes.Buffer
+		if err := Write(&j, "json", doc); err != nil {
+			t.Fatal(err)
+		}
+		if err := Write(&y, "yaml", doc); err != nil {
+			t.Fatal(err)
+		}
+		var fromYAML any
+		if err := yaml.Unmarshal(y.Bytes(), &fromYAML); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		again, err := json.MarshalIndent(fromYAML, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a, b any
+		if json.Unmarshal(j.Bytes(), &a) != nil || json.Unmarshal(again, &b) != nil {
+			t.Fatal("not JSON")
+		}
+		x, _ := json.Marshal(a)
+		z, _ := json.Marshal(b)
+		if !bytes.Equal(x, z) {
+			t.Errorf("%s: YAML reads as %s, JSON is %s", name, z, x)
+		}
+	}
+}
+
+func TestUnknownFormatIsRefusedNamingTheKnownOnes(t *testing.T) {
+	if err := Write(&bytes.Buffer{}, "xml", Volumes{}); err == nil {
+		t.Error("accepted")
+	}
+	if KnownFormat("xml") || !KnownFormat("json") {
+		t.Error("KnownFormat disagrees with Formats")
+	}
+}
