@@ -1,0 +1,289 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// Dial connects to addr ("host:port" or "unix:/path") and exchanges greetings.
+// A refused greeting gives the error class of its status (wire.ErrWrongCluster,
+// wire.ErrVersion).
+func Dial(ctx context.Context, addr string, cfg Config) (Conn, error) {
+	if cfg.Pool == nil {
+		return nil, fmt.Errorf("%w: Config.Pool is nil: set it", ErrConfig)
+	}
+	network, address, err := splitAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.DialTimeout == 0 {
+		cfg.DialTimeout = DefaultDialTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
+	defer cancel()
+	var d net.Dialer
+	d.SetMultipathTCP(false)
+	nc, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("transport: dial %s: %w", addr, err)
+	}
+	c := newClientConn(nc, addr, cfg)
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
+	err = c.greet(cfg.Hello)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = nc.Close()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", ErrTimeout, ctx.Err())
+		}
+		return nil, fmt.Errorf("transport: greet %s: %w", addr, err)
+	}
+	return c, nil
+}
+
+// clientConn is a Conn over a stream socket.
+type clientConn struct {
+	nc           net.Conn
+	addr         string
+	pool         *buf.Pool
+	peer         wire.Hello
+	writeTimeout time.Duration
+	closed       atomic.Bool
+
+	sendMu   sync.Mutex
+	failed   error // set by the first failed Send
+	out      outQueue
+	vec      [][]byte
+	left     net.Buffers // what WriteTo consumes
+	deadline time.Time
+
+	// recv[r:w] is read and not yet consumed; owned by Recv.
+	recv []byte
+	r, w int
+}
+
+func newClientConn(nc net.Conn, addr string, cfg Config) *clientConn {
+	c := &clientConn{
+		nc: nc, addr: addr, pool: cfg.Pool, writeTimeout: cfg.WriteTimeout,
+		recv: make([]byte, recvBuffer),
+	}
+	if c.writeTimeout == 0 {
+		c.writeTimeout = DefaultWriteTimeout
+	}
+	return c
+}
+
+func (c *clientConn) greet(own wire.Hello) error {
+	own.Version = wire.ProtocolVersion
+	hello := Message{Header: wire.Header{Op: wire.OpHello}, Meta: own.AppendTo(nil)}
+	if err := c.Send([]Message{hello}); err != nil {
+		return err
+	}
+	m, err := c.Recv()
+	if err != nil {
+		return err
+	}
+	if m.Payload != nil {
+		m.Payload.Release()
+	}
+	if m.Header.Op != wire.OpHello || !m.Header.Response() {
+		return fmt.Errorf("%w: first answer is %v", ErrHello, m.Header.Op)
+	}
+	if err := m.Header.Status.Err(); err != nil {
+		var r wire.IOResponse
+		if r.Decode(m.Meta) == nil && r.Message != "" {
+			return fmt.Errorf("%w: the peer says: %s", err, r.Message)
+		}
+		return err
+	}
+	if err := c.peer.Decode(m.Meta); err != nil {
+		return err
+	}
+	return own.Accept(c.peer)
+}
+
+func (c *clientConn) Peer() wire.Hello   { return c.peer }
+func (c *clientConn) RemoteAddr() string { return c.addr }
+
+// Close unblocks Send and Recv, which then give ErrClosed.
+func (c *clientConn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	return c.nc.Close()
+}
+
+func (c *clientConn) Send(msgs []Message) error {
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
+	if c.failed != nil {
+		releaseAll(msgs)
+		return c.failed
+	}
+	for i := range msgs {
+		if _, err := outSize(&msgs[i]); err != nil {
+			releaseAll(msgs)
+			return err
+		}
+	}
+	for i := range msgs {
+		n, _ := outSize(&msgs[i])
+		c.out.add(&msgs[i], n)
+	}
+	err := c.writeOut()
+	c.out.release()
+	if err != nil {
+		c.failed = c.wrap("send", err)
+		_ = c.nc.Close()
+	}
+	return c.failed
+}
+
+func (c *clientConn) writeOut() error {
+	if err := c.extendDeadline(); err != nil {
+		return err
+	}
+	c.vec = c.out.vector(c.vec[:0])
+	c.left = c.vec
+	_, err := c.left.WriteTo(c.nc)
+	clear(c.vec)
+	c.left = nil
+	if cap(c.vec) > 4*maxIov {
+		c.vec = nil
+	}
+	return err
+}
+
+// extendDeadline arms the write deadline. Moving a runtime timer for every
+// send would cost more than the checksum of the frame, so it is moved only
+// when a quarter of the time-out has gone: a Send has between 3/4 of the
+// time-out and the whole.
+func (c *clientConn) extendDeadline() error {
+	now := time.Now()
+	if c.deadline.Sub(now) >= c.writeTimeout*3/4 {
+		return nil
+	}
+	c.deadline = now.Add(c.writeTimeout)
+	return c.nc.SetWriteDeadline(c.deadline)
+}
+
+func (c *clientConn) wrap(what string, err error) error {
+	switch {
+	case c.closed.Load() || errors.Is(err, net.ErrClosed):
+		return fmt.Errorf("transport: %s %s: %w", what, c.addr, ErrClosed)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("transport: %s %s: %w: %w", what, c.addr, ErrTimeout, err)
+	}
+	return fmt.Errorf("transport: %s %s: %w", what, c.addr, err)
+}
+
+func (c *clientConn) Recv() (Message, error) {
+	m, err := c.receive()
+	if err == io.EOF && !c.closed.Load() {
+		return Message{}, io.EOF
+	}
+	if err != nil {
+		return Message{}, c.wrap("receive from", err)
+	}
+	return m, nil
+}
+
+func (c *clientConn) receive() (Message, error) {
+	if err := c.fill(wire.HeaderSize); err != nil {
+		return Message{}, err
+	}
+	h, err := wire.ParseHeader(c.recv[c.r:])
+	if err != nil {
+		return Message{}, err
+	}
+	size := wire.HeaderSize + int(h.MetaLen)
+	if err := c.fill(size); err != nil {
+		return Message{}, err
+	}
+	head := c.recv[c.r : c.r+size : c.r+size]
+	if err := wire.VerifyMeta(head, head[wire.HeaderSize:]); err != nil {
+		return Message{}, err
+	}
+	c.r += size
+	m := Message{Header: h, Meta: head[wire.HeaderSize:]}
+	if h.PayloadLen == 0 {
+		return m, nil
+	}
+	if m.Payload, err = c.pool.Get(int(h.PayloadLen)); err != nil {
+		h.Status, h.MetaLen, h.PayloadLen = wire.StatusOverloaded, 0, 0
+		return Message{Header: h}, c.discard(int(m.Header.PayloadLen))
+	}
+	if err := c.readPayload(m.Payload.Bytes()); err != nil {
+		m.Payload.Release()
+		return Message{}, err
+	}
+	return m, nil
+}
+
+// fill makes recv[r:w] hold at least n bytes, n <= len(recv). A stream that
+// ends with nothing buffered gives io.EOF, one that ends inside a frame
+// io.ErrUnexpectedEOF.
+func (c *clientConn) fill(n int) error {
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+	}
+	if c.r+n > len(c.recv) {
+		c.w = copy(c.recv, c.recv[c.r:c.w])
+		c.r = 0
+	}
+	for c.w-c.r < n {
+		k, err := c.nc.Read(c.recv[c.w:])
+		c.w += k
+		if err != nil && c.w-c.r < n {
+			if err == io.EOF && c.w > c.r {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// readPayload fills p: first from what is buffered, the rest straight from the
+// socket. The metadata in recv stays as it is.
+func (c *clientConn) readPayload(p []byte) error {
+	n := copy(p, c.recv[c.r:c.w])
+	c.r += n
+	if n == len(p) {
+		return nil
+	}
+	_, err := io.ReadFull(c.nc, p[n:])
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (c *clientConn) discard(n int) error {
+	for n > 0 {
+		if c.r == c.w {
+			if err := c.fill(1); err != nil {
+				if err == io.EOF {
+					return io.ErrUnexpectedEOF
+				}
+				return err
+			}
+		}
+		k := min(n, c.w-c.r)
+		c.r += k
+		n -= k
+	}
+	return nil
+}

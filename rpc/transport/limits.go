@@ -1,0 +1,63 @@
+package transport
+
+import (
+	"runtime"
+	"time"
+)
+
+// Bounds of a server and what happens at each.
+const (
+	// MaxLoops bounds the default number of event loops (which is the number
+	// of CPUs up to here).
+	MaxLoops = 4
+	// ReadBuffer is each event loop's read buffer in bytes: the most that one
+	// readable event takes from a socket, so that one fast sender cannot keep
+	// the others of its loop waiting.
+	ReadBuffer = 256 << 10
+	// DefaultMaxConns bounds connections per server: a further one is closed
+	// after accept, with a log line.
+	DefaultMaxConns = 4096
+	// DefaultMaxOutbound bounds the unsent bytes of a connection. Messages in
+	// the queue are held by reference up to this bound, and as many bytes more
+	// may be copied into the event loop's own buffer for a peer that reads
+	// slowly; past either the connection is closed with ErrSlowReader.
+	DefaultMaxOutbound = 64 << 20
+	// DefaultHelloTimeout closes a connection that has not greeted.
+	DefaultHelloTimeout = 5 * time.Second
+	// DefaultFrameTimeout closes a connection in which a begun frame makes no
+	// progress, because a begun frame may hold a buffer of MaxPayload bytes.
+	DefaultFrameTimeout = 30 * time.Second
+	// SweepInterval is how often time-outs and Pending are looked at.
+	SweepInterval = 100 * time.Millisecond
+	// OverloadedRetryMS is the hint, in milliseconds, in the answer to a
+	// request whose payload found no free buffer. Its payload is discarded.
+	OverloadedRetryMS = 5
+)
+
+// Bounds of a client connection.
+const (
+	// DefaultWriteTimeout bounds one Send.
+	DefaultWriteTimeout = 10 * time.Second
+	// DefaultDialTimeout bounds connecting and greeting.
+	DefaultDialTimeout = 5 * time.Second
+	// recvBuffer holds at least one whole header and metadata.
+	recvBuffer = 128 << 10
+)
+
+// Writing: see writer.go.
+const (
+	// maxIov is the most pieces of one vectored write (IOV_MAX).
+	maxIov = 1024
+	// directLimit is the largest batch in bytes that Reply writes from its
+	// caller's goroutine; larger ones go to the event loop, because the copy
+	// into the socket would keep the caller from its work for too long.
+	directLimit = 64 << 10
+	// directRounds is how often a caller goes on to write what others queued
+	// meanwhile before it leaves the rest to the event loop.
+	directRounds = 4
+	// keepScratch is the most scratch memory in bytes that an idle connection
+	// keeps for encoding headers.
+	keepScratch = 64 << 10
+)
+
+func defaultLoops() int { return min(runtime.NumCPU(), MaxLoops) }

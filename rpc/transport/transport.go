@@ -1,0 +1,163 @@
+package transport
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// Classes of errors, for errors.Is. Framing errors are those of package wire.
+var (
+	// ErrClosed: this end closed the connection or the server.
+	ErrClosed = errors.New("transport: closed")
+	// ErrSlowReader: the peer left more than MaxOutbound bytes of answers unread.
+	ErrSlowReader = errors.New("transport: peer reads too slowly")
+	// ErrTimeout: the peer did not greet, finish a frame or take bytes in time.
+	ErrTimeout = errors.New("transport: peer timed out")
+	// ErrHello: the first frame was not an acceptable greeting.
+	ErrHello = errors.New("transport: bad greeting")
+	// ErrTooBig: a message to be sent passes the limits of the protocol.
+	ErrTooBig = errors.New("transport: message too big")
+	// ErrConfig: a field of a Config makes no sense.
+	ErrConfig = errors.New("transport: bad configuration")
+)
+
+// Message is one frame.
+//
+// Received: Meta is valid only until the next message (of the same connection)
+// is asked for or the handler returns. Payload, nil for a frame without one,
+// is a pool buffer of exactly the payload's length, 4 KiB-aligned, of which
+// the receiver owns one reference. Body and Release are unused. A received
+// Header.Status of wire.StatusOverloaded with no metadata can also mean that
+// the answer's payload found no free buffer and was discarded.
+//
+// Sent: MetaLen and PayloadLen of the header are set by the transport. Meta is
+// copied and may be reused when the call returns. The payload is the bytes of
+// Body in order and then those of Payload, all by reference: they must not
+// change until Release is called. The transport calls Release (may be nil) and
+// drops one reference of Payload exactly once, whatever happens: after the
+// bytes left, or when they never will. Release must not block and must not
+// call back into the connection.
+type Message struct {
+	Header  wire.Header
+	Meta    []byte
+	Payload *buf.Buf
+	Body    [][]byte
+	Release func()
+}
+
+// done gives the message's memory back to its owner.
+func (m *Message) done() {
+	if m.Payload != nil {
+		m.Payload.Release()
+	}
+	if m.Release != nil {
+		m.Release()
+	}
+}
+
+func releaseAll(msgs []Message) {
+	for i := range msgs {
+		msgs[i].done()
+	}
+}
+
+// Conn is a connection made by Dial. Send may be called from many goroutines,
+// Recv from one at a time; Close unblocks both.
+type Conn interface {
+	// Send writes all messages, in order and with one vectored write where the
+	// kernel takes it, and returns when the kernel has the bytes. It blocks
+	// while the peer does not read, up to the write time-out; after any error
+	// but ErrTooBig the connection is dead. Release callbacks have run when it
+	// returns.
+	Send(msgs []Message) error
+	// Recv returns the next message. io.EOF means that the peer closed between
+	// frames.
+	Recv() (Message, error)
+	// Peer is the other end's greeting.
+	Peer() wire.Hello
+	RemoteAddr() string
+	Close() error
+}
+
+// Config is for Dial.
+type Config struct {
+	// Pool gives the buffers for received payloads. Required.
+	Pool *buf.Pool
+	// Hello is sent as the first frame; its Version is filled in.
+	Hello wire.Hello
+	// WriteTimeout bounds one Send; 0 means DefaultWriteTimeout.
+	WriteTimeout time.Duration
+	// DialTimeout bounds connecting and greeting; 0 means DefaultDialTimeout.
+	// An earlier deadline of the context wins.
+	DialTimeout time.Duration
+}
+
+// Handler receives what happens on a server's connections. All calls for one
+// connection come from its event loop, one after another: OnOpen after the
+// greeting, then OnMessage for each frame and OnBatchEnd after the last frame
+// of each readable event, and OnClose exactly once if OnOpen was called. They
+// must not block: other connections share the loop.
+type Handler interface {
+	OnOpen(c ServerConn)
+	// OnMessage takes a frame. m and m.Meta are valid only during the call;
+	// the handler owns m.Payload.
+	OnMessage(c ServerConn, m *Message)
+	OnBatchEnd(c ServerConn)
+	OnClose(c ServerConn, err error)
+}
+
+// ServerConn is the server's end of a connection. All methods may be called
+// from any goroutine, also after the connection closed.
+type ServerConn interface {
+	// ID is unique among all connections of the server's life.
+	ID() uint64
+	Remote() string
+	// Peer is the other end's greeting.
+	Peer() wire.Hello
+	// Reply queues msgs and sends everything queued: at once from the calling
+	// goroutine when the connection is idle and the batch is small, by whoever
+	// is writing already, or by the event loop. It never blocks on the peer.
+	// Inside OnMessage and OnBatchEnd, and for other goroutines while the loop
+	// is in them, sending waits for the end of the batch: one write for all.
+	Reply(msgs []Message)
+	// Queue is Reply without sending: for an owner that answers many requests
+	// in one turn and then calls Flush once per connection. Queued messages
+	// are sent by the next Flush, Reply or readable event.
+	Queue(msgs []Message)
+	// Flush sends what is queued, as Reply does.
+	Flush()
+	// Pending is the number of bytes accepted by Reply and Queue that the
+	// kernel does not have yet. It may lag behind by SweepInterval while a slow
+	// peer catches up.
+	Pending() int64
+	// SetUser and User attach the handler's own state.
+	SetUser(v any)
+	User() any
+	// Close sends what is queued as far as the kernel takes it and closes;
+	// err (nil: ErrClosed) is what OnClose gets.
+	Close(err error)
+}
+
+// ServerConfig is for Listen. Zero fields get the defaults of limits.go.
+type ServerConfig struct {
+	// Pool gives the buffers for received payloads. Required.
+	Pool *buf.Pool
+	// Hello answers each client's greeting; its Version is filled in.
+	Hello wire.Hello
+	// Loops is the number of event loops.
+	Loops int
+	// MaxConns bounds open connections; a further one is closed at once.
+	MaxConns int
+	// MaxOutbound bounds unsent bytes per connection; a peer that lets them
+	// grow past it is closed.
+	MaxOutbound int64
+	// HelloTimeout bounds the time to the greeting, FrameTimeout the time a
+	// begun frame may make no progress.
+	HelloTimeout, FrameTimeout time.Duration
+	// Logger gets one line per refused connection; nil means slog.Default().
+	Logger *slog.Logger
+}
