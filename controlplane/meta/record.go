@@ -1,0 +1,80 @@
+package meta
+
+import (
+	"fmt"
+
+	"github.com/cloudwego/prutal"
+)
+
+// A value of a table is one record:
+//
+//	 0        1
+//	+--------+---------------------------------------------+
+//	| version| protocol buffers message of the table's kind |
+//	+--------+---------------------------------------------+
+//
+// version is RecordVersion. Fields that a message lacks are zero; fields that this program does
+// not know are dropped when the record is written again, so a change that an older program must
+// not overwrite raises the version.
+const RecordVersion = 1
+
+// message is a generated or hand-written protocol buffers structure.
+type message[T any] interface {
+	*T
+	Marshal([]byte) ([]byte, error)
+	Unmarshal([]byte) error
+}
+
+func encode[T any, P message[T]](m P) ([]byte, error) {
+	b, err := m.Marshal([]byte{RecordVersion})
+	if err != nil {
+		return nil, fmt.Errorf("meta: encode: %w", err)
+	}
+	return b, nil
+}
+
+func decode[T any, P message[T]](b []byte) (P, error) {
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%w: empty record", ErrCorrupt)
+	}
+	switch v := b[0]; {
+	case v > RecordVersion:
+		return nil, fmt.Errorf("%w: record version %d, this program knows up to %d", ErrVersion, v,
+			RecordVersion)
+	case v == 0:
+		return nil, fmt.Errorf("%w: record version 0", ErrCorrupt)
+	}
+	m := P(new(T))
+	if err := m.Unmarshal(b[1:]); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return m, nil
+}
+
+// Session is a client's attachment of a volume. The lease itself is not kept: after a restart
+// every session has a whole one.
+type Session struct {
+	SessionID uint64 `protobuf:"varint,1,opt,name=session_id"`
+	VolumeID  uint64 `protobuf:"varint,2,opt,name=volume_id"`
+	Epoch     uint64 `protobuf:"varint,3,opt,name=epoch"`
+	ReadOnly  bool   `protobuf:"varint,4,opt,name=read_only"`
+	Client    string `protobuf:"bytes,5,opt,name=client"`
+	OpenedNS  int64  `protobuf:"varint,6,opt,name=opened_unix_ns"`
+}
+
+// Marshal appends the record's fields to b.
+func (s *Session) Marshal(b []byte) ([]byte, error) { return prutal.MarshalAppend(b, s) }
+
+// Unmarshal reads the record's fields from b.
+func (s *Session) Unmarshal(b []byte) error { return prutal.Unmarshal(b, s) }
+
+// Entry is what a name in a directory leads to.
+type Entry struct {
+	VolumeID uint64 `protobuf:"varint,1,opt,name=volume_id"`
+}
+
+// Marshal appends the record's fields to b.
+func (e *Entry) Marshal(b []byte) ([]byte, error) { return prutal.MarshalAppend(b, e) }
+
+// Unmarshal reads the record's fields from b.
+func (e *Entry) Unmarshal(b []byte) error { return prutal.Unmarshal(b, e) }
