@@ -1,0 +1,211 @@
+package client
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/transport"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// drive feeds an event to a request's machine and carries out what it decides. The caller owns x
+// and owns it no more afterwards. direct allows writing to a socket here; without it drive does
+// not block.
+func (c *Client) drive(x *piece, ev event, direct bool) {
+	for {
+		if err := x.vol.failed(); err != nil && !ev.success() {
+			x.vol.pieceDone(x, err)
+			return
+		}
+		r := x.route
+		r.mu.Lock()
+		ev.from = r.indexOf(x.peer)
+		a := x.m.step(ev, r.view())
+		freed := r.learn(&a, ev.from)
+		var to *peer
+		arm, polls := false, r.polls
+		switch a.kind {
+		case doSend:
+			to = r.members[a.to].peer
+		case doPark:
+			arm = r.park(x)
+		}
+		refresh := a.refresh && r.mayRefresh(ev.now)
+		r.mu.Unlock()
+
+		if refresh {
+			c.mapper.wantRoute(r)
+		}
+		if arm {
+			c.arm(r, ev.now, polls)
+		}
+		c.resume(freed, ev.now)
+		switch a.kind {
+		case doFinish:
+			x.vol.pieceDone(x, a.err)
+			return
+		case doPark:
+			return
+		case doWait:
+			c.timers.add(alarm{at: c.now() + int64(a.wait), piece: x})
+			return
+		}
+		if to.send(x, direct) {
+			return
+		}
+		x.peer = to
+		ev = event{kind: evLost, now: ev.now}
+	}
+}
+
+func (ev *event) success() bool { return ev.kind == evReply && ev.status == wire.StatusOK }
+
+// mayRefresh limits the rate of mapping requests; the caller holds mu.
+func (r *route) mayRefresh(now int64) bool {
+	if r.refreshedAt != 0 && now-r.refreshedAt < int64(refreshEvery) {
+		return false
+	}
+	r.refreshedAt = max(now, 1)
+	return true
+}
+
+// resume lets parked requests go, in the order in which they parked.
+func (c *Client) resume(list pieceList, now int64) {
+	for x := list.pop(); x != nil; x = list.pop() {
+		c.drive(x, event{kind: evGo, now: now}, false)
+	}
+}
+
+func (c *Client) arm(r *route, now int64, polls int) {
+	c.timers.add(alarm{at: c.now() + int64(scoutDelay(polls, c.random())), route: r})
+}
+
+// fire is what the timers call.
+func (c *Client) fire(a alarm) {
+	now := c.now()
+	if a.piece != nil {
+		c.drive(a.piece, event{kind: evGo, now: now, rand: c.random()}, false)
+		return
+	}
+	x, again := a.route.scout()
+	if again {
+		c.arm(a.route, now, a.route.pollCount())
+	}
+	if x != nil {
+		c.drive(x, event{kind: evScout, now: now, rand: c.random()}, false)
+	}
+}
+
+func (r *route) pollCount() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.polls
+}
+
+// peerUp polls the copysets that wait for a leader and have a member on the node.
+func (c *Client) peerUp(p *peer) {
+	for _, r := range c.allRoutes() {
+		r.mu.Lock()
+		waits := r.parked.first != nil && r.indexOf(p) != none
+		r.mu.Unlock()
+		if waits {
+			c.timers.add(alarm{at: c.now(), route: r})
+		}
+	}
+}
+
+// answered handles an answer of a node. The payload stays the caller's.
+func (c *Client) answered(x *piece, m *transport.Message, resp *wire.IOResponse) {
+	ev := event{kind: evReply, now: c.coarse.Load(), status: m.Header.Status, hint: none}
+	if ev.status == wire.StatusOK {
+		if x.kind == wire.OpRead {
+			if err := x.land(m, resp); err != nil {
+				ev.kind, ev.text = evBadData, err.Error()
+				x.vol.count.badData.Add(1)
+			}
+		}
+		c.drive(x, ev, false)
+		return
+	}
+	ev.now, ev.rand, ev.text = c.now(), c.random(), resp.Message
+	count := &x.vol.count
+	switch ev.status {
+	case wire.StatusNotLeader, wire.StatusUnavailable, wire.StatusWrongCopyset:
+		ev.hint, ev.strange = c.hinted(x.route, resp)
+		count.redirects.Add(1)
+	case wire.StatusOverloaded:
+		ev.retryAfter = time.Duration(resp.RetryAfterMS) * time.Millisecond
+		count.overloaded.Add(1)
+	case wire.StatusChecksum:
+		count.badData.Add(1)
+	}
+	c.drive(x, ev, false)
+}
+
+// land checks what a read brought and copies it into the user's memory: the only copy on the way.
+func (x *piece) land(m *transport.Message, resp *wire.IOResponse) error {
+	if m.Payload == nil || len(m.Payload.Bytes()) != len(x.data) {
+		return errShortRead
+	}
+	data := m.Payload.Bytes()
+	if err := wire.VerifyPieces(resp.CRCs, x.offset, data); err != nil {
+		return err
+	}
+	copy(x.data, data)
+	return nil
+}
+
+var errShortRead = errors.New("answer has another length than the request")
+
+// hinted finds the leader that an answer names among the members of the copyset, and adds it to
+// them when the mapping did not have it.
+func (c *Client) hinted(r *route, resp *wire.IOResponse) (hint int, strange bool) {
+	if resp.LeaderReplica == 0 && resp.LeaderNode == 0 {
+		return none, false
+	}
+	var p *peer
+	if resp.LeaderNode != 0 && resp.LeaderAddr != "" {
+		p = c.peer(resp.LeaderNode, resp.LeaderAddr)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := r.replicaIndex(resp.LeaderReplica, resp.LeaderNode); i != none {
+		return i, false
+	}
+	if p == nil {
+		return none, true
+	}
+	return r.adopt(resp.LeaderReplica, p), true
+}
+
+// tick is called by the timers every tickEvery: it looks for what is overdue.
+func (c *Client) tick(now int64) {
+	last := c.coarse.Swap(now)
+	stalled := now-last > 4*int64(tickEvery)
+	for _, p := range c.allPeers() {
+		l := p.link.Load()
+		if l == nil {
+			continue
+		}
+		overdue := l.tick(now, stalled)
+		for x := overdue.pop(); x != nil; x = overdue.pop() {
+			if now < x.m.deadline {
+				x.vol.count.silent.Add(1)
+			}
+			c.drive(x, event{kind: evSilent, now: now, rand: c.random()}, false)
+		}
+	}
+	expired := func(x *piece) bool { return now >= x.m.deadline || x.vol.failed() != nil }
+	for _, r := range c.allRoutes() {
+		r.mu.Lock()
+		late := r.parked.takeIf(expired)
+		r.mu.Unlock()
+		c.resume(late, now)
+	}
+	for _, x := range c.timers.takeIf(func(x *piece) bool { return x.vol.failed() != nil }) {
+		c.drive(x, event{kind: evGo, now: now}, false)
+	}
+	for _, v := range c.allVolumes() {
+		v.expireUnmapped(now)
+	}
+}

@@ -1,0 +1,53 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// renew keeps the session alive at the control plane. A control plane that cannot be reached does
+// not stop the volume: the replicas themselves fence a session that was replaced.
+func (v *Volume) renew(ctx context.Context) {
+	defer v.renews.Done()
+	every := min(max(v.lease/3, renewMin), renewMax)
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	broken := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		err := v.renewOnce(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !broken:
+			v.c.log.Warn("client: session not renewed", "volume", v.name, "err", err)
+		case err == nil && broken:
+			v.c.log.Info("client: session renewed again", "volume", v.name)
+		}
+		broken = err != nil
+		if v.failed() != nil {
+			return
+		}
+	}
+}
+
+func (v *Volume) renewOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	resp, err := v.c.control.RenewSession(ctx, &v1.RenewSessionRequest{SessionId: v.session})
+	if err != nil {
+		return err
+	}
+	if !resp.Valid {
+		v.fail(fmt.Errorf("%w: %s", ErrFenced, resp.Reason))
+		v.c.log.Error("client: session is void", "volume", v.name, "reason", resp.Reason)
+	}
+	return nil
+}

@@ -1,0 +1,258 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// Kind is what an operation does.
+type Kind uint8
+
+// The kinds of operations.
+const (
+	OpRead  Kind = 1 + iota // fills Data from the volume
+	OpWrite                 // writes Data; durable on a majority when Done is called
+	OpZero                  // makes Len bytes read as zeroes and frees their space
+	OpFlush                 // completes at once: an acknowledged write is durable already
+)
+
+// Op is one operation for Submit. It may be used again after Done.
+type Op struct {
+	Kind Kind
+	// Off is the position in the volume in bytes, of any alignment.
+	Off int64
+	// Data is read into, or written from by reference: it must not change until Done. At most
+	// MaxOpBytes.
+	Data []byte
+	// Len is the number of bytes for OpZero; the other kinds take it from Data.
+	Len int64
+	// Done is called exactly once, from a goroutine of the client or, when the operation is
+	// refused or has nothing to do, from inside Submit. It must not block: the answers of a whole
+	// node wait behind it.
+	Done func(*Op)
+	// Err is the outcome, set before Done.
+	Err error
+	// User is the caller's own.
+	User any
+
+	state opState
+}
+
+// opState follows an operation through its pieces.
+type opState struct {
+	mu       sync.Mutex
+	next     int64 // where the next piece begins
+	end      int64
+	live     int // pieces under way, plus one while Submit makes them
+	deadline int64
+	err      error // the first failure
+}
+
+// Submit starts an operation and returns; Done tells its end. It blocks while Config.MaxInflight
+// operations or Config.MaxInflightBytes of data are under way, or an operation thousands of writes
+// older is still unfinished. Operations under way together are not ordered, even where they
+// overlap: wait for Done of the first to have the second after it. A caller that submits from
+// within Done must keep below those bounds by itself.
+//
+// Offsets and lengths need no alignment. A block of 4 KiB is the unit of atomicity: after a failure
+// each block of the range is old or new.
+func (v *Volume) Submit(op *Op) {
+	n, err := v.check(op)
+	if err != nil || n == 0 {
+		v.refuse(op, err)
+		return
+	}
+	cost := int64(len(op.Data))
+	if op.Kind == OpZero {
+		cost = 0
+	}
+	if err := v.admit.enter(cost); err != nil {
+		v.refuse(op, err)
+		return
+	}
+	s := &op.state
+	s.next, s.end, s.err, s.live = op.Off, op.Off+n, nil, 1
+	s.deadline = v.c.coarse.Load() + int64(v.c.cfg.Timeout)
+	for range piecesPerOp {
+		s.mu.Lock()
+		if s.next == s.end {
+			s.mu.Unlock()
+			break
+		}
+		x := newPiece()
+		v.cut(x, op)
+		last := s.next == s.end
+		if !last {
+			s.live++ // this piece's own; the last one takes over Submit's
+		}
+		s.mu.Unlock()
+		v.launch(x, true)
+		if last {
+			return // op may have new uses by now
+		}
+	}
+	v.settle(op)
+}
+
+// check validates op and returns how many bytes it concerns.
+func (v *Volume) check(op *Op) (int64, error) {
+	n := int64(len(op.Data))
+	if err := v.failed(); err != nil {
+		return 0, err
+	}
+	switch op.Kind {
+	case OpFlush:
+		return 0, nil
+	case OpZero:
+		n = op.Len
+	case OpRead, OpWrite:
+		if n > MaxOpBytes {
+			return 0, fmt.Errorf("%w: %d bytes of data in one operation: split it at %d",
+				ErrInvalid, n, MaxOpBytes)
+		}
+	default:
+		return 0, fmt.Errorf("%w: operation of kind %d", ErrInvalid, op.Kind)
+	}
+	if v.readOnly && op.Kind != OpRead {
+		return 0, ErrReadOnly
+	}
+	if op.Off < 0 || n < 0 || op.Off > v.size || n > v.size-op.Off {
+		return 0, fmt.Errorf("%w: offset %d + %d bytes in a volume of %d",
+			ErrOutOfRange, op.Off, n, v.size)
+	}
+	return n, nil
+}
+
+func (v *Volume) refuse(op *Op, err error) {
+	op.Err = err
+	if err != nil {
+		v.count.errors.Add(1)
+	}
+	op.Done(op)
+}
+
+// cut makes x the next piece of op: within one chunk, and for data within one frame, ending on a
+// block border unless the operation ends there. The caller holds the state's lock.
+func (v *Volume) cut(x *piece, op *Op) {
+	s := &op.state
+	chunk, offset := s.next/v.chunkBytes, s.next%v.chunkBytes
+	n := min(s.end-s.next, v.chunkBytes-offset)
+	x.op, x.vol, x.chunk, x.offset = op, v, uint64(chunk), uint32(offset)
+	x.m = machine{deadline: s.deadline}
+	switch op.Kind {
+	case OpZero:
+		x.kind = wire.OpZero
+	case OpRead:
+		x.kind = wire.OpRead
+	default:
+		x.kind = wire.OpWrite
+	}
+	if x.kind != wire.OpZero {
+		n = min(n, wire.MaxPayload-offset%wire.BlockSize)
+		at := s.next - op.Off
+		x.data = op.Data[at : at+n : at+n]
+	}
+	x.length = uint32(n)
+	s.next += n
+}
+
+// launch gives a new piece its op id and checksums and sends it off.
+func (v *Volume) launch(x *piece, direct bool) {
+	if x.kind == wire.OpWrite {
+		x.crcs = wire.ChecksumPieces(x.crcs[:0], x.offset, x.data)
+	}
+	if x.kind != wire.OpRead {
+		x.id = v.admit.start()
+	}
+	if x.route = v.routeOf(x); x.route != nil {
+		v.c.drive(x, event{kind: evStart, now: v.c.coarse.Load()}, direct)
+	}
+}
+
+// pieceDone takes a finished piece: it becomes the operation's next piece, or is put away.
+func (v *Volume) pieceDone(x *piece, err error) {
+	if x.id != 0 {
+		v.raiseLowWater(v.admit.finish(x.id))
+	}
+	if err != nil && errors.Is(err, ErrFenced) {
+		v.fail(ErrFenced)
+	}
+	op := x.op
+	s := &op.state
+	s.mu.Lock()
+	if err != nil {
+		if s.err == nil {
+			s.err = err
+		}
+		s.next = s.end
+	}
+	if s.next < s.end {
+		crcs := x.crcs[:0]
+		*x = piece{crcs: crcs}
+		v.cut(x, op)
+		s.mu.Unlock()
+		v.launch(x, false)
+		return
+	}
+	s.mu.Unlock()
+	x.free()
+	v.settle(op)
+}
+
+// settle counts down the pieces of op and completes it with the last one.
+func (v *Volume) settle(op *Op) {
+	s := &op.state
+	s.mu.Lock()
+	s.live--
+	last := s.live == 0
+	s.mu.Unlock()
+	if !last {
+		return
+	}
+	op.Err = s.err
+	v.countOp(op)
+	cost := int64(len(op.Data))
+	if op.Kind == OpZero {
+		cost = 0
+	}
+	v.admit.leave(cost)
+	op.Done(op)
+}
+
+func (v *Volume) countOp(op *Op) {
+	c := &v.count
+	n := int64(len(op.Data))
+	switch op.Kind {
+	case OpRead:
+		c.reads.Add(1)
+		if op.Err == nil {
+			c.readBytes.Add(n)
+		}
+	case OpWrite:
+		c.writes.Add(1)
+		if op.Err == nil {
+			c.writeBytes.Add(n)
+		}
+	case OpZero:
+		c.zeroes.Add(1)
+	}
+	if op.Err != nil {
+		c.errors.Add(1)
+		if errors.Is(op.Err, ErrTimeout) {
+			c.timeouts.Add(1)
+		}
+	}
+}
+
+// raiseLowWater publishes a newer low-water mark; they can arrive out of order.
+func (v *Volume) raiseLowWater(low uint64) {
+	for {
+		old := v.lowWater.Load()
+		if low <= old || v.lowWater.CompareAndSwap(old, low) {
+			return
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// Volume is an attached volume. Its methods are safe for concurrent use.
+type Volume struct {
+	c          *Client
+	name       string
+	id         uint64
+	size       int64
+	chunkBytes int64
+	segBytes   int64
+	session    uint64
+	epoch      uint64
+	lease      time.Duration
+	readOnly   bool
+
+	admit    admission
+	lowWater atomic.Uint64
+	fatal    atomic.Pointer[error]
+	count    counters
+	mapping  mapping
+
+	cancel context.CancelFunc // ends renewal
+	renews sync.WaitGroup
+	closer sync.Once
+}
+
+func newVolume(c *Client, name string, readOnly bool, r *v1.OpenVolumeResponse) (*Volume, error) {
+	m := r.Volume
+	if m == nil {
+		return nil, fmt.Errorf("%w: control plane opened %q without describing it", ErrServer, name)
+	}
+	const most = 1 << 30
+	switch {
+	case m.SizeBytes >= 1<<62:
+		return nil, fmt.Errorf("%w: volume %q has size %d", ErrServer, name, m.SizeBytes)
+	case m.ChunkBytes == 0 || m.ChunkBytes > most || m.ChunkBytes%wire.BlockSize != 0:
+		return nil, fmt.Errorf("%w: volume %q has chunks of %d bytes", ErrServer, name, m.ChunkBytes)
+	case m.SegmentBytes == 0 || m.SegmentBytes >= 1<<62 || m.SegmentBytes%m.ChunkBytes != 0:
+		return nil, fmt.Errorf("%w: volume %q has segments of %d bytes with chunks of %d",
+			ErrServer, name, m.SegmentBytes, m.ChunkBytes)
+	}
+	v := &Volume{
+		c: c, name: name, id: m.VolumeId, size: int64(m.SizeBytes),
+		chunkBytes: int64(m.ChunkBytes), segBytes: int64(m.SegmentBytes),
+		session: r.SessionId, epoch: r.Epoch, readOnly: readOnly,
+		lease: time.Duration(r.LeaseMs) * time.Millisecond,
+	}
+	v.admit.init(c.cfg.MaxInflight, c.cfg.MaxInflightBytes)
+	v.lowWater.Store(1)
+	v.mapping.init((v.size + v.segBytes - 1) / v.segBytes)
+	return v, nil
+}
+
+// Name returns the name under which the volume was opened.
+func (v *Volume) Name() string { return v.name }
+
+// Size returns the volume's size in bytes.
+func (v *Volume) Size() int64 { return v.size }
+
+// ReadOnly reports whether the volume refuses writes.
+func (v *Volume) ReadOnly() bool { return v.readOnly }
+
+// failed returns why the volume takes no more operations, or nil.
+func (v *Volume) failed() error {
+	if p := v.fatal.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fail ends the volume's use for good; the first reason stays. What is in flight is failed at the
+// next tick.
+func (v *Volume) fail(reason error) {
+	if v.fatal.CompareAndSwap(nil, &reason) {
+		v.admit.close(reason)
+	}
+}
+
+// call is an operation that somebody waits for.
+type call struct {
+	op   Op
+	done chan struct{}
+}
+
+var calls = sync.Pool{New: func() any {
+	c := &call{done: make(chan struct{}, 1)}
+	c.op.Done = func(*Op) { c.done <- struct{}{} }
+	return c
+}}
+
+func (v *Volume) do(kind Kind, off int64, data []byte, n int64) error {
+	c := calls.Get().(*call)
+	c.op.Kind, c.op.Off, c.op.Data, c.op.Len = kind, off, data, n
+	v.Submit(&c.op)
+	<-c.done
+	err := c.op.Err
+	c.op.Data, c.op.Err = nil, nil
+	calls.Put(c)
+	return err
+}
+
+// step bounds one operation of a long ReadAt or WriteAt, which ends on a block border.
+func step(off int64, left int) int {
+	if left <= stepBytes {
+		return left
+	}
+	return int(stepBytes - off%wire.BlockSize)
+}
+
+// ReadAt implements io.ReaderAt: a read that passes the end of the volume returns what lies before
+// it and io.EOF. A negative offset is ErrOutOfRange.
+func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("%w: offset %d", ErrOutOfRange, off)
+	}
+	var eof error
+	if left := max(v.size-off, 0); int64(len(p)) > left {
+		p, eof = p[:left], io.EOF
+	}
+	n := 0
+	for n < len(p) {
+		k := step(off+int64(n), len(p)-n)
+		if err := v.do(OpRead, off+int64(n), p[n:n+k], 0); err != nil {
+			return n, err
+		}
+		n += k
+	}
+	if n == 0 && eof == nil {
+		return 0, v.failed()
+	}
+	return n, eof
+}
+
+// WriteAt implements io.WriterAt. When it returns nil the data is durable on a majority of
+// replicas. A range that passes the end of the volume writes nothing and is ErrOutOfRange. After
+// another error the blocks behind the returned count are each old or new.
+func (v *Volume) WriteAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > v.size || int64(len(p)) > v.size-off {
+		return 0, fmt.Errorf("%w: offset %d + %d bytes in a volume of %d",
+			ErrOutOfRange, off, len(p), v.size)
+	}
+	for n := 0; ; {
+		k := step(off+int64(n), len(p)-n)
+		if err := v.do(OpWrite, off+int64(n), p[n:n+k], 0); err != nil {
+			return n, err
+		}
+		if n += k; n == len(p) {
+			return n, nil
+		}
+	}
+}
+
+// Zero makes n bytes at off read as zeroes, durably, and gives whole blocks back to the stores.
+func (v *Volume) Zero(off, n int64) error { return v.do(OpZero, off, nil, n) }
+
+// Flush is a barrier for acknowledged writes. Since a write is durable when it is acknowledged
+// there is nothing to wait for; like every flush it promises nothing about writes still under way.
+// It fails when the volume is fenced or closed.
+func (v *Volume) Flush() error { return v.do(OpFlush, 0, nil, 0) }
+
+// Close ends the attachment: operations under way fail with ErrClosed (a write among them may take
+// effect or not, but no more once Close has returned and another session writes), and the session
+// is closed at the control plane. It may be called more than once.
+func (v *Volume) Close() error {
+	v.closer.Do(func() {
+		v.fail(ErrClosed)
+		v.c.timers.force()
+		v.admit.drain()
+		v.cancel()
+		v.renews.Wait()
+		v.c.forget(v)
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		_, err := v.c.control.CloseSession(ctx, &v1.CloseSessionRequest{SessionId: v.session})
+		if err != nil {
+			v.c.log.Warn("client: session not closed, it will run out",
+				"volume", v.name, "session", v.session, "err", err)
+		}
+	})
+	return nil
+}
