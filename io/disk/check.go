@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -111,12 +110,4 @@ func failed(class error, kind Kind, name string, off int64, cause error) error {
 func short(kind Kind, name string, off int64, n, want int) error {
 	return fmt.Errorf("%w: %v %s at offset %d: %d of %d bytes: %w",
 		ErrIO, kind, name, off, n, want, io.ErrUnexpectedEOF)
-}
-
-// classOf returns the class of an injected or reported cause.
-func classOf(cause error) error {
-	if errors.Is(cause, ErrNoSpace) {
-		return ErrNoSpace
-	}
-	return ErrIO
 }

@@ -20,6 +20,8 @@ var (
 	ErrClosed = errors.New("disk: closed")
 	// ErrLocked: another process uses the directory.
 	ErrLocked = errors.New("disk: locked")
+	// ErrOverloaded: more operations wait than the disk queues. Nothing was done.
+	ErrOverloaded = errors.New("disk: too many operations waiting")
 	// ErrInvalid: the caller's name, alignment or range is wrong. The text says which.
 	ErrInvalid = errors.New("disk: invalid argument")
 )

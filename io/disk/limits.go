@@ -11,6 +11,14 @@ const (
 	// MaxName is the longest path component; longer is ErrInvalid. It leaves room for the
 	// prefix of temporary files within the kernel's 255.
 	MaxName = 200
+	// maxWorkers is the most goroutines that stand in for io_uring; operations beyond wait.
+	maxWorkers = 32
+	// ringEntries is the most operations sent in one system call; at more, Submit sends.
+	ringEntries = 1024
+	// maxInflight is the most operations a ring has under way; more wait in a list.
+	maxInflight = 2 * ringEntries
+	// maxWaiting is the most operations in that list; more complete with ErrOverloaded.
+	maxWaiting = 1 << 16
 	// maxUnsynced is the most unsynced blocks of a simulated file: beyond it the oldest half
 	// becomes durable, as a device's cache writes back under pressure.
 	maxUnsynced = 16384

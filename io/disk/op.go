@@ -1,6 +1,10 @@
 package disk
 
-import "fmt"
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
 
 // Kind is what an Op does.
 type Kind uint8
@@ -47,6 +51,8 @@ type Op struct {
 
 // opState is what a disk keeps in an operation while it owns it.
 type opState struct {
-	want     int    // bytes of Vec
-	from, to uint64 // simulated disk: sequence numbers of the blocks written
+	want     int          // bytes of Vec
+	next     *Op          // real disk: the list it waits in
+	iov      []unix.Iovec // real disk: heap memory that the kernel reads; kept for reuse
+	from, to uint64       // simulated disk: sequence numbers of the blocks written
 }

@@ -1,0 +1,183 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config of a real disk.
+type Config struct {
+	// Arena is memory to register with the ring (buf.Pool.Arena); may be nil.
+	Arena []byte
+	// Logger gets what an operator should know; nil: slog.Default().
+	Logger *slog.Logger
+	// NoURing forces worker goroutines in place of io_uring.
+	NoURing bool
+}
+
+// tmpPrefix marks files that are not whole yet. They never show in List, and OpenDir removes
+// those that a crash left.
+const tmpPrefix = ".tmp"
+
+// dirDisk is a directory of a file system, used through direct I/O.
+type dirDisk struct {
+	root   string
+	log    *slog.Logger
+	lock   *os.File
+	direct int // O_DIRECT, or 0 where the file system has none
+	gate   gate
+	engine engine
+	count  counters
+	tmpSeq atomic.Uint64
+
+	mu    sync.Mutex
+	files map[*dirFile]struct{} // open files
+}
+
+// engine runs submitted operations.
+type engine interface {
+	submit(op *Op) // queues; never calls Done
+	flush()
+	stop()        // nothing is in flight any more
+	name() string // for the log
+}
+
+// OpenDir opens an existing directory as a disk and locks it: ErrLocked when another process
+// has it. io_uring carries the submitted operations where the kernel allows it, worker
+// goroutines otherwise; which one, and why, is logged once.
+func OpenDir(path string, cfg Config) (Disk, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if st, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("%w: open directory: %w", classOf(err), err)
+	} else if !st.IsDir() {
+		return nil, fmt.Errorf("%w: %s is not a directory", ErrInvalid, path)
+	}
+	lock, err := lockDir(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &dirDisk{root: path, log: cfg.Logger, lock: lock, files: map[*dirFile]struct{}{}}
+	if err := d.prepare(); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	d.engine = d.newEngine(cfg)
+	d.log.Info("disk opened", "dir", path, "engine", d.engine.name(), "direct", d.direct != 0)
+	return d, nil
+}
+
+// lockDir takes the directory's lock and writes our process id into it for the operator.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w: lock %s: %w", classOf(err), dir, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		pid := make([]byte, 16)
+		n, _ := f.ReadAt(pid, 0)
+		_ = f.Close()
+		if err != unix.EWOULDBLOCK {
+			return nil, fmt.Errorf("%w: lock %s: %w", ErrIO, dir, err)
+		}
+		return nil, fmt.Errorf("%w: %s is in use by process %s: stop it or name another directory",
+			ErrLocked, dir, strings.TrimSpace(string(pid[:n])))
+	}
+	_ = f.Truncate(0)
+	_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	return f, nil
+}
+
+// prepare removes what a crash left half-made and finds out about direct I/O.
+func (d *dirDisk) prepare() error {
+	err := filepath.WalkDir(d.root, func(p string, e os.DirEntry, err error) error {
+		switch {
+		case err != nil && p == d.root:
+			return err
+		case err != nil: // not ours to read, as lost+found
+			return filepath.SkipDir
+		case !e.IsDir() && strings.HasPrefix(e.Name(), tmpPrefix):
+			return os.Remove(p)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: scan %s: %w", classOf(err), d.root, err)
+	}
+	probe := filepath.Join(d.root, tmpPrefix+"direct")
+	d.direct = unix.O_DIRECT
+	fd, err := openFD(probe, unix.O_RDWR|unix.O_CREAT|unix.O_DIRECT)
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		d.direct = 0
+		d.log.Warn("file system has no direct I/O: using its cache, expect uneven latency",
+			"dir", d.root)
+	case err != nil:
+		return fmt.Errorf("%w: create in %s: %w", classOf(err), d.root, err)
+	default:
+		_ = unix.Close(fd)
+	}
+	if err := os.Remove(probe); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: remove in %s: %w", classOf(err), d.root, err)
+	}
+	return nil
+}
+
+func (d *dirDisk) newEngine(cfg Config) engine {
+	if cfg.NoURing {
+		d.log.Info("io_uring not used: the configuration says so", "dir", d.root)
+		return newWorkers(d)
+	}
+	e, err := newRing(d, cfg.Arena)
+	if err != nil {
+		d.log.Warn("io_uring not used: worker goroutines take its place",
+			"dir", d.root, "reason", err)
+		return newWorkers(d)
+	}
+	return e
+}
+
+// Flush implements Disk.
+func (d *dirDisk) Flush() { d.engine.flush() }
+
+// Stats implements Disk.
+func (d *dirDisk) Stats() Stats { return d.count.stats() }
+
+// Space implements Disk. Free is what this process may use.
+func (d *dirDisk) Space() (total, free int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(d.root, &st); err != nil {
+		return 0, 0, fmt.Errorf("%w: space of %s: %w", ErrIO, d.root, err)
+	}
+	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
+}
+
+// Close implements Disk. Files still open are closed with it.
+func (d *dirDisk) Close() error {
+	if !d.gate.shut() {
+		return fmt.Errorf("%w: close %s", ErrClosed, d.root)
+	}
+	d.engine.flush()
+	d.gate.wait()
+	d.engine.stop()
+	d.mu.Lock()
+	open := d.files
+	d.files = nil
+	d.mu.Unlock()
+	for f := range open {
+		if f.gate.shut() {
+			f.gate.wait()
+			_ = unix.Close(f.fd)
+		}
+	}
+	return d.lock.Close()
+}
