@@ -71,7 +71,8 @@ func TestTransactionReadsItsOwnWritesAndFailureLeavesNothing(t *testing.T) {
 	})
 	stop := errors.New("stop")
 	err := kv.Update(context.Background(), func(tx Tx) error {
-		if err := errors.Join(tx.Put([]byte("a"), []byte("9")), tx.Delete([]byte("b"))); err != nil {
+		err := errors.Join(tx.Put([]byte("a"), []byte("9")), tx.Delete([]byte("b")))
+		if err != nil {
 			return err
 		}
 		if v, err := tx.Get([]byte("a")); err != nil || string(v) != "9" {
@@ -459,7 +460,8 @@ func TestDamagedRecordNamesTableAndKey(t *testing.T) {
 	})
 	_ = kv.View(context.Background(), func(r Reader) error {
 		_, err := Volumes.Get(r, ID(5))
-		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "volume 0000000000000005") {
+		where := "volume 0000000000000005"
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), where) {
 			t.Errorf("damaged: %v", err)
 		}
 		if _, err = Volumes.Get(r, ID(6)); !errors.Is(err, ErrVersion) {

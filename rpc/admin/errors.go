@@ -127,11 +127,11 @@ func newCallError(ctx context.Context, method, endpoint string, err error) error
 // connectText says why a connection failed. The network library reports a refused connection as one
 // closed by the peer, which would send the reader looking at the wrong thing.
 func connectText(err error) string {
-	for inner := error(nil); ; err = inner {
-		inner = errors.Unwrap(err)
-		if inner == nil || !errors.Is(inner, kerrors.ErrGetConnection) {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		if !errors.Is(inner, kerrors.ErrGetConnection) {
 			break
 		}
+		err = inner
 	}
 	text := strings.TrimPrefix(err.Error(), kerrors.ErrGetConnection.Error()+": ")
 	if strings.HasSuffix(text, "connection has been closed by peer") {

@@ -1,0 +1,246 @@
+package schedule
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// View is what a scheduler knows of the cluster.
+type View struct {
+	Now      time.Time
+	Stores   []Store
+	Copysets []Copyset
+}
+
+// Store is a disk and the node around it.
+type Store struct {
+	ID      uint64
+	Up      bool      // the node is heard from and the store works
+	UpSince time.Time // of the node, as far as this control plane has seen
+}
+
+// Copyset is a raft group as its leader last reported it.
+type Copyset struct {
+	ID           uint64
+	Replicas     []Replica
+	Leader       uint64    // replica id; 0: unknown, and nothing is done
+	Preferred    uint64    // replica id; 0: anywhere
+	LastOperator time.Time // zero: never
+}
+
+// Replica is one member of a copyset.
+type Replica struct {
+	ID       uint64
+	Store    uint64
+	CaughtUp bool // follows the leader closely enough to lead at once
+}
+
+// Kind is what an operator does.
+type Kind string
+
+// TransferLeader makes Operator.To the leader of the copyset.
+const TransferLeader Kind = "transfer-leader"
+
+// Operator is one change to one copyset.
+type Operator struct {
+	Kind    Kind
+	Copyset uint64
+	From    uint64 // replica that leads now
+	To      uint64 // replica that shall lead
+	Reason  string // for operators, in plain words
+}
+
+// String is what a table test compares and a log line shows.
+func (o Operator) String() string {
+	return fmt.Sprintf("%s copyset=%d from=%d to=%d: %s", o.Kind, o.Copyset, o.From, o.To, o.Reason)
+}
+
+// Limits slow a scheduler down so that it cannot do harm by itself.
+type Limits struct {
+	CoolDown time.Duration // between operators of one copyset
+	Settle   time.Duration // how long a store must be up before it is given leaders
+	PerRound int           // operators per call; 0 or less means none
+	Slack    int           // difference in led copysets that is left alone, at least 1
+}
+
+// DefaultLimits suit clusters of a few nodes up to a few hundred.
+func DefaultLimits() Limits {
+	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1}
+}
+
+// Leaders returns the transfers that bring leaders to where they should be.
+func Leaders(v View, lim Limits) []Operator {
+	r := newRound(v, lim)
+	for i := range v.Copysets {
+		r.toPreferred(&v.Copysets[i])
+	}
+	for _, c := range r.byLoad() {
+		r.toLightest(c)
+	}
+	return r.ops
+}
+
+// round is one call of Leaders.
+type round struct {
+	view   View
+	lim    Limits
+	stores map[uint64]Store
+	led    map[uint64]int  // copysets led by store, counting this round's moves as done
+	target map[uint64]bool // stores that already get a leader in this round
+	moved  map[uint64]bool // copysets that already have an operator
+	ops    []Operator
+}
+
+func newRound(v View, lim Limits) *round {
+	r := &round{
+		view: v, lim: lim,
+		stores: make(map[uint64]Store, len(v.Stores)),
+		led:    make(map[uint64]int, len(v.Stores)),
+		target: map[uint64]bool{}, moved: map[uint64]bool{},
+	}
+	r.lim.Slack = max(1, lim.Slack)
+	for _, s := range v.Stores {
+		r.stores[s.ID] = s
+	}
+	for i := range v.Copysets {
+		c := &v.Copysets[i]
+		if at := c.replica(c.Leader); at != nil {
+			r.led[at.Store]++
+		}
+	}
+	return r
+}
+
+func (c *Copyset) replica(id uint64) *Replica {
+	if id == 0 {
+		return nil
+	}
+	i := slices.IndexFunc(c.Replicas, func(m Replica) bool { return m.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &c.Replicas[i]
+}
+
+// fit says whether the replica may be given leadership now.
+func (r *round) fit(m *Replica) bool {
+	if m == nil || !m.CaughtUp {
+		return false
+	}
+	s, known := r.stores[m.Store]
+	return known && s.Up && r.view.Now.Sub(s.UpSince) >= r.lim.Settle
+}
+
+// movable says whether the copyset may get an operator now.
+func (r *round) movable(c *Copyset) bool {
+	if len(r.ops) >= r.lim.PerRound || r.moved[c.ID] || c.replica(c.Leader) == nil {
+		return false
+	}
+	return c.LastOperator.IsZero() || r.view.Now.Sub(c.LastOperator) >= r.lim.CoolDown
+}
+
+func (r *round) move(c *Copyset, to *Replica, reason string) {
+	from := c.replica(c.Leader)
+	r.led[from.Store]--
+	r.led[to.Store]++
+	r.target[to.Store], r.moved[c.ID] = true, true
+	r.ops = append(r.ops, Operator{
+		Kind: TransferLeader, Copyset: c.ID, From: c.Leader, To: to.ID, Reason: reason,
+	})
+}
+
+func (r *round) toPreferred(c *Copyset) {
+	to := c.replica(c.Preferred)
+	if c.Leader == c.Preferred || !r.movable(c) || !r.fit(to) || r.target[to.Store] {
+		return
+	}
+	r.move(c, to, "its preferred leader is ready")
+}
+
+// byLoad orders copysets by how much their leader's store leads, so that the most loaded gives
+// away first.
+func (r *round) byLoad() []*Copyset {
+	all := make([]*Copyset, 0, len(r.view.Copysets))
+	for i := range r.view.Copysets {
+		if c := &r.view.Copysets[i]; c.replica(c.Leader) != nil {
+			all = append(all, c)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *Copyset) int {
+		return cmp.Compare(r.led[b.replica(b.Leader).Store], r.led[a.replica(a.Leader).Store])
+	})
+	return all
+}
+
+// toLightest evens out copysets whose preferred replica cannot lead. Those that are where they
+// belong, or will soon be, stay: the two rules must not undo each other.
+func (r *round) toLightest(c *Copyset) {
+	if c.Leader == c.Preferred || !r.movable(c) || r.fit(c.replica(c.Preferred)) {
+		return
+	}
+	from := r.led[c.replica(c.Leader).Store]
+	var best *Replica
+	for i := range c.Replicas {
+		m := &c.Replicas[i]
+		if m.ID == c.Leader || !r.fit(m) || r.target[m.Store] {
+			continue
+		}
+		if best == nil || r.led[m.Store] < r.led[best.Store] {
+			best = m
+		}
+	}
+	if best == nil || from-r.led[best.Store] <= r.lim.Slack {
+		return
+	}
+	reason := fmt.Sprintf("its store leads %d, store %d leads %d", from, best.Store,
+		r.led[best.Store])
+	r.move(c, best, reason)
+}
+
+// Spread returns a preferred leader for every copyset, by copyset id, so that no store leads two
+// more than a store it could give one to. It looks at membership alone.
+func Spread(copysets []Copyset) map[uint64]uint64 {
+	at := make(map[uint64]*Replica, len(copysets))
+	led := map[uint64]int{}
+	for i := range copysets {
+		c := &copysets[i]
+		for j := range c.Replicas {
+			m := &c.Replicas[j]
+			if at[c.ID] == nil || led[m.Store] < led[at[c.ID].Store] {
+				at[c.ID] = m
+			}
+		}
+		if m := at[c.ID]; m != nil {
+			led[m.Store]++
+		}
+	}
+	for improve(copysets, at, led) {
+		continue
+	}
+	out := make(map[uint64]uint64, len(at))
+	for id, m := range at {
+		out[id] = m.ID
+	}
+	return out
+}
+
+// improve moves leaders one step from fuller to emptier stores. Each move lowers the sum of
+// squares of led, so that repeating it ends.
+func improve(copysets []Copyset, at map[uint64]*Replica, led map[uint64]int) bool {
+	changed := false
+	for i := range copysets {
+		c := &copysets[i]
+		for j := range c.Replicas {
+			m, now := &c.Replicas[j], at[c.ID]
+			if led[m.Store]+1 < led[now.Store] {
+				led[now.Store]--
+				led[m.Store]++
+				at[c.ID] = m
+				changed = true
+			}
+		}
+	}
+	return changed
+}
