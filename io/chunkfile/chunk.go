@@ -1,41 +1,295 @@
 package chunkfile
 
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ashlar-storage/ashlar/io/disk"
+)
+
 // Chunk is a slot in use. Methods may be called from any goroutine; the caller keeps Write
 // and Zero from overlapping other I/O in flight on the same blocks.
-type Chunk struct{}
+type Chunk struct {
+	pool *Pool
+	id   ID
+	slot *slot
+
+	recent atomic.Bool // used since the cache's clock last passed
+	ring   int         // place in the cache's clock, guarded by the cache
+
+	mu      sync.Mutex
+	table   *table // nil: not in memory
+	loading bool
+	waiters []tableWaiter
+	zeros   []uint64 // blocks zeroed while the table was not in memory
+	changes uint64   // counts changes of the table
+	saved   uint64   // changes that the newest durable version holds
+	pins    int      // I/O in flight; the table stays
+	idle    chan struct{}
+	refuse  error // why I/O is refused: damaged or deleted
+	deleted bool
+
+	checkpointing bool
+	waiting       []checkpointRequest
+}
+
+// slot is a slot file. top is its newest durable header: guarded by the chunk that has the
+// slot, else by whoever took it off the free list.
+type slot struct {
+	number uint64
+	name   string
+	file   disk.File
+	top    header
+	unsure bool // a header after top may be on the device: its write failed
+}
+
+// inactive is the half that the next version goes to.
+func (s *slot) inactive() uint8 { return 1 - s.top.half }
+
+// tableWaiter is told when the table is in memory, or why it cannot be. It holds a pin.
+type tableWaiter interface{ tableReady(err error) }
 
 // ID returns the chunk's name.
-func (c *Chunk) ID() ID { panic("chunkfile: not built yet") }
+func (c *Chunk) ID() ID { return c.id }
 
 // Blocks returns the size of the chunk in blocks.
-func (c *Chunk) Blocks() int { panic("chunkfile: not built yet") }
+func (c *Chunk) Blocks() int { return c.pool.geometry.blocks }
+
+// Slot returns the number of the slot file, for messages.
+func (c *Chunk) Slot() uint64 { return c.slot.number }
 
 // Zero makes blocks read as zeroes, in memory: durable after the next Checkpoint. Nothing is
-// written to the blocks. Blocks outside the chunk are an invariant break.
-func (c *Chunk) Zero(block, count int) { panic("chunkfile: not built yet") }
-
-// Checkpoint makes the chunk durable as it is now: syncs its data, then writes table and
-// applied index as the next metadata version. Writes whose Done comes later stay dirty for
-// the next one. applied must not name a change that is not in the chunk yet. A clean chunk
-// has nothing to write and done is called within the call; else on a goroutine of the disk.
-// Unlike Read and Write it flushes the disk itself.
-func (c *Chunk) Checkpoint(applied uint64, done func(error)) { panic("chunkfile: not built yet") }
+// written to the blocks. Blocks outside the chunk are an invariant break. On a damaged or
+// deleted chunk it does nothing.
+func (c *Chunk) Zero(block, count int) {
+	if block < 0 || count < 0 || block > c.Blocks()-count {
+		panic(fmt.Sprintf("chunkfile: Zero of blocks %d+%d of %d", block, count, c.Blocks()))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if count == 0 || c.usable() != nil {
+		return
+	}
+	if c.table != nil {
+		c.table.clear(block, count)
+		c.changed()
+		return
+	}
+	if c.zeros == nil {
+		c.zeros = make([]uint64, (c.Blocks()+63)/64)
+	}
+	for b := block; b < block+count; b++ {
+		c.zeros[b/64] |= 1 << (b % 64)
+	}
+	c.changed()
+}
 
 // Dirty says whether a Checkpoint would write.
-func (c *Chunk) Dirty() bool { panic("chunkfile: not built yet") }
+func (c *Chunk) Dirty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dirty()
+}
 
-// Applied returns the applied index of the newest durable metadata version.
-func (c *Chunk) Applied() uint64 { panic("chunkfile: not built yet") }
+// Applied returns the applied index of the newest durable metadata version, 0 before the
+// first Checkpoint.
+func (c *Chunk) Applied() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.slot.top.applied
+}
 
-// Version returns the newest durable metadata version; it grows with every Checkpoint of the
-// slot and is 0 before the first.
-func (c *Chunk) Version() uint64 { panic("chunkfile: not built yet") }
+// Version returns the newest durable metadata version, 0 before the first Checkpoint. It
+// grows with every Checkpoint, and also with every reuse of the slot.
+func (c *Chunk) Version() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.slot.top.state != stateUsed {
+		return 0
+	}
+	return c.slot.top.version
+}
 
-// WrittenBlocks returns how many blocks have data.
-func (c *Chunk) WrittenBlocks() int { panic("chunkfile: not built yet") }
+// WrittenBlocks returns how many blocks have data. Blocks zeroed while the table was not in
+// memory still count until it is.
+func (c *Chunk) WrittenBlocks() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.table != nil {
+		return c.table.written
+	}
+	return int(c.slot.top.written)
+}
 
-// BlockState says whether a block has data, and its crc32c; of zeroes when it has none. It
-// reads the table from the disk, blocking, when it is not in memory.
-func (c *Chunk) BlockState(block int) (written bool, crc uint32) {
-	panic("chunkfile: not built yet")
+// BlockState says whether a block has data, and its crc32c: that of zeroes when it has none.
+// When the table is not in memory it is read from the disk, blocking; err is that read's.
+func (c *Chunk) BlockState(block int) (written bool, crc uint32, err error) {
+	if block < 0 || block >= c.Blocks() {
+		return false, 0, fmt.Errorf("%w: block %d of %d", ErrInvalid, block, c.Blocks())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.usable(); err != nil {
+		return false, 0, err
+	}
+	c.pins++
+	defer c.unpin()
+	if c.table == nil {
+		w := make(waitTable, 1)
+		start := c.await(w)
+		c.mu.Unlock()
+		if start {
+			c.load()
+		}
+		c.pool.disk.Flush()
+		err := <-w
+		c.mu.Lock()
+		if err != nil {
+			return false, 0, err
+		}
+	}
+	if !c.table.has(block) {
+		return false, zeroBlockCRC, nil
+	}
+	return true, c.table.crcs[block], nil
+}
+
+// waitTable is a tableWaiter that a goroutine blocks on.
+type waitTable chan error
+
+func (w waitTable) tableReady(err error) { w <- err }
+
+// usable returns why I/O is refused. The chunk's lock is held, as in all that follow.
+func (c *Chunk) usable() error {
+	if c.refuse != nil {
+		return c.refuse
+	}
+	if c.pool.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+func (c *Chunk) dirty() bool { return c.changes != c.saved }
+
+func (c *Chunk) changed() {
+	if !c.dirty() {
+		c.pool.stats.dirty.Add(1)
+	}
+	c.changes++
+}
+
+// save records that a durable version holds the changes up to a count.
+func (c *Chunk) save(changes uint64) {
+	was := c.dirty()
+	c.saved = changes
+	if was && !c.dirty() {
+		c.pool.stats.dirty.Add(-1)
+	}
+}
+
+func (c *Chunk) unpin() {
+	c.pins--
+	if c.pins == 0 && c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+// drain waits until no I/O is in flight. The lock is released meanwhile.
+func (c *Chunk) drain() {
+	for c.pins > 0 {
+		if c.idle == nil {
+			c.idle = make(chan struct{})
+		}
+		idle := c.idle
+		c.mu.Unlock()
+		c.pool.disk.Flush()
+		<-idle
+		c.mu.Lock()
+	}
+}
+
+// evict takes the table of a clean idle chunk, or returns nil. The lock is not held.
+func (c *Chunk) evict() *table {
+	if !c.mu.TryLock() {
+		return nil
+	}
+	defer c.mu.Unlock()
+	if c.pins > 0 || c.dirty() || c.table == nil {
+		return nil
+	}
+	t := c.table
+	c.table = nil
+	return t
+}
+
+// await adds a waiter for the table, and says whether the caller must call load.
+func (c *Chunk) await(w tableWaiter) (start bool) {
+	c.waiters = append(c.waiters, w)
+	start = !c.loading
+	c.loading = true
+	return start
+}
+
+// load queues the read of the active half. The lock is not held; the waiters' pins keep the
+// slot.
+func (c *Chunk) load() {
+	j := c.pool.jobs.take(c)
+	g := c.pool.geometry
+	j.submit(disk.Read, g.halfOffset(c.slot.top.half), g.metaSize, loaded)
+}
+
+// loaded ends a load: the table is installed, then the waiters go on.
+func loaded(j *metaJob) {
+	c, p := j.chunk, j.chunk.pool
+	t := p.cache.take()
+	err := c.decode(j, t)
+	p.jobs.put(j)
+	if err != nil {
+		t = nil
+	}
+	c.mu.Lock()
+	c.loading = false
+	c.table = t
+	if t != nil && c.zeros != nil {
+		t.clearMask(c.zeros)
+		c.zeros = nil
+	}
+	waiters := c.waiters
+	c.waiters = nil
+	c.mu.Unlock()
+	if t != nil {
+		p.cache.admit(c, true)
+	}
+	for _, w := range waiters {
+		w.tableReady(err)
+	}
+	p.disk.Flush()
+}
+
+// decode verifies what was read against what was written last, and fills the table.
+func (c *Chunk) decode(j *metaJob, t *table) error {
+	if j.op.Err != nil {
+		return fmt.Errorf("chunkfile: read table of chunk %v: %w", c.id, j.op.Err)
+	}
+	g, s := c.pool.geometry, c.slot
+	at := place{store: c.pool.cfg.StoreID, slot: s.number, half: s.top.half}
+	h, f := verifyHalf(j.bytes, g, at)
+	if f == nil && (h.version != s.top.version || h.id != c.id) {
+		f = &fault{at: 40, n: 8, reason: fmt.Sprintf(
+			"version %d of chunk %v found, version %d of %v was written: the device lost a write",
+			h.version, h.id, s.top.version, c.id)}
+	}
+	if f == nil {
+		f = decodeBody(j.bytes, g, &h, t)
+	}
+	if f == nil {
+		return nil
+	}
+	err := c.pool.corrupt(s.name, g.halfOffset(s.top.half), f)
+	c.pool.report(Damage{Slot: s.number, File: s.name, Fatal: true, ID: c.id, IDKnown: true,
+		Err: err})
+	return err
 }

@@ -40,6 +40,8 @@ type CorruptError struct {
 	Want   uint32 // crc32c on record; 0 with Got 0 when the fault is not a checksum
 	Got    uint32 // crc32c of what was read
 	Reason string
+
+	class error // ErrForeign, ErrVersion or nil
 }
 
 // Error names disk, file, offset, expected and got.
@@ -52,5 +54,7 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("%s: want crc32c %08x, got %08x", where, e.Want, e.Got)
 }
 
-// Is makes the error match its class.
-func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
+// Is makes the error match ErrCorrupt, and ErrForeign or ErrVersion where that is the cause.
+func (e *CorruptError) Is(target error) bool {
+	return target == ErrCorrupt || (e.class != nil && target == e.class)
+}
