@@ -21,6 +21,9 @@ func (e *engine) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 	c.mu.Lock()
 	c.gc, c.fd, c.loop = gc, gc.Fd(), gc.EventLoop()
 	c.mu.Unlock()
+	if c.closing.Load() {
+		return nil, gnet.Close
+	}
 	return nil, gnet.None
 }
 

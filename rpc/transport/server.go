@@ -34,7 +34,7 @@ type Server struct {
 	lastID uint64
 
 	counts struct {
-		open, accepted, refused, overloaded, lost, bad atomic.Int64
+		open, accepted, refused, overloaded, lost, bad, reads, writes atomic.Int64
 	}
 }
 
@@ -48,6 +48,9 @@ type Stats struct {
 	Overloaded, Lost int64
 	// Bad counts connections closed for garbage, time-outs and slow reading.
 	Bad int64
+	// Reads and Writes count system calls that moved frames in and out, but
+	// for those that empty gnet's buffer for a slow reader.
+	Reads, Writes int64
 }
 
 // Listen starts serving at addr: "host:port" (port 0 picks one) or
@@ -71,12 +74,17 @@ func Listen(addr string, h Handler, cfg ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transport: listen %s: %w", addr, err)
 	}
-	s := &Server{
-		cfg: cfg, handler: h, log: cfg.Logger, ln: ln, addr: ln.Addr().String(),
-		stop: make(chan struct{}), conns: make(map[uint64]*serverConn),
+	if network == "tcp" {
+		addr = ln.Addr().String()
 	}
-	if network == "unix" {
-		s.addr = addr
+	return serve(ln, addr, h, cfg)
+}
+
+// serve takes ln over.
+func serve(ln net.Listener, addr string, h Handler, cfg ServerConfig) (*Server, error) {
+	s := &Server{
+		cfg: cfg, handler: h, log: cfg.Logger, ln: ln, addr: addr,
+		stop: make(chan struct{}), conns: make(map[uint64]*serverConn),
 	}
 	if err := s.start(); err != nil {
 		_ = ln.Close()
@@ -140,6 +148,7 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Open: c.open.Load(), Accepted: c.accepted.Load(), Refused: c.refused.Load(),
 		Overloaded: c.overloaded.Load(), Lost: c.lost.Load(), Bad: c.bad.Load(),
+		Reads: c.reads.Load(), Writes: c.writes.Load(),
 	}
 }
 

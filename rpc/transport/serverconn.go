@@ -99,6 +99,7 @@ func (c *serverConn) onTraffic(p []byte) {
 		c.server.handler.OnBatchEnd(c)
 	}
 	c.reads.Add(1)
+	c.server.counts.reads.Add(1)
 	c.inside.Store(err == nil && c.dec.midFrame())
 
 	c.mu.Lock()

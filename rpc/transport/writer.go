@@ -222,6 +222,7 @@ func (c *serverConn) writev() (int, error) {
 	n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(c.fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)))
 	clear(iov)
+	c.server.counts.writes.Add(1)
 	if errno != 0 {
 		return 0, errno
 	}
