@@ -1,0 +1,165 @@
+package wal
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/ashlar-storage/ashlar/io/disk"
+)
+
+// Log is an open log. All methods may be called from any goroutine.
+type Log struct {
+	layout
+	disk   disk.Disk
+	dir    string
+	logger *slog.Logger
+	epoch  uint64
+
+	mu       sync.Mutex
+	queue    queue // appends the log's goroutine has not taken yet
+	idle     bool  // the log's goroutine waits on wake
+	closing  bool
+	failed   error
+	head     LSN // everything below is durable
+	segs     segments
+	nextSlot int
+	stats    Stats
+	// prepareErr is why no segment can be made ready, other than a full device.
+	prepareErr error
+
+	wake    chan struct{} // appends wait; sent once for each time idle was set
+	readyCh chan struct{} // a segment became ready, or the log closes
+	kick    chan struct{} // the preparer has something to do
+	stop    chan struct{}
+	done    chan struct{}
+	// prepareDone is closed when the preparer has ended.
+	prepareDone chan struct{}
+	closeOnce   sync.Once
+	closeErr    error
+
+	// Of the log's goroutine alone.
+	pending queue
+	batch   *batch
+	stopped error // failed
+}
+
+// ReadPayload reads len(p) bytes of payload at a record's At, or at whole blocks after it. p is
+// whole blocks, aligned. The caller verifies the checksums. ErrReleased when the segment is
+// gone; Pin keeps it.
+func (l *Log) ReadPayload(at LSN, p []byte) error {
+	off := l.off(at)
+	if off%BlockSize != 0 || len(p)%BlockSize != 0 || len(p) > 0 && !aligned(p) {
+		return fmt.Errorf("%w: ReadPayload of %d bytes at %d: whole aligned blocks only",
+			ErrInvalid, len(p), at)
+	}
+	l.mu.Lock()
+	s := l.segs.find(at)
+	if s == nil || off < BlockSize || off+int64(len(p)) > s.end {
+		l.mu.Unlock()
+		return fmt.Errorf("%w: %d bytes at %d", ErrReleased, len(p), at)
+	}
+	if l.closing {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	s.pins++
+	l.mu.Unlock()
+	defer l.unpin(s)
+	if _, err := s.file.ReadAt(p, off); err != nil {
+		return fmt.Errorf("wal: read payload: %w", err)
+	}
+	return nil
+}
+
+// Pin keeps the segment that holds at from being recycled until release is called, once. A
+// position that is not in the log is not pinned: reading there fails with ErrReleased.
+func (l *Log) Pin(at LSN) (release func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.segs.find(at)
+	if s == nil {
+		return func() {}
+	}
+	s.pins++
+	var once sync.Once
+	return func() { once.Do(func() { l.unpin(s) }) }
+}
+
+func (l *Log) unpin(s *segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.pins--
+	if s.pins == 0 {
+		l.recycleLocked()
+	}
+}
+
+// Release tells that no record before the position is needed any more. Segments that end at or
+// before it are recycled, except pinned ones. It takes effect on the disk with the next write:
+// after a crash before that, the records are replayed once more.
+func (l *Log) Release(before LSN) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if before <= l.segs.released {
+		return
+	}
+	l.segs.released = min(before, l.head)
+	l.segs.advanceTail()
+	signal(l.readyCh)
+}
+
+// Head returns the position after the last durable record.
+func (l *Log) Head() LSN {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(l.head, l.segs.tail)
+}
+
+// Tail returns the position from which recovery would replay: the start of a segment.
+func (l *Log) Tail() LSN {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segs.tail
+}
+
+// Usage returns the bytes between tail and head that hold records.
+func (l *Log) Usage() (live int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segs.usage()
+}
+
+// Failed returns the reason of fail-stop, of class ErrFailed, or nil.
+func (l *Log) Failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// Close completes what was appended, then stops the log. Appends that still wait for a free
+// segment complete with ErrClosed, as do all later ones.
+func (l *Log) Close() error {
+	l.closeOnce.Do(l.close)
+	return l.closeErr
+}
+
+func (l *Log) close() {
+	l.mu.Lock()
+	l.closing = true
+	wake := l.idle
+	l.idle = false
+	l.mu.Unlock()
+	if wake {
+		l.wake <- struct{}{}
+	}
+	signal(l.readyCh)
+	<-l.done
+	close(l.stop)
+	<-l.prepareDone
+	for _, s := range l.segs.files() {
+		if err := s.file.Close(); err != nil && l.closeErr == nil {
+			l.closeErr = fmt.Errorf("wal: close %s: %w", s.name, err)
+		}
+	}
+}
