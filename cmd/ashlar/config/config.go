@@ -233,6 +233,8 @@ func Strict(text []byte, v any) error {
 	return nil
 }
 
+var goType = regexp.MustCompile(`(config|datadir|struct)[.{].*$`)
+
 var unknownField = regexp.MustCompile(`^line (\d+): field (.+) not found in type (\S+)$`)
 
 // explain turns the decoder's words into the reader's: keys instead of Go types.
@@ -250,7 +252,7 @@ func explain(err error, v any) error {
 			e = fmt.Sprintf("line %s: unknown key %q; known keys here: %s", m[1], m[2],
 				strings.Join(knownKeys(reflect.TypeOf(v), m[3]), ", "))
 		}
-		lines = append(lines, e)
+		lines = append(lines, goType.ReplaceAllString(e, "what belongs there"))
 	}
 	return fmt.Errorf("%w: %s", ErrInvalid, strings.Join(lines, "; "))
 }

@@ -83,6 +83,8 @@ type Effect struct {
 	Kind  EffectKind
 	Child string
 	Text  string
+	// Refused: Finished because a child said that starting it again would end the same way.
+	Refused bool
 }
 
 type childState uint8
@@ -128,6 +130,7 @@ type Machine struct {
 	killed   bool          // phaseStop: the stage has been killed
 	hurried  bool          // phaseStop: asked twice, nothing is given time
 	failure  string
+	refused  bool
 	out      []Effect
 }
 
@@ -269,7 +272,7 @@ func (m *Machine) died(c *child, ev Event) {
 	beforeReady := m.phase != phaseRun && !c.served
 	switch {
 	case beforeReady && (ev.Permanent || c.deaths >= StartAttempts):
-		c.state = down
+		c.state, m.refused = down, ev.Permanent
 		m.stop(ev.Now, fmt.Sprintf("%s %s does not start: %s", c.Role, c.ID, ev.Why))
 	case ev.Permanent:
 		c.state = down
@@ -365,7 +368,7 @@ func (m *Machine) stopStage(now time.Duration) {
 		}
 		if m.stage == Control {
 			m.phase = phaseEnd
-			m.emit(Finished, "", m.failure)
+			m.out = append(m.out, Effect{Kind: Finished, Text: m.failure, Refused: m.refused})
 			return
 		}
 		m.stage--

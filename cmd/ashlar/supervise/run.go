@@ -19,8 +19,8 @@ const ExitRefused = 7
 type Options struct {
 	Config   Config
 	Children []Child
-	// Launch returns the command of a child, not started.
-	Launch func(c Child) (*exec.Cmd, error)
+	// Launch returns the command of a child, not started, and what to call once it is.
+	Launch func(c Child) (cmd *exec.Cmd, started func(), err error)
 	// Probe says whether the child with this pid serves; it returns soon after ctx ends.
 	Probe func(ctx context.Context, c Child, pid int) bool
 	// Volume makes what must be there before the gateways start.
@@ -34,8 +34,13 @@ type Options struct {
 	Logger       *slog.Logger
 }
 
-// ErrFailed marks the error of Run when it ended without being asked to.
-var ErrFailed = errors.New("supervise: failed")
+// Errors of Run, tested with errors.Is.
+var (
+	// ErrFailed: the supervisor ended without being asked to.
+	ErrFailed = errors.New("supervise: failed")
+	// ErrRefused: it did because a child's data or settings cannot be used; it is an ErrFailed.
+	ErrRefused = fmt.Errorf("%w", ErrFailed)
+)
 
 type shell struct {
 	opt     Options
@@ -47,7 +52,7 @@ type shell struct {
 	ctx     context.Context
 	wg      sync.WaitGroup
 	ended   bool
-	failure string
+	failure error
 }
 
 type process struct {
@@ -70,10 +75,7 @@ func Run(opt Options) error {
 	s.loop()
 	cancel()
 	s.drain()
-	if s.failure != "" {
-		return fmt.Errorf("%w: %s", ErrFailed, s.failure)
-	}
-	return nil
+	return s.failure
 }
 
 func (s *shell) loop() {
@@ -141,9 +143,19 @@ func (s *shell) do(e Effect) (answer Event, ok bool) {
 	case Note:
 		s.log.Info(e.Text, "process", e.Child)
 	case Finished:
-		s.ended, s.failure = true, e.Text
+		s.ended, s.failure = true, failure(e)
 	}
 	return Event{}, false
+}
+
+func failure(e Effect) error {
+	switch {
+	case e.Text == "":
+		return nil
+	case e.Refused:
+		return fmt.Errorf("%w: %s", ErrRefused, e.Text)
+	}
+	return fmt.Errorf("%w: %s", ErrFailed, e.Text)
 }
 
 func (s *shell) ensureVolume() {
@@ -156,9 +168,10 @@ func (s *shell) ensureVolume() {
 }
 
 func (s *shell) spawn(c Child) Event {
-	cmd, err := s.opt.Launch(c)
+	cmd, started, err := s.opt.Launch(c)
 	if err == nil {
 		err = cmd.Start()
+		started()
 	}
 	if err != nil {
 		return Event{Kind: Refused, Child: c.ID, Why: err.Error()}

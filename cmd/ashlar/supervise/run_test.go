@@ -27,7 +27,7 @@ func options(t *testing.T, scripts map[string]string) (Options, string) {
 	stop := make(chan struct{}, 2)
 	return Options{
 		Children: trio,
-		Launch: func(c Child) (*exec.Cmd, error) {
+		Launch: func(c Child) (*exec.Cmd, func(), error) {
 			script := scripts[c.ID]
 			if script == "" {
 				script = "trap 'echo $0 >>stops; exit 0' TERM; touch $0; " +
@@ -35,7 +35,7 @@ func options(t *testing.T, scripts map[string]string) (Options, string) {
 			}
 			cmd := exec.Command("sh", "-c", script, c.ID)
 			cmd.Dir = dir
-			return cmd, nil
+			return cmd, func() {}, nil
 		},
 		Probe: func(_ context.Context, c Child, _ int) bool {
 			_, err := os.Stat(filepath.Join(dir, c.ID))
@@ -64,7 +64,7 @@ func TestProcessesStopInOrderWhenAsked(t *testing.T) {
 func TestFailedStartNamesTheChildAndItsLastWords(t *testing.T) {
 	opt, _ := options(t, map[string]string{"n1": "exit 7"})
 	err := Run(opt)
-	if !errors.Is(err, ErrFailed) {
+	if !errors.Is(err, ErrRefused) || !errors.Is(err, ErrFailed) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"node n1", "exit status 7", "last words of n1"} {
@@ -91,8 +91,8 @@ func TestKilledProcessIsStartedAgain(t *testing.T) {
 	var mu sync.Mutex
 	var launched []*exec.Cmd
 	inner := opt.Launch
-	opt.Launch = func(c Child) (*exec.Cmd, error) {
-		cmd, err := inner(c)
+	opt.Launch = func(c Child) (*exec.Cmd, func(), error) {
+		cmd, started, err := inner(c)
 		mu.Lock()
 		defer mu.Unlock()
 		if c.ID == "n1" {
@@ -101,7 +101,7 @@ func TestKilledProcessIsStartedAgain(t *testing.T) {
 				stop <- struct{}{}
 			}
 		}
-		return cmd, err
+		return cmd, started, err
 	}
 	opt.OnReady = func() {
 		mu.Lock()
@@ -119,8 +119,8 @@ func TestKilledProcessIsStartedAgain(t *testing.T) {
 func TestCommandThatCannotRunEndsTheStart(t *testing.T) {
 	opt, dir := options(t, nil)
 	opt.Config.RestartDelay = time.Millisecond
-	opt.Launch = func(Child) (*exec.Cmd, error) {
-		return exec.Command(filepath.Join(dir, "absent")), nil
+	opt.Launch = func(Child) (*exec.Cmd, func(), error) {
+		return exec.Command(filepath.Join(dir, "absent")), func() {}, nil
 	}
 	if err := Run(opt); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "absent") {
 		t.Error(err)

@@ -33,12 +33,15 @@ func (vs Volumes) Tables() []Table {
 }
 
 // Tables implements Tabler.
+func (v Volume) Tables() []Table { return Volumes{v}.Tables() }
+
+// Tables implements Tabler.
 func (v VolumeDetail) Tables() []Table {
 	t := Table{Heading: []string{"SEGMENT", "COPYSETS"}}
 	for _, s := range v.Segments {
 		t.Rows = append(t.Rows, []string{num(s.Index), numbers(s.Copysets)})
 	}
-	return append(Volumes{v.Volume}.Tables(), t)
+	return append(v.Volume.Tables(), t)
 }
 
 // Tables implements Tabler.
@@ -111,4 +114,9 @@ func yes(b bool) string {
 		return "yes"
 	}
 	return ""
+}
+
+// Tables implements Tabler.
+func (v Version) Tables() []Table {
+	return []Table{{Rows: [][]string{{"ashlar", v.Version, v.Go, v.Platform}}}}
 }

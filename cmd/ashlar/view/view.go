@@ -217,3 +217,10 @@ func numbers(ids []uint64) string {
 	}
 	return strings.Join(words, ",")
 }
+
+// Version is what `ashlar version` shows.
+type Version struct {
+	Version  string `json:"version"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}

@@ -63,6 +63,7 @@ func documents() map[string]Tabler {
 				Chunks: 64, State: "up"}}}})),
 		"copysets": Copysets(FromCopysets([]*ashlar.CopysetStatus{copyset()})),
 		"copyset":  FromCopyset(copyset()),
+		"version":  Version{"v1", "go1", "linux/amd64"},
 	}
 }
 
