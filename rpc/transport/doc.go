@@ -8,8 +8,7 @@
 // A received payload is copied once in user space, from the event loop's read
 // buffer (or a client connection's) into a 4 KiB-aligned pool buffer; of a
 // payload that arrives in several reads, a client connection reads the rest
-// straight into it. A sent payload is not copied at all, but for a peer that
-// reads slowly (see limits). The metadata of a received message is not copied
+// straight into it. A sent payload is not copied at all. The metadata of a received message is not copied
 // when it arrived in one piece.
 //
 // Frames of one connection arrive in the order of Send, Reply and Queue. The
@@ -42,10 +41,13 @@
 //
 // Addresses are "host:port" or "unix:/path".
 //
-// # Why gnet's loops but not its listener
+// # Why gnet's loops but not its listener and its writes
 //
 // The event loops are gnet's. Its listener is not used: it shuts the whole
 // engine down when accept fails for want of descriptors, and it removes
 // whatever lies at a unix socket's path. The server accepts by itself and gives
-// the connections to the loops.
+// the connections to the loops. Its writes are not used: they cost a loop's
+// wake-up each, and copy what a socket does not take into a buffer without
+// bound. Batches are written with writev from memory that stays by reference
+// (writer.go, writable.go).
 package transport

@@ -17,17 +17,15 @@ const (
 	// DefaultMaxConns bounds connections per server: a further one is closed
 	// after accept, with a log line.
 	DefaultMaxConns = 4096
-	// DefaultMaxOutbound bounds the unsent bytes of a connection. Messages in
-	// the queue are held by reference up to this bound, and as many bytes more
-	// may be copied into the event loop's own buffer for a peer that reads
-	// slowly; past either the connection is closed with ErrSlowReader.
+	// DefaultMaxOutbound bounds the unsent bytes of a connection, held by
+	// reference; past it the connection is closed with ErrSlowReader.
 	DefaultMaxOutbound = 64 << 20
 	// DefaultHelloTimeout closes a connection that has not greeted.
 	DefaultHelloTimeout = 5 * time.Second
 	// DefaultFrameTimeout closes a connection in which a begun frame makes no
 	// progress, because a begun frame may hold a buffer of MaxPayload bytes.
 	DefaultFrameTimeout = 30 * time.Second
-	// SweepInterval is how often time-outs and Pending are looked at.
+	// SweepInterval is how often time-outs are looked at.
 	SweepInterval = 100 * time.Millisecond
 	// OverloadedRetryMS is the hint, in milliseconds, in the answer to a
 	// request whose payload found no free buffer. Its payload is discarded.
@@ -48,8 +46,8 @@ const (
 const (
 	// maxIov is the most pieces of one vectored write (IOV_MAX).
 	maxIov = 1024
-	// directLimit is the largest batch in bytes that Reply writes from its
-	// caller's goroutine; larger ones go to the event loop, because the copy
+	// directLimit is the largest batch in bytes that Reply and Flush write from
+	// their caller's goroutine; larger ones go to the event loop, because the copy
 	// into the socket would keep the caller from its work for too long.
 	directLimit = 64 << 10
 	// directRounds is how often a caller goes on to write what others queued

@@ -24,10 +24,13 @@ type Server struct {
 	addr    string
 	loops   *gnet.Client
 
+	writable *writable
+
 	stop      chan struct{}
 	closeOnce sync.Once
 	closeErr  error
 	tasks     sync.WaitGroup // accept and sweep
+	events    sync.WaitGroup // writable
 
 	mu     sync.Mutex
 	conns  map[uint64]*serverConn
@@ -48,8 +51,7 @@ type Stats struct {
 	Overloaded, Lost int64
 	// Bad counts connections closed for garbage, time-outs and slow reading.
 	Bad int64
-	// Reads and Writes count system calls that moved frames in and out, but
-	// for those that empty gnet's buffer for a slow reader.
+	// Reads and Writes count system calls that moved frames in and out.
 	Reads, Writes int64
 }
 
@@ -121,6 +123,14 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 func (s *Server) start() (err error) {
+	if s.writable, err = newWritable(s.onWritable); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.writable.free()
+		}
+	}()
 	s.loops, err = gnet.NewClient(&engine{server: s},
 		gnet.WithNumEventLoop(s.cfg.Loops),
 		gnet.WithReadBufferCap(ReadBuffer),
@@ -133,6 +143,7 @@ func (s *Server) start() (err error) {
 	if err := s.loops.Start(); err != nil {
 		return err
 	}
+	s.events.Go(s.writable.run)
 	s.tasks.Go(s.accept)
 	s.tasks.Go(s.sweep)
 	return nil
@@ -160,8 +171,20 @@ func (s *Server) Close() error {
 		_ = s.ln.Close()
 		s.tasks.Wait()
 		s.closeErr = s.loops.Stop()
+		s.writable.end()
+		s.events.Wait()
+		s.writable.free()
 	})
 	return s.closeErr
+}
+
+func (s *Server) onWritable(id uint64) {
+	s.mu.Lock()
+	c := s.conns[id]
+	s.mu.Unlock()
+	if c != nil {
+		c.onWritable()
+	}
 }
 
 // accept takes connections and gives each to the loop that has fewest.

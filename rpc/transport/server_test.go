@@ -583,3 +583,27 @@ func TestClosingIsLoggedOnceWithItsReason(t *testing.T) {
 		t.Errorf("%d lines:\n%s", n, out.String())
 	}
 }
+
+func TestMessagesOfManyPiecesArriveWhole(t *testing.T) {
+	pool := newPool(t, 16<<20)
+	h := &testHandler{onMessage: func(c ServerConn, m *Message) {
+		p := m.Payload
+		var body [][]byte
+		for i := range p.Bytes() {
+			body = append(body, p.Bytes()[i:i+1], nil)
+		}
+		c.Reply([]Message{{Header: response(m.Header), Body: body, Release: p.Release}})
+	}}
+	s := startServer(t, "127.0.0.1:0", h, ServerConfig{Pool: pool})
+	c := dial(t, s.Addr(), pool)
+	want := samplePayload(5*maxIov/2, 1)
+	var body [][]byte
+	for i := range want {
+		body = append(body, want[i:i+1])
+	}
+	m := Message{Header: wire.Header{Op: wire.OpWrite, ID: 1}, Body: body}
+	if err := c.Send([]Message{m}); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, c, 1, nil, want)
+}

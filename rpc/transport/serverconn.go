@@ -25,9 +25,11 @@ type serverConn struct {
 	user   atomic.Pointer[any]
 
 	// Owned by the event loop.
-	dec     decoder
-	greeted bool
-	scratch []byte
+	dec      decoder
+	frame    frame // what the handler is looking at
+	requests int   // in this readable event
+	greeted  bool
+	scratch  []byte
 
 	// Published by the event loop for check and Peer.
 	peer   atomic.Pointer[wire.Hello]
@@ -48,31 +50,31 @@ type serverConn struct {
 	fd    int
 	loop  gnet.EventLoop
 	queue *outQueue // what waits
-	// active: a goroutine is the writer and owns cur, vec, iov and slow.
+	// active: a goroutine is the writer and owns cur, vec, base, iov and armed.
 	active bool
 	idle   sync.Cond // signalled when a writer leaves a dead connection
 	// inBatch: the loop is in the handler and will send at the end.
 	inBatch bool
-	woken   bool  // a task for the loop is on its way
-	dead    bool  // the loop has let go of the socket
-	err     error // why it closed
+	// full: the socket took no more; onWritable ends it. early: onWritable
+	// came while the writer was still at it.
+	full, early bool
+	open        int   // requests received and not yet answered
+	woken       bool  // a task for the loop is on its way
+	dead        bool  // the loop has let go of the socket
+	err         error // why it closed
 
-	cur  *outQueue
-	vec  [][]byte // unsent rest of cur
-	base [][]byte // vec's memory
-	iov  []unix.Iovec
-	slow bool // gnet's buffer holds bytes: only the loop may write
+	cur   *outQueue
+	vec   [][]byte // unsent rest of cur
+	base  [][]byte // vec's memory
+	iov   []unix.Iovec
+	armed bool // the socket is known to writable
 
-	// inLoopWrite: the loop is inside gnet's Writev. Owned by the loop.
-	inLoopWrite bool
-
-	unsent   atomic.Int64 // bytes in queue and cur
-	buffered atomic.Int64 // bytes in gnet's buffer when last looked at
+	unsent atomic.Int64 // bytes in queue and vec
 }
 
 func (c *serverConn) ID() uint64     { return c.id }
 func (c *serverConn) Remote() string { return c.remote }
-func (c *serverConn) Pending() int64 { return c.unsent.Load() + c.buffered.Load() }
+func (c *serverConn) Pending() int64 { return c.unsent.Load() }
 func (c *serverConn) SetUser(v any)  { c.user.Store(&v) }
 
 func (c *serverConn) User() any {
@@ -104,6 +106,8 @@ func (c *serverConn) onTraffic(p []byte) {
 
 	c.mu.Lock()
 	c.inBatch = false
+	c.open += c.requests
+	c.requests = 0
 	c.drainLocked(true)
 	c.mu.Unlock()
 	if err != nil {
@@ -113,17 +117,18 @@ func (c *serverConn) onTraffic(p []byte) {
 
 func (c *serverConn) consume(p []byte) error {
 	for len(p) > 0 && !c.closing.Load() {
-		f, rest, ok, err := c.dec.next(p)
-		if err != nil {
+		var ok bool
+		var err error
+		if c.frame, p, ok, err = c.dec.next(p); err != nil || !ok {
 			return err
 		}
-		if !ok {
-			return nil
+		f := &c.frame
+		if h := f.Header; !h.Response() && !h.Op.OneWay() {
+			c.requests++
 		}
-		p = rest
 		switch {
 		case !c.greeted:
-			err = c.greet(&f)
+			err = c.greet(f)
 		case f.noBuffer:
 			c.refuse(f.Header)
 		case f.Header.Op == wire.OpHello:
@@ -241,23 +246,16 @@ func (c *serverConn) onClose(err error) {
 			c.err = ErrClosed
 		}
 	}
-	for c.active && !c.inLoopWrite {
+	for c.active {
 		c.idle.Wait()
-	}
-	queue, cur := c.queue, c.cur
-	c.queue = new(outQueue)
-	if !c.inLoopWrite {
-		c.cur, c.vec = new(outQueue), nil
 	}
 	err = c.err
 	c.mu.Unlock()
 
-	if !c.inLoopWrite {
-		cur.release()
-	}
-	queue.release()
+	// Nobody writes or queues any more.
+	c.cur.release()
+	c.queue.release()
 	c.unsent.Store(0)
-	c.buffered.Store(0)
 	c.dec.reset()
 	c.server.forget(c)
 	c.logClose(err)
@@ -300,9 +298,4 @@ func (c *serverConn) check(now time.Time) {
 		c.fail(fmt.Errorf("%w: %d bytes unread for %v", ErrTimeout, pending, cfg.FrameTimeout))
 	}
 	c.seen.pending = pending
-	if c.buffered.Load() > 0 {
-		c.mu.Lock()
-		c.wakeLocked()
-		c.mu.Unlock()
-	}
 }

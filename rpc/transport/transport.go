@@ -118,21 +118,21 @@ type ServerConn interface {
 	Remote() string
 	// Peer is the other end's greeting.
 	Peer() wire.Hello
-	// Reply queues msgs and sends everything queued: at once from the calling
-	// goroutine when the connection is idle and the batch is small, by whoever
-	// is writing already, or by the event loop. It never blocks on the peer.
-	// Inside OnMessage and OnBatchEnd, and for other goroutines while the loop
-	// is in them, sending waits for the end of the batch: one write for all.
+	// Reply queues msgs and sees that everything queued is sent: by the calling
+	// goroutine when no other request of the connection is open and the batch
+	// is small, else by whoever is writing already or by the event loop, where
+	// several replies become one write. It never blocks on the peer. Inside
+	// OnMessage and OnBatchEnd, and for other goroutines while the loop is in
+	// them, sending waits for the end of the batch: one write for all.
 	Reply(msgs []Message)
 	// Queue is Reply without sending: for an owner that answers many requests
 	// in one turn and then calls Flush once per connection. Queued messages
 	// are sent by the next Flush, Reply or readable event.
 	Queue(msgs []Message)
-	// Flush sends what is queued, as Reply does.
+	// Flush sends what is queued, from the calling goroutine if it is little.
 	Flush()
 	// Pending is the number of bytes accepted by Reply and Queue that the
-	// kernel does not have yet. It may lag behind by SweepInterval while a slow
-	// peer catches up.
+	// kernel does not have yet.
 	Pending() int64
 	// SetUser and User attach the handler's own state.
 	SetUser(v any)

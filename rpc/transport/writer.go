@@ -12,23 +12,31 @@ import (
 // The writing half of a server connection.
 //
 //	Queue ----> queue --(swap)--> cur, vec --writev--> socket
-//	                                 |  would block
-//	                                 +--> gnet's buffer (copied, bounded)
+//	                                ^          | full
+//	                                +--event---+ the rest stays, by reference
 //
 // One goroutine at a time is the writer: it swaps the queue for an empty one,
 // writes it with one call without holding the lock, and looks again. Whoever
 // queues meanwhile leaves sending to it, so that replies gather by themselves
-// while a write is under way and there is never one call per message. A reply
-// to an idle connection is written by its caller: handing it to the event loop
-// would cost an eventfd write and a thread's wake-up. The loop takes over when
-// the batch is large, the socket is full, or the caller has gone round a few
-// times.
+// while a write is under way.
+//
+// Who writes: a handler's own replies, the loop at the end of the batch. From
+// other goroutines, Flush and the reply to a connection's last open request are
+// written by their caller, because handing them to the event loop would cost an
+// eventfd write and the wake-up of a thread, a quarter of a round trip. A reply
+// with other requests still open goes to the loop, where those that follow it
+// gather; so do large batches, and what a caller has not finished after a few
+// rounds.
 
 // Reply queues and sends.
 func (c *serverConn) Reply(msgs []Message) {
 	c.mu.Lock()
 	late := c.queueLocked(msgs)
-	c.drainLocked(false)
+	if c.open > 0 && !c.inBatch && !c.active && !c.queue.empty() {
+		c.wakeLocked()
+	} else {
+		c.drainLocked(false)
+	}
 	c.mu.Unlock()
 	releaseAll(late)
 }
@@ -62,6 +70,9 @@ func (c *serverConn) queueLocked(msgs []Message) (late []Message) {
 			late = append(late, *m)
 			continue
 		}
+		if m.Header.Response() {
+			c.open--
+		}
 		before := c.queue.bytes
 		c.queue.add(m, n)
 		size := c.queue.bytes - before
@@ -82,6 +93,7 @@ func (c *serverConn) refuseLocked(m *Message, err error) {
 	}
 	h := m.Header
 	h.Status = wire.StatusInternal
+	c.open--
 	before := c.queue.bytes
 	c.queue.add(&Message{Header: h}, 0)
 	c.unsent.Add(c.queue.bytes - before)
@@ -91,32 +103,30 @@ func (c *serverConn) refuseLocked(m *Message, err error) {
 // going to be. It is called with mu held, gives it up while writing, and
 // returns with it held.
 func (c *serverConn) drainLocked(onLoop bool) {
-	if c.active || c.dead || c.gc == nil || (c.inBatch && !onLoop) {
+	if c.active || c.dead || c.gc == nil || c.full || (c.inBatch && !onLoop) {
 		return
 	}
 	c.active = true
-	for round := 0; !c.dead; round++ {
+	for round := 0; !c.dead && !c.full; round++ {
 		if len(c.vec) == 0 && !c.takeLocked() {
 			break
 		}
-		if !onLoop && (c.slow || round >= directRounds || c.cur.bytes > directLimit) {
+		if !onLoop && (round >= directRounds || c.cur.bytes > directLimit) {
 			c.wakeLocked()
 			break
 		}
 		c.mu.Unlock()
-		err := c.writeCur(onLoop)
+		full, err := c.writeCur()
 		c.mu.Lock()
+		c.full = full && !c.early
+		c.early = false
 		if err != nil {
 			c.failLocked(err)
 			break
 		}
 	}
 	c.active = false
-	if onLoop {
-		c.noteBuffered()
-	}
 	if c.dead {
-		c.dropLocked()
 		c.idle.Broadcast()
 	} else if c.closing.Load() && !onLoop {
 		c.wakeLocked()
@@ -136,79 +146,38 @@ func (c *serverConn) takeLocked() bool {
 	return true
 }
 
-// dropLocked releases the batch of a writer that found the connection dead.
-func (c *serverConn) dropLocked() {
-	cur := c.cur
-	c.cur, c.vec = new(outQueue), nil
-	c.mu.Unlock()
-	cur.release()
-	c.mu.Lock()
-}
-
-// writeCur writes the current batch as far as the socket takes it. What it
-// does not take goes to gnet's buffer on the loop, or stays in vec for the
-// loop.
-func (c *serverConn) writeCur(onLoop bool) error {
-	if onLoop && c.slow {
-		c.noteBuffered()
-	}
-	for len(c.vec) > 0 && !c.slow {
+// writeCur writes the current batch. When the socket is full it leaves the rest
+// in vec and asks for the event that calls onWritable.
+func (c *serverConn) writeCur() (full bool, err error) {
+	for len(c.vec) > 0 {
 		n, err := c.writev()
-		if err == unix.EINTR {
-			continue
-		}
-		if err == unix.EAGAIN {
-			c.slow = true
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("transport: write to %s: %w", c.remote, err)
-		}
-		c.vec = advance(c.vec, n)
-	}
-	if len(c.vec) > 0 {
-		if !onLoop {
-			return nil
-		}
-		if err := c.buffer(); err != nil {
-			return err
+		switch err {
+		case nil:
+			c.vec = advance(c.vec, n)
+			c.unsent.Add(-int64(n))
+		case unix.EINTR:
+		case unix.EAGAIN:
+			err := c.server.writable.arm(c.fd, c.id, c.armed)
+			c.armed = true
+			return true, err
+		default:
+			return false, fmt.Errorf("transport: write to %s: %w", c.remote, err)
 		}
 	}
 	c.vec = nil
 	clear(c.base)
-	c.unsent.Add(-c.cur.bytes)
 	c.cur.release()
-	return nil
+	return false, nil
 }
 
-// buffer hands the rest of the batch to gnet, which copies what the socket
-// does not take and sends it when the socket becomes writable.
-func (c *serverConn) buffer() error {
-	var rest int64
-	for _, b := range c.vec {
-		rest += int64(len(b))
-	}
-	limit := c.server.cfg.MaxOutbound
-	if held := int64(c.gc.OutboundBuffered()); held+rest > limit {
-		return fmt.Errorf("%w: %d bytes unread, limit %d", ErrSlowReader, held+rest, limit)
-	}
-	c.inLoopWrite = true
-	defer func() { c.inLoopWrite = false }()
-	for len(c.vec) > 0 {
-		n := min(len(c.vec), maxIov)
-		if _, err := c.gc.Writev(c.vec[:n]); err != nil {
-			return fmt.Errorf("transport: write to %s: %w", c.remote, err)
-		}
-		c.vec = c.vec[n:]
-	}
-	return nil
-}
-
-// noteBuffered looks at gnet's buffer; only on the loop.
-func (c *serverConn) noteBuffered() {
-	n := int64(c.gc.OutboundBuffered())
-	c.buffered.Store(n)
-	c.slow = n > 0
+// onWritable is the event that a full socket takes bytes again. It may come
+// before the writer that asked for it has said so.
+func (c *serverConn) onWritable() {
+	c.mu.Lock()
+	c.early = c.active
+	c.full = false
+	c.wakeLocked()
+	c.mu.Unlock()
 }
 
 func (c *serverConn) writev() (int, error) {
@@ -219,10 +188,10 @@ func (c *serverConn) writev() (int, error) {
 		iov = append(iov, v)
 	}
 	c.iov = iov
+	c.server.counts.writes.Add(1)
 	n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(c.fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)))
 	clear(iov)
-	c.server.counts.writes.Add(1)
 	if errno != 0 {
 		return 0, errno
 	}
