@@ -167,7 +167,8 @@ func (v *Volume) launch(x *piece, direct bool) {
 	if x.kind != wire.OpRead {
 		x.id = v.admit.start()
 	}
-	if x.route = v.routeOf(x); x.route != nil {
+	if r := v.routeOf(x); r != nil {
+		x.route = r
 		v.c.drive(x, event{kind: evStart, now: v.c.coarse.Load()}, direct)
 	}
 }
