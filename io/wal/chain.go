@@ -22,17 +22,21 @@ func chain(y layout, ids []segmentHeader, tail LSN) (links []link, gaps []gap) {
 	for at >= 0 {
 		links = append(links, link{id: at, end: end})
 		prev := ids[at].prevEnd
-		if prev <= tail || y.seq(prev) >= ids[at].seq {
+		if prev <= tail {
+			break
+		}
+		seq := y.seq(prev - 1) // a segment may end where the next one starts
+		if seq >= ids[at].seq {
 			break
 		}
 		below := at - 1
-		for below >= 0 && ids[below].seq > y.seq(prev) {
+		for below >= 0 && ids[below].seq > seq {
 			below--
 		}
-		end = y.off(prev)
-		if below < 0 || ids[below].seq != y.seq(prev) {
+		end = int64(prev - y.lsn(seq, 0))
+		if below < 0 || ids[below].seq != seq {
 			end = 0
-			g := gap{from: tail, to: y.lsn(y.seq(prev)+1, 0)}
+			g := gap{from: tail, to: y.lsn(seq+1, 0)}
 			if below >= 0 {
 				g.from = y.lsn(ids[below].seq+1, 0)
 			}

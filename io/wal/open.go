@@ -22,19 +22,10 @@ func Open(cfg Config, replay func(r *Record) error) (*Log, *Recovery, error) {
 	if err := cfg.check(); err != nil {
 		return nil, nil, err
 	}
-	r := &recovery{
-		layout: layout{store: cfg.StoreID, size: cfg.SegmentSize},
-		disk:   cfg.Disk, dir: cfg.Dir, logger: cfg.Logger,
-		replay: replay,
-		out:    &Recovery{},
-	}
+	r := newRecovery(cfg, replay)
 	l, err := r.open(cfg)
 	if err != nil {
-		for _, s := range r.slots {
-			if s.file != nil {
-				_ = s.file.Close() // the first error is the one to report
-			}
-		}
+		r.close()
 		return nil, nil, err
 	}
 	go l.run()
@@ -144,7 +135,10 @@ func (r *recovery) build(cfg Config) *Log {
 	}
 	g := &l.segs
 	*g = segments{layout: r.layout, prepared: cfg.PreparedSegments}
-	g.nextSeq = max(r.maxSeq, r.seq(r.head)) + 1
+	g.nextSeq = r.maxSeq + 1
+	if r.head > 0 {
+		g.nextSeq = max(g.nextSeq, r.seq(r.head-1)+1)
+	}
 	for _, s := range r.slots {
 		seg := &segment{name: s.name, file: s.file, hdr: s.id, end: BlockSize}
 		switch {

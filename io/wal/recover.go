@@ -49,6 +49,24 @@ type recovery struct {
 	out  *Recovery
 }
 
+func newRecovery(cfg Config, replay func(*Record) error) *recovery {
+	return &recovery{
+		layout: layout{store: cfg.StoreID, size: cfg.SegmentSize},
+		disk:   cfg.Disk, dir: cfg.Dir, logger: cfg.Logger,
+		replay: replay,
+		out:    &Recovery{},
+	}
+}
+
+// close gives the files up after a failed Open, whose error is the one to report.
+func (r *recovery) close() {
+	for _, s := range r.slots {
+		if s.file != nil {
+			_ = s.file.Close()
+		}
+	}
+}
+
 // run reads the log and replays it.
 func (r *recovery) run() error {
 	if err := r.openSlots(); err != nil {

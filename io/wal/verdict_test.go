@@ -78,6 +78,15 @@ func TestChainSkipsWhatAnEarlierRecoveryCutOff(t *testing.T) {
 	}
 }
 
+func TestChainFollowsASegmentThatIsFullToItsEnd(t *testing.T) {
+	y := layout{size: 100}
+	ids := []segmentHeader{{stamp: stamp{seq: 1}}, {stamp: stamp{seq: 2}, prevEnd: 200}}
+	links, gaps := chain(y, ids, 100)
+	if len(gaps) != 0 || len(links) != 2 || links[0].end != 100 {
+		t.Errorf("links %v gaps %v", links, gaps)
+	}
+}
+
 func TestChainReportsMissingSegments(t *testing.T) {
 	y := layout{size: 100}
 	seg := func(seq uint64, prev LSN) segmentHeader {
