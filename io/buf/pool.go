@@ -56,7 +56,8 @@ type Stats struct {
 // mapping.
 func NewPool(cfg Config) (*Pool, error) {
 	if cfg.Bytes <= 0 || cfg.Bytes > MaxArena {
-		return nil, fmt.Errorf("buf: Config.Bytes is %d: set it to 1..%d", cfg.Bytes, int64(MaxArena))
+		return nil, fmt.Errorf("buf: Config.Bytes is %d: set it to 1..%d",
+			cfg.Bytes, int64(MaxArena))
 	}
 	count := int((cfg.Bytes + MaxSize - 1) / MaxSize)
 	size := count * MaxSize

@@ -21,6 +21,10 @@ type Config struct {
 	Logger *slog.Logger
 	// NoURing forces worker goroutines in place of io_uring.
 	NoURing bool
+
+	// For tests: other bounds of the ring, and a reason for which it is refused.
+	limits ringLimits
+	refuse error
 }
 
 // tmpPrefix marks files that are not whole yet. They never show in List, and OpenDir removes
@@ -137,7 +141,14 @@ func (d *dirDisk) newEngine(cfg Config) engine {
 		d.log.Info("io_uring not used: the configuration says so", "dir", d.root)
 		return newWorkers(d)
 	}
-	e, err := newRing(d, cfg.Arena)
+	if cfg.limits == (ringLimits{}) {
+		cfg.limits = ringLimits{entries: ringEntries, waiting: maxWaiting}
+	}
+	e, err := newRing(d, cfg.Arena, cfg.limits)
+	if err == nil && cfg.refuse != nil {
+		e.stop()
+		err = cfg.refuse
+	}
 	if err != nil {
 		d.log.Warn("io_uring not used: worker goroutines take its place",
 			"dir", d.root, "reason", err)

@@ -94,7 +94,7 @@ func (f *dirFile) Sync() error {
 		return err
 	}
 	defer f.end()
-	_, err := f.result(Sync, 0, 0, 0, f.disk.fdatasync(f.fd))
+	_, err := f.result(Sync, 0, 0, 0, fdatasync(f.fd))
 	return err
 }
 
@@ -129,14 +129,18 @@ func (f *dirFile) finish(op *Op, n int, err error) {
 	f.end()
 }
 
-// result turns what the kernel said into the package's terms, and counts reads and errors.
+// result turns what the kernel said into the package's terms, and counts all but writes, whose
+// durability it does not know.
 func (f *dirFile) result(kind Kind, off int64, n, want int, err error) (int, error) {
 	if err != nil {
 		f.disk.count.errors.Add(1)
 		return 0, failed(classOf(err), kind, f.name, off, err)
 	}
-	if kind == Read {
+	switch kind {
+	case Read:
 		f.disk.count.read(n)
+	case Sync:
+		f.disk.count.syncs.Add(1)
 	}
 	if n < want {
 		f.disk.count.errors.Add(1)

@@ -144,12 +144,16 @@ func (d *dirDisk) fill(fd int, size int64) error {
 		off += int64(n)
 		d.count.write(n, false)
 	}
-	return d.fdatasync(fd)
+	d.count.syncs.Add(1)
+	return fdatasync(fd)
 }
 
-func (d *dirDisk) fdatasync(fd int) error {
-	d.count.syncs.Add(1)
-	return retry(func() error { return unix.Fdatasync(fd) })
+func fdatasync(fd int) error {
+	for {
+		if err := unix.Fdatasync(fd); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 func retry(call func() error) error {

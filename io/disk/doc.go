@@ -1,2 +1,61 @@
 // Package disk is the seam between the store and its device.
+//
+// A Disk is a directory of files of fixed size, read and written in whole aligned blocks. Two
+// of them exist, and one test suite holds for both:
+//
+//   - OpenDir: a real directory, used through direct I/O, with submitted operations on an
+//     io_uring (or on worker goroutines where the kernel refuses one; the log says why).
+//   - NewSim: a disk in memory that knows which sectors a power cut may lose.
+//
+// # Promises
+//
+// A file made by Create was written once, so overwriting it changes no metadata and a durable
+// write costs one device write and one flush. What Create, Rename, Remove, MkdirAll and
+// WriteFile did is durable when they return, and a power cut within them leaves the state
+// before or the state after. A write is durable once a WriteVec or Op with durable set has
+// succeeded, or a Sync begun after it completed. Anything else may be lost sector by sector.
+//
+// Operations move all their bytes or fail. The blocking calls are one system call on the
+// calling goroutine, the fastest way at depth one. Submit queues, Flush sends a whole batch
+// with one system call; neither waits. Done runs on a goroutine of the disk, exactly once for
+// each operation and never within Submit; it may submit and flush, but neither block nor close
+// the file or the disk, which wait for it. There is no order between operations in flight.
+// Steady reads, writes and submits allocate nothing.
+//
+// # Limits
+//
+// Blocks of 4 KiB: addresses, lengths and offsets; MaxVec slices, MaxIO bytes. Requests past
+// the end are refused, files do not grow. At most 1024 operations are sent at once and 2048
+// are in flight; more wait in a list, and when 65536 wait there Submit completes with
+// ErrOverloaded. Names are clean relative paths; components that begin with a dot, and LOCK
+// in the root, are the disk's own.
+//
+// # Failure
+//
+// Errors belong to one class (ErrNoSpace, ErrIO, ...) and name the file and the offset. A
+// failed durable write is for the caller to treat as final: the kernel does not try again what
+// it reported. A full device leaves no part of a new file behind. When the ring fails later
+// on, operations go on without it, slower.
+//
+// # Drive
+//
+//	d, err := disk.OpenDir("/srv/store0", disk.Config{Arena: pool.Arena(), Logger: log})
+//	f, err := d.Create("wal/000001", 64<<20)
+//	err = f.WriteVec([][]byte{header, payload}, 0, true) // durable on return
+//
+//	f.Submit(&disk.Op{Kind: disk.Read, Vec: [][]byte{p}, Off: 8192, Done: done})
+//	f.Submit(...)
+//	d.Flush()
+//
+// Simulated power cuts, at every boundary of a workload:
+//
+//	sim := disk.NewSim(disk.SimConfig{Inline: true})
+//	sim.OnStep(func(disk.Step) {
+//		for i := range sim.Unsynced() {
+//			after := sim.Crash(disk.CrashPlan{
+//				Keep: func(k int, _ disk.Sector) bool { return k != i },
+//			})
+//			recoverAndCheck(after)
+//		}
+//	})
 package disk

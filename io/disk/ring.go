@@ -26,9 +26,12 @@ type ringEngine struct {
 	free     []uint16
 	prepared []uint16 // slots of the entries that are not sent
 	inflight int      // entries sent and not reaped
-	waiting  opList   // no slot
-	rejected opList   // to be completed with their error, no slot
-	send     bool     // prepared entries were flushed, but the kernel could not take them
+	enter    func() (int, error)
+	waiting  opList // no slot
+	limit    int    // of waiting
+	direct   opList // for the harvester to end without the ring
+	send     bool   // prepared entries were flushed, but the kernel could not take them
+	refused  bool   // the kernel refused entries for good, which was logged
 	stopped  bool
 	exited   chan struct{}
 
@@ -37,17 +40,23 @@ type ringEngine struct {
 	ops  [64]*Op
 }
 
+// ringLimits sizes a ring; see limits.go.
+type ringLimits struct {
+	entries uint32
+	waiting int
+}
+
 const (
 	slotBits = 16
 	slotMask = 1<<slotBits - 1
 	// sendRetries bounds how often a send is tried that the kernel has no memory for while
 	// nothing is in flight whose completion could free some.
-	sendRetries = 1000
+	sendRetries = 100
 )
 
 // newRing starts the engine; the error says why io_uring cannot be used.
-func newRing(d *dirDisk, arena []byte) (*ringEngine, error) {
-	ring, err := uring.Setup(uring.Config{Entries: ringEntries, CQEntries: maxInflight})
+func newRing(d *dirDisk, arena []byte, lim ringLimits) (*ringEngine, error) {
+	ring, err := uring.Setup(uring.Config{Entries: lim.entries, CQEntries: 2 * lim.entries})
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +66,12 @@ func newRing(d *dirDisk, arena []byte) (*ringEngine, error) {
 				"dir", d.root, "reason", err)
 		}
 	}
-	slots := min(ring.CQ(), maxInflight)
+	slots := min(ring.CQ(), 2*int(lim.entries))
 	e := &ringEngine{
 		disk:     d,
 		ring:     ring,
+		enter:    ring.Submit,
+		limit:    lim.waiting,
 		slots:    make([]*Op, slots),
 		free:     make([]uint16, slots),
 		prepared: make([]uint16, 0, slots),
@@ -82,11 +93,11 @@ func (e *ringEngine) submit(op *Op) {
 	switch {
 	case len(e.free) > 0 && e.waiting.len == 0:
 		e.prepare(op)
-	case e.waiting.len < maxWaiting:
+	case e.waiting.len < e.limit:
 		e.waiting.push(op)
 	default:
 		op.Err = fmt.Errorf("%w: %d wait for %s", ErrOverloaded, e.waiting.len, e.disk.root)
-		e.rejected.push(op) // the harvester is at work, or there would be slots
+		e.direct.push(op) // the harvester is at work, or there would be slots
 	}
 }
 
@@ -122,7 +133,6 @@ func (e *ringEngine) fill(entry *uring.SQE, op *Op) {
 	case op.Err != nil:
 		entry.Nop()
 	case op.Kind == Sync:
-		e.disk.count.syncs.Add(1)
 		entry.Datasync(fd)
 	case op.Kind == Read:
 		e.fillRead(entry, fd, iov, op.Off)
@@ -171,7 +181,7 @@ func (e *ringEngine) sendAll() {
 	if len(e.prepared) == 0 {
 		return
 	}
-	n, err := e.ring.Submit()
+	n, err := e.enter()
 	if n > 0 {
 		e.disk.count.submits.Add(1)
 		e.disk.count.submitted.Add(uint64(n))
@@ -180,31 +190,30 @@ func (e *ringEngine) sendAll() {
 	}
 	e.send = err != nil
 	if err != nil && err != unix.EAGAIN && err != unix.EBUSY {
-		e.fail(err)
+		e.bypass(err)
 	}
-	if e.send || e.inflight == n || e.rejected.len > 0 {
+	if e.send || e.inflight == n || e.direct.len > 0 {
 		e.wake.Signal()
 	}
 }
 
-// fail completes what cannot be sent. Called with the lock held.
-func (e *ringEngine) fail(err error) {
+// bypass leaves what cannot be sent to the harvester, which runs it by ordinary system calls:
+// slowly, but a log must not fail because a ring does. Called with the lock held.
+func (e *ringEngine) bypass(why error) {
+	if !e.refused {
+		e.refused = true
+		e.disk.log.Error("io_uring refuses operations: running them without it",
+			"dir", e.disk.root, "reason", why)
+	}
 	e.ring.Discard()
 	e.send = false
 	for _, slot := range e.prepared {
-		op := e.slots[slot]
+		e.direct.push(e.slots[slot])
 		e.slots[slot] = nil
 		e.free = append(e.free, slot)
-		if op.Err == nil {
-			op.Err = failed(ErrIO, op.Kind, op.File.Name(), op.Off, err)
-		}
-		e.rejected.push(op)
 	}
 	e.prepared = e.prepared[:0]
-	for op := e.waiting.pop(); op != nil; op = e.waiting.pop() {
-		op.Err = failed(ErrIO, op.Kind, op.File.Name(), op.Off, err)
-		e.rejected.push(op)
-	}
+	e.direct.take(&e.waiting)
 	e.wake.Signal()
 }
 
@@ -228,9 +237,9 @@ func (e *ringEngine) harvest() {
 			tries = 0
 			continue
 		}
-		next, rejected := e.next()
-		for op := rejected.pop(); op != nil; op = rejected.pop() {
-			op.File.(*dirFile).finish(op, 0, nil)
+		next, direct := e.next()
+		for op := direct.pop(); op != nil; op = direct.pop() {
+			op.File.(*dirFile).runOp(op)
 		}
 		switch next {
 		case harvestExit:
@@ -257,20 +266,20 @@ const (
 
 // next decides what to do when nothing is there to reap, and parks the harvester while there
 // is nothing at all to do.
-func (e *ringEngine) next() (step harvestStep, rejected opList) {
+func (e *ringEngine) next() (step harvestStep, direct opList) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
-		rejected.take(&e.rejected)
+		direct.take(&e.direct)
 		switch {
-		case rejected.len > 0:
-			return harvestReap, rejected
+		case direct.len > 0:
+			return harvestReap, direct
 		case e.inflight > 0:
-			return harvestWait, rejected
+			return harvestWait, direct
 		case e.send:
-			return harvestSend, rejected
+			return harvestSend, direct
 		case e.stopped:
-			return harvestExit, rejected
+			return harvestExit, direct
 		}
 		e.wake.Wait()
 	}
@@ -283,7 +292,7 @@ func (e *ringEngine) resend(last bool) {
 	defer e.mu.Unlock()
 	e.sendAll()
 	if last && e.send {
-		e.fail(unix.EAGAIN)
+		e.bypass(unix.EAGAIN)
 	}
 }
 

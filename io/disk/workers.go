@@ -90,7 +90,7 @@ func (f *dirFile) runOp(op *Op) {
 	switch {
 	case op.Err != nil:
 	case op.Kind == Sync:
-		err = f.disk.fdatasync(f.fd)
+		err = fdatasync(f.fd)
 	default:
 		n, err = f.move(op.Kind, op.state.iov, op.Off, op.Durable && op.Kind == Write)
 	}

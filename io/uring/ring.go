@@ -22,10 +22,11 @@ type Config struct {
 	// CQEntries is how many completions fit, the bound of operations in flight; 0: twice
 	// Entries.
 	CQEntries uint32
-	// Kick makes a completion interrupt the thread that submitted the operation. Without,
-	// completions are handled when that thread next enters the kernel, which costs less but
-	// can be a timer tick away when the thread computes.
-	Kick bool
+	// Coop lets completions wait until the submitting thread next enters the kernel, in
+	// place of interrupting it. Off by default: goroutines that compute after a submit then
+	// see completions up to a timer tick late (a p99 of 2.4 ms against 0.5 ms was measured
+	// with 0.5 ms of computing), and the processor time per operation is no less.
+	Coop bool
 }
 
 // Ring is an io_uring.
@@ -72,10 +73,11 @@ func Probe() error {
 func Setup(cfg Config) (*Ring, error) {
 	var p params
 	fd, err := -1, error(unix.EINVAL)
-	for _, flags := range []uint32{setupSubmitAll | setupCoopTaskrun, setupSubmitAll, 0} {
-		if cfg.Kick {
-			flags &^= setupCoopTaskrun
-		}
+	try := []uint32{setupSubmitAll, 0}
+	if cfg.Coop {
+		try = []uint32{setupSubmitAll | setupCoopTaskrun, setupSubmitAll, 0}
+	}
+	for _, flags := range try {
 		p = params{flags: flags | setupClamp | setupCQSize, cqEntries: cfg.CQEntries}
 		if cfg.CQEntries == 0 {
 			p.cqEntries = 2 * cfg.Entries
