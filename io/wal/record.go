@@ -92,6 +92,9 @@ type Recovery struct {
 	// Segments, Records and Bytes were read and replayed; Bytes is what was read.
 	Segments, Records int
 	Bytes             int64
+	// Headers are segment headers that were lost and told by the frames behind them: after a
+	// crash at most one, more are damage that cost nothing.
+	Headers int
 	// Torn: the log ended in a write that a crash interrupted, and was cut at TruncatedAt.
 	Torn        bool
 	TruncatedAt LSN

@@ -156,6 +156,8 @@ func (r *recovery) classify(s *slot) error {
 	s.origin = judgeSlot(e)
 	if s.origin == originFrame || s.origin == originScan {
 		s.id = h.segment(r.size)
+		r.out.Headers++
+		r.logger.Warn("wal: segment header is told by frames", "file", s.name, "seq", s.id.seq)
 	}
 	if s.known() {
 		r.maxSeq = max(r.maxSeq, s.id.seq)
