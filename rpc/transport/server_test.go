@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -247,11 +248,19 @@ func TestSlowReaderIsBoundedAndClosed(t *testing.T) {
 	greetRaw(t, nc)
 	c := <-open
 	body := [][]byte{make([]byte, 128<<10)}
-	for range 10000 {
+	reply := func() {
 		sent.Add(1)
 		c.Reply([]Message{{Header: wire.Header{Op: wire.OpRead, Flags: wire.FlagResponse},
 			Body: body, Release: func() { released.Add(1) }}})
-		if p := c.Pending(); p > 2*limit+1<<20 {
+	}
+	eventually(t, "the socket is full", func() bool {
+		reply()
+		time.Sleep(time.Millisecond)
+		return c.Pending() > 4*128<<10
+	})
+	for range 10000 {
+		reply()
+		if p := c.Pending(); p > limit+1<<20 {
 			t.Fatalf("%d bytes pending, limit %d", p, limit)
 		}
 	}
@@ -368,8 +377,7 @@ func TestReleaseHappensOnceWhateverRacesWithClose(t *testing.T) {
 			repliers.Go(func() { replyUntilClosed(c, pool, g, &sent, &released) })
 		}
 	}
-	s, err := Listen("127.0.0.1:0", h, ServerConfig{Pool: pool, Loops: 2, MaxOutbound: 1 << 20,
-		Logger: quiet()})
+	s, err := Listen("127.0.0.1:0", h, ServerConfig{Pool: pool, Loops: 2, Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +386,7 @@ func TestReleaseHappensOnceWhateverRacesWithClose(t *testing.T) {
 	for i := range 24 {
 		clients.Go(func() {
 			c := dial(t, s.Addr(), own)
-			for range i * 3 {
+			for range i * 30 {
 				m, err := c.Recv()
 				if err != nil {
 					break
@@ -411,12 +419,13 @@ func TestReleaseHappensOnceWhateverRacesWithClose(t *testing.T) {
 }
 
 func replyUntilClosed(c ServerConn, pool *buf.Pool, g int, sent, released *atomic.Int64) {
-	sizes := []int{100, 4096, 100 << 10}
+	sizes := []int{100, 4096, 100, 30000, 100 << 10}
 	for i := 0; ; i++ {
-		b, err := pool.Get(sizes[(i+g)%3])
-		if err != nil {
+		b, err := pool.Get(sizes[(i+g)%len(sizes)])
+		if err != nil || c.Pending() > 1<<20 {
 			time.Sleep(100 * time.Microsecond)
-		} else {
+		}
+		if err == nil {
 			sent.Add(1)
 			var once atomic.Bool
 			c.Reply([]Message{{Header: wire.Header{Op: wire.OpRead, Flags: wire.FlagResponse},
@@ -606,4 +615,37 @@ func TestMessagesOfManyPiecesArriveWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, c, 1, nil, want)
+}
+
+// A goroutine is nearly always in the middle of a write when the peer goes
+// away: the loop must not close the descriptor, nor release the batch, under it.
+func TestCloseWaitsForAWriteUnderWay(t *testing.T) {
+	pool := newPool(t, 8<<20)
+	var repliers sync.WaitGroup
+	var sent, released atomic.Int64
+	h := &testHandler{}
+	h.onOpen = func(c ServerConn) {
+		msg := []Message{{Header: wire.Header{Op: wire.OpPing, Flags: wire.FlagResponse},
+			Release: func() { released.Add(1) }}}
+		repliers.Go(func() {
+			for !c.(*serverConn).closing.Load() {
+				sent.Add(1)
+				c.Reply(msg)
+			}
+		})
+	}
+	s := startServer(t, "127.0.0.1:0", h, ServerConfig{Pool: pool, Loops: 1})
+	for range 100 {
+		nc := rawDial(t, s.Addr())
+		greetRaw(t, nc)
+		if _, err := io.CopyN(io.Discard, nc, 20000); err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.Close()
+	}
+	_ = s.Close()
+	repliers.Wait()
+	if sent.Load() != released.Load() {
+		t.Errorf("%d sent, %d released", sent.Load(), released.Load())
+	}
 }
