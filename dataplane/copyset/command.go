@@ -1,0 +1,130 @@
+package copyset
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// ErrBadCommand marks bytes that are no command of this version.
+var ErrBadCommand = errors.New("copyset: bad command")
+
+// CommandKind is what a log entry does to the state.
+type CommandKind uint8
+
+// Part of the log format; the numbers must not change.
+const (
+	CmdWrite        CommandKind = 1 // Count blocks get new bytes, all in the payload
+	CmdZero         CommandKind = 2 // Count blocks read as zeroes, but for an edge block at either end
+	CmdDeleteVolume CommandKind = 3 // every chunk of the volume is dropped
+)
+
+// The flags of a CmdZero whose range does not begin or end on a block border: the payload has the
+// first, the last, or both blocks whole.
+const (
+	flagHead = 1 << 0
+	flagTail = 1 << 1
+)
+
+const (
+	commandVersion = 1
+	commandHeader  = 72
+)
+
+// Command is one replicated operation. It is what raft carries as an entry's data; the payload
+// travels beside it. Part of the log format:
+//
+//	 0      1         2       3          4           8
+//	+------+---------+-------+----------+-----------+---------+-------+-------+-----------+
+//	| kind | version | flags | reserved | crc count | session | epoch | op id | low water |
+//	+------+---------+-------+----------+-----------+---------+-------+-------+-----------+
+//	 40       48      56            60      64         72
+//	+--------+-------+-------------+-------+----------+------------------------------------+
+//	| volume | chunk | first block | count | reserved | crc32c of each payload block, u32  |
+//	+--------+-------+-------------+-------+----------+------------------------------------+
+//
+// All numbers are little-endian; session to chunk are 8 bytes, the rest 4 or 1. Reserved is zero.
+type Command struct {
+	Kind           CommandKind
+	Flags          uint8
+	Session, Epoch uint64
+	OpID, LowWater uint64
+	Volume, Chunk  uint64
+	First, Count   uint32
+	CRCs           []uint32
+}
+
+// PayloadBlocks is how many payload blocks the command has.
+func (c *Command) PayloadBlocks() int {
+	switch c.Kind {
+	case CmdWrite:
+		return int(c.Count)
+	case CmdZero:
+		return int(c.Flags&flagHead) + int(c.Flags&flagTail)>>1
+	}
+	return 0
+}
+
+// AppendTo appends the encoded command to dst.
+func (c *Command) AppendTo(dst []byte) []byte {
+	le := binary.LittleEndian
+	dst = append(dst, byte(c.Kind), commandVersion, c.Flags, 0)
+	dst = le.AppendUint32(dst, uint32(len(c.CRCs)))
+	for _, v := range [...]uint64{c.Session, c.Epoch, c.OpID, c.LowWater, c.Volume, c.Chunk} {
+		dst = le.AppendUint64(dst, v)
+	}
+	dst = le.AppendUint32(dst, c.First)
+	dst = le.AppendUint32(dst, c.Count)
+	dst = le.AppendUint64(dst, 0)
+	for _, crc := range c.CRCs {
+		dst = le.AppendUint32(dst, crc)
+	}
+	return dst
+}
+
+func (c *Command) size() int { return commandHeader + 4*len(c.CRCs) }
+
+// Decode reads a command, reusing c.CRCs. It fails with ErrBadCommand.
+func (c *Command) Decode(b []byte) error {
+	if len(b) < commandHeader {
+		return fmt.Errorf("%w: %d bytes, the header has %d", ErrBadCommand, len(b), commandHeader)
+	}
+	le := binary.LittleEndian
+	n := int(le.Uint32(b[4:]))
+	if b[1] != commandVersion {
+		return fmt.Errorf("%w: version %d, this build reads %d", ErrBadCommand, b[1], commandVersion)
+	}
+	if b[3] != 0 || le.Uint64(b[64:]) != 0 {
+		return fmt.Errorf("%w: reserved bytes are not zero", ErrBadCommand)
+	}
+	if len(b) != commandHeader+4*n {
+		return fmt.Errorf("%w: %d bytes with %d checksums", ErrBadCommand, len(b), n)
+	}
+	c.Kind, c.Flags = CommandKind(b[0]), b[2]
+	c.Session, c.Epoch = le.Uint64(b[8:]), le.Uint64(b[16:])
+	c.OpID, c.LowWater = le.Uint64(b[24:]), le.Uint64(b[32:])
+	c.Volume, c.Chunk = le.Uint64(b[40:]), le.Uint64(b[48:])
+	c.First, c.Count = le.Uint32(b[56:]), le.Uint32(b[60:])
+	c.CRCs = c.CRCs[:0]
+	for i := range n {
+		c.CRCs = append(c.CRCs, le.Uint32(b[commandHeader+4*i:]))
+	}
+	return c.validate()
+}
+
+func (c *Command) validate() error {
+	switch {
+	case c.Kind < CmdWrite || c.Kind > CmdDeleteVolume:
+		return fmt.Errorf("%w: kind %d", ErrBadCommand, c.Kind)
+	case c.Flags&^(flagHead|flagTail) != 0 || c.Flags != 0 && c.Kind != CmdZero:
+		return fmt.Errorf("%w: flags %#x with kind %d", ErrBadCommand, c.Flags, c.Kind)
+	case c.Kind != CmdDeleteVolume && (c.Count == 0 || c.First+c.Count < c.First):
+		return fmt.Errorf("%w: blocks %d+%d", ErrBadCommand, c.First, c.Count)
+	case c.PayloadBlocks() > int(c.Count):
+		return fmt.Errorf("%w: two edges in one block", ErrBadCommand)
+	case len(c.CRCs) != c.PayloadBlocks():
+		return fmt.Errorf("%w: %d checksums for %d payload blocks", ErrBadCommand,
+			len(c.CRCs), c.PayloadBlocks())
+	}
+	return nil
+}

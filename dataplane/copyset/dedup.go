@@ -1,0 +1,158 @@
+package copyset
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// sessions is the exactly-once table: which operations of which client session took effect. It is
+// replicated state: it changes only when an entry is applied, and every replica changes it alike.
+//
+// A client names each operation by (session, op id), op ids rise, and with each it sends its
+// low-water mark: every id below is finished there and will not be sent again. So an id below the
+// mark, or one remembered above it, is a repetition or a ghost and must not be applied.
+type sessions struct {
+	byID   map[uint64]*session
+	epochs map[uint64]uint64 // volume -> newest session epoch that wrote
+}
+
+type session struct {
+	id       uint64
+	lowWater uint64
+	lastUsed uint64 // log index
+	done     map[uint64]struct{}
+}
+
+// verdict is what becomes of a command that reached the table.
+type verdict uint8
+
+const (
+	fresh    verdict = iota // apply it
+	repeated                // it has taken effect already; answer as then
+	fenced                  // a newer session owns the volume; refuse
+	flooded                 // more unfinished operations than a client may have; refuse
+)
+
+func newSessions() sessions {
+	return sessions{byID: map[uint64]*session{}, epochs: map[uint64]uint64{}}
+}
+
+// judge decides about a command without changing anything.
+func (t *sessions) judge(c *Command) verdict {
+	if c.Session == 0 {
+		return fresh
+	}
+	if c.Epoch < t.epochs[c.Volume] {
+		return fenced
+	}
+	s := t.byID[c.Session]
+	if s == nil {
+		return fresh
+	}
+	if c.OpID < s.lowWater {
+		return repeated
+	}
+	if _, ok := s.done[c.OpID]; ok {
+		return repeated
+	}
+	if len(s.done) >= maxSessionOps && c.LowWater <= s.lowWater {
+		return flooded
+	}
+	return fresh
+}
+
+// record notes that a fresh command took effect at index.
+func (t *sessions) record(c *Command, index uint64) {
+	if c.Session == 0 {
+		return
+	}
+	t.epochs[c.Volume] = max(t.epochs[c.Volume], c.Epoch)
+	s := t.byID[c.Session]
+	if s == nil {
+		t.makeRoom()
+		s = &session{id: c.Session, done: map[uint64]struct{}{}}
+		t.byID[c.Session] = s
+	}
+	s.lastUsed = index
+	s.done[c.OpID] = struct{}{}
+	if c.LowWater > s.lowWater {
+		s.raise(c.LowWater)
+	}
+}
+
+// raise forgets what lies below the client's low-water mark. Ids rise by one in a session, though
+// a copyset sees only some of them: walk whichever is shorter, the gap or the table.
+func (s *session) raise(mark uint64) {
+	if mark-s.lowWater <= uint64(len(s.done)) {
+		for id := s.lowWater; id < mark; id++ {
+			delete(s.done, id)
+		}
+	} else {
+		maps.DeleteFunc(s.done, func(id uint64, _ struct{}) bool { return id < mark })
+	}
+	s.lowWater = mark
+}
+
+func (t *sessions) makeRoom() {
+	if len(t.byID) < maxSessions {
+		return
+	}
+	var oldest *session
+	for _, s := range t.byID {
+		if oldest == nil || s.lastUsed < oldest.lastUsed ||
+			s.lastUsed == oldest.lastUsed && s.id < oldest.id {
+			oldest = s
+		}
+	}
+	delete(t.byID, oldest.id)
+}
+
+// dropVolume forgets the epoch of a deleted volume. Its sessions age out.
+func (t *sessions) dropVolume(volume uint64) { delete(t.epochs, volume) }
+
+// appendTo encodes the table, in sorted order so that equal tables give equal bytes.
+func (t *sessions) appendTo(dst []byte) []byte {
+	le := binary.LittleEndian
+	dst = le.AppendUint32(dst, uint32(len(t.epochs)))
+	for _, v := range slices.Sorted(maps.Keys(t.epochs)) {
+		dst = le.AppendUint64(dst, v)
+		dst = le.AppendUint64(dst, t.epochs[v])
+	}
+	dst = le.AppendUint32(dst, uint32(len(t.byID)))
+	for _, id := range slices.Sorted(maps.Keys(t.byID)) {
+		s := t.byID[id]
+		for _, v := range [...]uint64{s.id, s.lowWater, s.lastUsed} {
+			dst = le.AppendUint64(dst, v)
+		}
+		dst = le.AppendUint32(dst, uint32(len(s.done)))
+		for _, op := range slices.Sorted(maps.Keys(s.done)) {
+			dst = le.AppendUint64(dst, op)
+		}
+	}
+	return dst
+}
+
+// decode reads what appendTo wrote and returns the bytes behind it.
+func (t *sessions) decode(b []byte) ([]byte, error) {
+	*t = newSessions()
+	r := reader{b: b}
+	for range r.count(16) {
+		v := r.u64()
+		t.epochs[v] = r.u64()
+	}
+	for range r.count(28) {
+		s := &session{id: r.u64(), lowWater: r.u64(), lastUsed: r.u64()}
+		n := r.count(8)
+		s.done = make(map[uint64]struct{}, n)
+		for range n {
+			s.done[r.u64()] = struct{}{}
+		}
+		t.byID[s.id] = s
+	}
+	if r.err != nil {
+		return nil, fmt.Errorf("copyset: exactly-once table: %w", r.err)
+	}
+	return r.b, nil
+}

@@ -1,0 +1,194 @@
+package copyset
+
+import (
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/ashlar-storage/ashlar/dataplane/lane"
+	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// Effects is what a replica wants done. The owner does it in any order, but each list in its own
+// order, and reports completions back through the method each type names. Slices are reused: the
+// owner empties them with Reset when it has taken everything.
+type Effects struct {
+	Messages  []Message
+	Appends   []*Append // -> AppendDone
+	Replies   []Reply
+	Reads     []*ReadJob     // -> ReadDone
+	Repairs   []*RepairJob   // -> RepairDone
+	Flushes   []*FlushJob    // -> FlushDone
+	Snapshots []*SnapshotJob // -> SnapshotDone
+}
+
+// Reset empties the lists and keeps their memory.
+func (fx *Effects) Reset() {
+	clear(fx.Messages)
+	clear(fx.Replies)
+	fx.Messages, fx.Appends, fx.Replies = fx.Messages[:0], fx.Appends[:0], fx.Replies[:0]
+	fx.Reads, fx.Repairs = fx.Reads[:0], fx.Repairs[:0]
+	fx.Flushes, fx.Snapshots = fx.Flushes[:0], fx.Snapshots[:0]
+}
+
+// Kind is what a client asks for.
+type Kind uint8
+
+// The operations of a client.
+const (
+	KindRead Kind = iota + 1
+	KindWrite
+	KindZero
+)
+
+// Request is a client's operation on part of one chunk. The owner checks the payload's checksums
+// before it submits a request, which it hands over until the Reply names it again.
+type Request struct {
+	Kind           Kind
+	Chunk          Chunk
+	Offset, Length uint32 // bytes inside the chunk, any alignment
+	Session, Epoch uint64
+	OpID, LowWater uint64
+	CRCs           []uint32 // write: one per touched block, over the bytes inside it
+	Payload        Payload  // write: the bytes, Length of them; the reference is handed over
+	Tag            any      // the owner's
+	ID             uint64   // the owner's
+	Arrived        int64    // ns
+
+	lane     lane.Op
+	cmd      []byte
+	entry    Payload
+	stage    stage
+	inLane   bool
+	byLease  bool
+	repaired bool
+}
+
+// stage is how far a request has come.
+type stage uint8
+
+const (
+	stageLane    stage = iota // waits in its lane
+	stageLease                // a read waits for proof of leadership
+	stageRead                 // its blocks are being read
+	stagePropose              // waits for the next batch of proposals
+	stageCommit               // proposed
+	stageAnswered
+)
+
+// Reply answers a request.
+type Reply struct {
+	Request *Request
+	Status  wire.Status
+	Body    [][]byte  // read: the bytes, in order
+	CRCs    []uint32  // read: one per touched block
+	Hold    []Payload // keeps Body alive; release each after the bytes are sent
+	Leader  *Peer     // not leader: who leads, if known
+	RetryMS uint32
+	Message string
+}
+
+// Message is a raft message between two replicas of the copyset, with the payloads of its entries
+// by reference: Payloads[i] belongs to Entries[i], and whoever takes the message releases them.
+type Message struct {
+	Copyset uint64
+	raftpb.Message
+	Stamp    int64 // the leader's clock, or its echo
+	Payloads []Payload
+}
+
+// Release gives back the payload references.
+func (m *Message) Release() {
+	for i := range m.Payloads {
+		m.Payloads[i].Release()
+	}
+	m.Payloads = nil
+}
+
+// Append is records for the store's log; raft goes on when they are durable.
+type Append struct {
+	wal.Append
+	Replica    *Replica
+	responses  []raftpb.Message
+	first      uint64 // index of the first entry; 0: none
+	count      int
+	firstAt    int // where they stand in Records
+	done       bool
+	state      Payload // the encoded state of a checkpoint or snapshot, if any
+	stateIndex uint64
+}
+
+// ReadPart is adjacent blocks to read: from the chunk file, which also has their checksums, or one
+// block from the log at At, whose checksum CRCs[0] must be met.
+type ReadPart struct {
+	First, Count uint32
+	At           wal.LSN
+	Dst          []byte
+	CRCs         []uint32
+}
+
+// ReadJob is the reads that one request needs. The owner reads every part into its Dst, verifies
+// each block's checksum and fills the part's CRCs.
+type ReadJob struct {
+	Replica      *Replica
+	Chunk        Chunk
+	First, Count uint32
+	Parts        []ReadPart
+	CRCs         []uint32
+	Err          error
+	Bad          []uint32 // blocks whose bytes do not fit their checksum, or could not be read
+
+	req    *Request
+	buf    Payload   // Count blocks; those from the overlay are not filled
+	blocks []Payload // the overlay's blocks, held; B nil where buf has the bytes
+	fetch  *PeerRead
+	op     lane.Op // of a fetch
+}
+
+// RepairJob asks the other replicas for blocks that are bad here. Any that has applied the log up
+// to Applied has bytes that are good here too.
+type RepairJob struct {
+	Replica *Replica
+	Chunk   Chunk
+	Blocks  []uint32
+	Applied uint64
+	Good    map[uint32]Payload // out: block -> bytes, the references handed over
+	CRCs    map[uint32]uint32
+
+	read *ReadJob
+}
+
+// FlushJob writes committed blocks of one chunk to its file, without making them durable; or
+// drops all chunks of a volume.
+type FlushJob struct {
+	Replica      *Replica
+	Chunk        Chunk
+	ZeroChunk    bool // first drop the chunk: all of it reads as zero
+	Runs         []*FlushRun
+	DeleteVolume uint64 // not 0: drop the volume's chunks instead
+	Err          error
+
+	zeroed  uint64
+	whole   lane.Op
+	ungrant int
+}
+
+// SnapshotJob brings this replica's chunk files to the leader's state.
+type SnapshotJob struct {
+	Replica *Replica
+	Leader  Peer
+	Index   uint64
+	Err     error
+
+	message raftpb.Message
+	started bool
+}
+
+// HasData reports whether the job has bytes to write.
+func (job *FlushJob) HasData() bool {
+	for _, r := range job.Runs {
+		if !r.Zero {
+			return true
+		}
+	}
+	return false
+}

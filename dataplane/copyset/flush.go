@@ -1,0 +1,245 @@
+package copyset
+
+import (
+	"math"
+	"time"
+	"unsafe"
+
+	"github.com/ashlar-storage/ashlar/dataplane/lane"
+	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+const (
+	// flushStart is how many blocks gather in the overlay before they go to the chunk files: more
+	// of them lie side by side, and some are overwritten first.
+	flushStart = 512
+	// flushIdle is how long after the last commit a smaller rest goes too.
+	flushIdle = int64(time.Second)
+	// flushBlocks bounds one job.
+	flushBlocks = 256
+	// maxFlushes bounds the jobs of one copyset under way.
+	maxFlushes = 2
+)
+
+// maybeFlush starts jobs while there is reason to.
+func (r *Replica) maybeFlush(fx *Effects) {
+	if r.restore != nil {
+		r.startRestore(fx)
+		return
+	}
+	if r.deleting {
+		return
+	}
+	if len(r.deletes) > 0 {
+		r.startDelete(fx)
+		return
+	}
+	for r.flushes < maxFlushes && r.startFlush(fx) {
+	}
+}
+
+// flushLimit is the newest entry whose blocks should go now; 0: none.
+func (r *Replica) flushLimit() uint64 {
+	switch {
+	case r.overlay.blocks >= flushStart || r.pressure && r.overlay.blocks > 0:
+		return math.MaxUint64
+	case r.checkpoint != nil && r.checkpoint.record == nil:
+		return r.checkpoint.state.Applied
+	case len(r.overlay.chunks) > 0 && r.now-r.lastCommit > flushIdle:
+		return math.MaxUint64
+	}
+	return 0
+}
+
+func (r *Replica) startFlush(fx *Effects) bool {
+	limit := r.flushLimit()
+	if limit == 0 {
+		return false
+	}
+	c, co := r.overlay.fullest(limit)
+	if co == nil {
+		return false
+	}
+	job := &FlushJob{Replica: r, Chunk: c, zeroed: co.zeroed, ZeroChunk: co.zeroed != 0}
+	job.Runs = co.runs(flushBlocks, limit)
+	co.flushing = true
+	r.flushes++
+	job.ungrant = 1
+	if job.ZeroChunk {
+		job.whole = lane.Op{Chunk: c, Count: r.chunkBlocks, Mode: lane.Flush, User: job}
+		r.enterFlush(job, &job.whole)
+	} else {
+		for _, run := range job.Runs {
+			run.lane = lane.Op{Chunk: c, First: run.First, Count: run.Count, Mode: lane.Flush, User: job}
+			r.enterFlush(job, &run.lane)
+		}
+	}
+	r.flushGranted(job, fx)
+	return true
+}
+
+func (r *Replica) enterFlush(job *FlushJob, op *lane.Op) {
+	if !r.lanes.Enter(op) {
+		job.ungrant++
+	}
+}
+
+func (r *Replica) flushGranted(job *FlushJob, fx *Effects) {
+	job.ungrant--
+	if job.ungrant == 0 {
+		fx.Flushes = append(fx.Flushes, job)
+	}
+}
+
+func (r *Replica) startDelete(fx *Effects) {
+	if r.flushes > 0 {
+		return
+	}
+	r.deleting = true
+	fx.Flushes = append(fx.Flushes, &FlushJob{Replica: r, DeleteVolume: r.deletes[0]})
+}
+
+// FlushDone takes a job back. A failed one leaves the blocks in the overlay, to be tried again.
+func (r *Replica) FlushDone(job *FlushJob, now int64, fx *Effects) {
+	r.now = now
+	if job.DeleteVolume != 0 {
+		r.deleting = false
+		if job.Err == nil {
+			r.deletes = r.deletes[1:]
+		}
+		return
+	}
+	r.flushes--
+	if co := r.overlay.chunks[job.Chunk]; co != nil {
+		co.flushing = false
+	}
+	if job.Err == nil {
+		r.overlay.settle(job.Chunk, job.zeroed, job.Runs)
+	}
+	for _, run := range job.Runs {
+		r.counters.FlushedBlocks += uint64(run.Count)
+		for i := range run.Data {
+			run.Data[i].Release()
+		}
+		if !job.ZeroChunk {
+			r.leave(&run.lane, fx)
+		}
+	}
+	if job.ZeroChunk {
+		r.leave(&job.whole, fx)
+	}
+}
+
+// checkpoint is one on its way: everything up to its applied index goes to the chunk files, then a
+// record says so, and the log before it may be recycled.
+type checkpoint struct {
+	state  State
+	record *Append
+}
+
+// BeginCheckpoint fixes the state that the checkpoint will record. The owner waits for Drained,
+// makes the chunk files durable, and calls EndCheckpoint.
+func (r *Replica) BeginCheckpoint() {
+	if r.err != nil || r.checkpoint != nil {
+		return
+	}
+	r.checkpoint = &checkpoint{state: State{Copyset: r.id, Replica: r.self, Applied: r.applied,
+		AppliedTerm: r.appliedTerm, Sessions: r.sessions.appendTo(nil)}}
+}
+
+// Drained reports whether the chunk files have everything up to the checkpoint's state.
+func (r *Replica) Drained() bool {
+	cp := r.checkpoint
+	return cp == nil || !r.deleting && len(r.deletes) == 0 && r.overlay.clean(cp.state.Applied)
+}
+
+// EndCheckpoint records the state, once the chunk files are durable. Term and vote are those of
+// now: the record must not take back a vote given since.
+func (r *Replica) EndCheckpoint(fx *Effects) {
+	cp := r.checkpoint
+	if r.err != nil || cp == nil || cp.record != nil {
+		return
+	}
+	st := cp.state
+	st.Epoch, st.Peers = r.epoch, r.peers
+	st.Hard, st.Conf = r.entries.hard, r.entries.conf
+	a := &Append{Replica: r}
+	a.addState(r, &st)
+	cp.record = a
+	r.queue(a, fx)
+}
+
+// CancelCheckpoint gives a checkpoint up that cannot be finished now.
+func (r *Replica) CancelCheckpoint() {
+	if r.checkpoint != nil && r.checkpoint.record == nil {
+		r.checkpoint = nil
+	}
+}
+
+// alignedBytes makes n bytes that begin on a block border. States are rare and must not fail for
+// want of a pool buffer.
+func alignedBytes(n int) []byte {
+	b := make([]byte, n+BlockSize)
+	off := -int(uintptr(unsafe.Pointer(&b[0]))) & (BlockSize - 1)
+	return b[off : off+n : off+n]
+}
+
+// addState adds a RecordState, padded to whole blocks with zeroes.
+func (a *Append) addState(r *Replica, st *State) {
+	data := st.AppendTo(nil)
+	n := (len(data) + BlockSize - 1) / BlockSize * BlockSize
+	a.state = Payload{B: alignedBytes(n), Len: n}
+	copy(a.state.B, data)
+	rec := wal.Record{Group: r.id, Kind: RecordState, Term: st.AppliedTerm, Index: st.Applied,
+		Payload: a.state.B}
+	for i := range n / BlockSize {
+		rec.CRCs = append(rec.CRCs, wire.CRC32C(a.state.block(i)))
+	}
+	a.Records = append(a.Records, rec)
+	a.stateIndex = st.Applied
+}
+
+// noteState notes that the log may be recycled up to the state's record.
+func (r *Replica) noteState(a *Append) {
+	if cp := r.checkpoint; cp != nil && cp.record == a {
+		r.checkpoint = nil
+	}
+	last := &a.Records[0]
+	for i := range a.Records {
+		if a.Records[i].Kind == RecordState {
+			last = &a.Records[i]
+		}
+	}
+	r.stateAt, r.stateIndex = last.At, a.stateIndex
+	a.state.Release()
+}
+
+// CheckpointDue reports whether entries were applied since the last recorded state.
+func (r *Replica) CheckpointDue() bool { return r.err == nil && r.applied > r.stateIndex }
+
+// Checkpointing reports whether a checkpoint is on its way.
+func (r *Replica) Checkpointing() bool { return r.checkpoint != nil }
+
+// Needs is the oldest place in the store's log that a restart of this replica would read.
+func (r *Replica) Needs() wal.LSN {
+	at := r.stateAt
+	if first := r.entries.firstNeeded(r.stateIndex); first != 0 && first < at {
+		at = first
+	}
+	return at
+}
+
+// Released tells the replica that the log before lsn is gone.
+func (r *Replica) Released(lsn wal.LSN) {
+	r.entries.compact(r.entries.below(lsn, r.stateIndex))
+}
+
+// CheckpointIndex is the applied index that the checkpoint on its way will record, or else that of
+// the newest recorded one.
+func (r *Replica) CheckpointIndex() uint64 {
+	if r.checkpoint != nil {
+		return r.checkpoint.state.Applied
+	}
+	return r.stateIndex
+}

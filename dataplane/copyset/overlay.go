@@ -1,0 +1,217 @@
+package copyset
+
+import (
+	"math"
+	"slices"
+
+	"github.com/ashlar-storage/ashlar/dataplane/lane"
+)
+
+// Chunk names a chunk inside the copyset.
+type Chunk = lane.Chunk
+
+// overlay holds the newest committed bytes that the chunk files do not have yet. A write is
+// answered when it is committed and stands here; the chunk file gets it later, together with its
+// neighbours, and not at all when it was overwritten before.
+type overlay struct {
+	chunks map[Chunk]*chunkOverlay
+	blocks int   // with bytes or zero marks
+	bytes  int64 // of memory, the log-only ones not counted
+}
+
+type chunkOverlay struct {
+	blocks map[uint32]overlayBlock
+	// zeroed is the index of the entry that zeroed the whole chunk: blocks not in the map read as
+	// zero. 0: no such entry, the chunk file has them.
+	zeroed   uint64
+	oldest   uint64 // no block here, nor zeroed, is from an entry before this
+	flushing bool
+}
+
+type overlayBlock struct {
+	index uint64 // log index of the write
+	crc   uint32
+	zero  bool
+	data  Payload // one block; B nil: only in the log, at data.At
+}
+
+func newOverlay() overlay { return overlay{chunks: map[Chunk]*chunkOverlay{}} }
+
+func (o *overlay) chunk(c Chunk) *chunkOverlay {
+	co := o.chunks[c]
+	if co == nil {
+		co = &chunkOverlay{blocks: map[uint32]overlayBlock{}, oldest: math.MaxUint64}
+		o.chunks[c] = co
+	}
+	return co
+}
+
+// put makes b the newest content of a block and takes over b.data's reference.
+func (o *overlay) put(c Chunk, block uint32, b overlayBlock) {
+	co := o.chunk(c)
+	if old, ok := co.blocks[block]; ok {
+		o.forget(old)
+	}
+	co.oldest = min(co.oldest, b.index)
+	co.blocks[block] = b
+	o.blocks++
+	if b.data.B != nil {
+		o.bytes += BlockSize
+	}
+}
+
+func (o *overlay) forget(b overlayBlock) {
+	if b.data.B != nil {
+		o.bytes -= BlockSize
+	}
+	b.data.Release()
+	o.blocks--
+}
+
+// zeroChunk makes the whole chunk read as zero.
+func (o *overlay) zeroChunk(c Chunk, index uint64) {
+	co := o.chunk(c)
+	for _, b := range co.blocks {
+		o.forget(b)
+	}
+	clear(co.blocks)
+	co.zeroed, co.oldest = index, index
+}
+
+// lookup gives the overlay's content of a block, without a reference.
+func (o *overlay) lookup(c Chunk, block uint32) (overlayBlock, bool) {
+	co := o.chunks[c]
+	if co == nil {
+		return overlayBlock{}, false
+	}
+	if b, ok := co.blocks[block]; ok {
+		return b, true
+	}
+	return overlayBlock{index: co.zeroed, zero: true}, co.zeroed != 0
+}
+
+// drop forgets everything about a chunk.
+func (o *overlay) drop(c Chunk) {
+	if co := o.chunks[c]; co != nil {
+		for _, b := range co.blocks {
+			o.forget(b)
+		}
+		delete(o.chunks, c)
+	}
+}
+
+func (o *overlay) clear() {
+	for c := range o.chunks {
+		o.drop(c)
+	}
+}
+
+// FlushRun is adjacent blocks on their way to the chunk file: bytes, or zero marks.
+type FlushRun struct {
+	First uint32
+	Zero  bool
+	Data  []Payload // one block each, references held; B nil: only in the log. Empty for Zero
+	CRCs  []uint32
+	Count uint32
+	index []uint64
+	lane  lane.Op
+}
+
+// fullest is the chunk with the most blocks to flush that is not being flushed already and has
+// something from an entry up to limit.
+func (o *overlay) fullest(limit uint64) (Chunk, *chunkOverlay) {
+	var best *chunkOverlay
+	var at Chunk
+	for c, co := range o.chunks {
+		if co.flushing || co.oldest > limit {
+			continue
+		}
+		if best == nil || len(co.blocks) > len(best.blocks) ||
+			len(co.blocks) == len(best.blocks) && before(c, at) {
+			best, at = co, c
+		}
+	}
+	return at, best
+}
+
+// before orders chunks, so that equal histories make equal choices.
+func before(a, b Chunk) bool {
+	return a.Volume < b.Volume || a.Volume == b.Volume && a.Index < b.Index
+}
+
+// runs cuts the lowest count blocks from entries up to limit into runs of adjacent ones of one
+// sort.
+func (co *chunkOverlay) runs(count int, limit uint64) []*FlushRun {
+	order := make([]uint32, 0, len(co.blocks))
+	for n, b := range co.blocks {
+		if b.index <= limit {
+			order = append(order, n)
+		}
+	}
+	slices.Sort(order)
+	var out []*FlushRun
+	for _, n := range order[:min(count, len(order))] {
+		b := co.blocks[n]
+		last := (*FlushRun)(nil)
+		if len(out) > 0 {
+			last = out[len(out)-1]
+		}
+		if last == nil || last.First+last.Count != n || last.Zero != b.zero {
+			last = &FlushRun{First: n, Zero: b.zero}
+			out = append(out, last)
+		}
+		last.Count++
+		last.index = append(last.index, b.index)
+		if !b.zero {
+			last.Data = append(last.Data, b.data.retain())
+			last.CRCs = append(last.CRCs, b.crc)
+		}
+	}
+	return out
+}
+
+// settle removes from the overlay what a finished flush made redundant: the blocks that were not
+// written again meanwhile.
+func (o *overlay) settle(c Chunk, zeroed uint64, runs []*FlushRun) {
+	co := o.chunks[c]
+	if co == nil {
+		return
+	}
+	if co.zeroed == zeroed {
+		co.zeroed = 0
+	}
+	for _, r := range runs {
+		for i, index := range r.index {
+			n := r.First + uint32(i)
+			if b, ok := co.blocks[n]; ok && b.index == index {
+				o.forget(b)
+				delete(co.blocks, n)
+			}
+		}
+	}
+	if len(co.blocks) == 0 && co.zeroed == 0 {
+		delete(o.chunks, c)
+		return
+	}
+	co.findOldest()
+}
+
+func (co *chunkOverlay) findOldest() {
+	co.oldest = math.MaxUint64
+	if co.zeroed != 0 {
+		co.oldest = co.zeroed
+	}
+	for _, b := range co.blocks {
+		co.oldest = min(co.oldest, b.index)
+	}
+}
+
+// clean reports whether nothing from an entry up to limit is left.
+func (o *overlay) clean(limit uint64) bool {
+	for _, co := range o.chunks {
+		if co.oldest <= limit {
+			return false
+		}
+	}
+	return true
+}

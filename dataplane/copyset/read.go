@@ -1,0 +1,327 @@
+package copyset
+
+import (
+	"encoding/binary"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// readQueue holds the reads that wait for proof that this replica still leads, for when the lease
+// has run out. One round of raft's ReadIndex serves all that waited when it began.
+type readQueue struct {
+	waiting []*Request
+	rounds  []readRound
+	seq     uint64
+}
+
+type readRound struct {
+	seq   uint64
+	index uint64 // proven: may be served when applied; 0: not yet
+	reqs  []*Request
+}
+
+func (q *readQueue) len() int {
+	n := len(q.waiting)
+	for i := range q.rounds {
+		n += len(q.rounds[i].reqs)
+	}
+	return n
+}
+
+func (q *readQueue) drain() []*Request {
+	all := q.waiting
+	for _, round := range q.rounds {
+		all = append(all, round.reqs...)
+	}
+	q.waiting, q.rounds = nil, nil
+	return all
+}
+
+// maxReadRounds bounds the rounds under way; later reads wait for one of them to end.
+const maxReadRounds = 4
+
+// beginRead serves a read at once under the lease, or queues it for a round of ReadIndex.
+func (r *Replica) beginRead(q *Request, fx *Effects) {
+	q.byLease = r.leased()
+	if q.byLease {
+		r.readBlocks(q, fx)
+		return
+	}
+	q.stage = stageLease
+	r.reads.waiting = append(r.reads.waiting, q)
+}
+
+// leased reports whether nobody else can lead at this moment. The clock must have been read after
+// the request arrived.
+func (r *Replica) leased() bool {
+	return r.serving() && r.status.LeadTransferee == raft.None &&
+		r.now < r.lease.until(r.self, r.entries.conf.Voters, r.now)
+}
+
+// proveLeadership starts a round of ReadIndex for the reads that wait.
+func (r *Replica) proveLeadership() {
+	if len(r.reads.waiting) == 0 || len(r.reads.rounds) >= maxReadRounds {
+		return
+	}
+	r.reads.seq++
+	r.reads.rounds = append(r.reads.rounds, readRound{seq: r.reads.seq, reqs: r.reads.waiting})
+	r.reads.waiting = nil
+	r.node.ReadIndex(binary.LittleEndian.AppendUint64(nil, r.reads.seq))
+}
+
+// proven notes which rounds raft confirmed. A round confirms every earlier one too.
+func (r *Replica) proven(states []raft.ReadState) {
+	for _, s := range states {
+		if len(s.RequestCtx) != 8 {
+			continue
+		}
+		seq := binary.LittleEndian.Uint64(s.RequestCtx)
+		for i := range r.reads.rounds {
+			if round := &r.reads.rounds[i]; round.seq <= seq && round.index == 0 {
+				round.index = s.Index
+			}
+		}
+	}
+}
+
+// serveProven serves the rounds that are proven and applied.
+func (r *Replica) serveProven(fx *Effects) {
+	for len(r.reads.rounds) > 0 {
+		round := r.reads.rounds[0]
+		if round.index == 0 || round.index > r.applied {
+			return
+		}
+		r.reads.rounds = r.reads.rounds[1:]
+		for _, q := range round.reqs {
+			r.readBlocks(q, fx)
+		}
+	}
+}
+
+// readBlocks answers from the overlay when it has every block, and otherwise reads the missing
+// ones, in the lane, so that no flush of the same blocks is under way.
+func (r *Replica) readBlocks(q *Request, fx *Effects) {
+	q.stage = stageRead
+	if r.inMemory(q) {
+		job := &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q}
+		r.plan(job)
+		r.finishRead(job, fx)
+		return
+	}
+	if !q.inLane {
+		r.enter(q, fx)
+		return
+	}
+	job := &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q}
+	if !r.allocate(job) {
+		r.refuse(q, wire.StatusOverloaded, fx)
+		return
+	}
+	r.plan(job)
+	fx.Reads = append(fx.Reads, job)
+}
+
+func (r *Replica) inMemory(q *Request) bool {
+	for i := range q.lane.Count {
+		b, ok := r.overlay.lookup(q.Chunk, q.lane.First+i)
+		if !ok || !b.zero && b.data.B == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Replica) allocate(job *ReadJob) bool {
+	b, err := r.pool.Get(int(job.Count) * BlockSize)
+	if err != nil {
+		return false
+	}
+	job.buf = NewPayload(b)
+	return true
+}
+
+// plan takes what the overlay has by reference and lists the rest as parts to read.
+func (r *Replica) plan(job *ReadJob) {
+	job.blocks = make([]Payload, job.Count)
+	job.CRCs = make([]uint32, job.Count)
+	for i := range job.Count {
+		b, ok := r.overlay.lookup(job.Chunk, job.First+i)
+		switch {
+		case ok && b.zero:
+			job.blocks[i] = Payload{B: zeroes[:BlockSize], Len: BlockSize}
+			job.CRCs[i] = zeroCRC
+		case ok && b.data.B != nil:
+			job.blocks[i] = b.data.retain()
+			job.CRCs[i] = b.crc
+		case ok:
+			job.CRCs[i] = b.crc
+			job.add(i, job.First+i, b.data.At)
+		default:
+			job.need(i)
+		}
+	}
+}
+
+// need adds block i of the range to the parts read from the chunk file.
+func (job *ReadJob) need(i uint32) {
+	if n := len(job.Parts); n > 0 {
+		p := &job.Parts[n-1]
+		if p.At == 0 && p.First+p.Count == job.First+i {
+			p.Count++
+			p.Dst = p.Dst[:len(p.Dst)+BlockSize]
+			p.CRCs = p.CRCs[:p.Count]
+			return
+		}
+	}
+	job.add(i, job.First+i, 0)
+}
+
+// add lists one block, read into place i of the job's buffer.
+func (job *ReadJob) add(i, block uint32, at wal.LSN) {
+	job.Parts = append(job.Parts, ReadPart{First: block, Count: 1, At: at,
+		Dst: job.buf.B[i*BlockSize : (i+1)*BlockSize], CRCs: job.CRCs[i : i+1]})
+}
+
+var zeroCRC = wire.CRC32C(zeroes[:BlockSize])
+
+// ReadDone takes a finished ReadJob back.
+func (r *Replica) ReadDone(job *ReadJob, now int64, fx *Effects) {
+	r.now = now
+	if job.fetch != nil {
+		r.finishFetch(job, fx)
+		return
+	}
+	q := job.req
+	if job.Err == nil {
+		if q.Kind == KindRead {
+			r.finishRead(job, fx)
+		} else {
+			r.merge(job, fx)
+		}
+		return
+	}
+	if len(job.Bad) > 0 && !q.repaired && r.err == nil {
+		q.repaired = true
+		r.counters.CorruptBlocks += uint64(len(job.Bad))
+		fx.Repairs = append(fx.Repairs, &RepairJob{Replica: r, Chunk: job.Chunk, Blocks: job.Bad,
+			Applied: r.applied, read: job})
+		return
+	}
+	r.log.Error("read failed", "chunk", job.Chunk, "first", job.First, "err", job.Err)
+	job.release()
+	r.refuse(q, wire.StatusCorrupt, fx)
+}
+
+// RepairDone takes the blocks that other replicas had, and reads again. The good bytes go to the
+// overlay, whose flush rewrites block and checksum.
+func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
+	r.now = now
+	for n, p := range job.Good {
+		if _, newer := r.overlay.lookup(job.Chunk, n); newer {
+			p.Release()
+			continue
+		}
+		r.counters.Repaired++
+		r.overlay.put(job.Chunk, n, overlayBlock{index: r.applied, crc: job.CRCs[n], data: p})
+	}
+	read := job.read
+	if len(job.Good) == 0 {
+		r.ReadDone(read, now, fx)
+		return
+	}
+	read.release()
+	if q := read.req; q != nil {
+		r.begin(q, fx)
+		return
+	}
+	r.Fetch(read.fetch, now, fx)
+}
+
+// finishRead answers a read. Under the lease it must still be valid now; otherwise leadership is
+// proven anew and the blocks are read again.
+func (r *Replica) finishRead(job *ReadJob, fx *Effects) {
+	q := job.req
+	if q.byLease && !r.leased() {
+		job.release()
+		q.byLease = false
+		if !r.serving() {
+			r.refuse(q, wire.StatusNotLeader, fx)
+			return
+		}
+		q.stage = stageLease
+		r.reads.waiting = append(r.reads.waiting, q)
+		return
+	}
+	r.counters.Reads++
+	r.counters.ReadBytes += uint64(q.Length)
+	reply := Reply{Request: q, Status: wire.StatusOK, CRCs: job.CRCs}
+	reply.Body, reply.Hold = job.body(q.Offset%BlockSize, q.Length)
+	if head, tail := q.partialEnds(); head || tail {
+		reply.CRCs = pieceCRCs(job.CRCs, reply.Body, q.Offset)
+	}
+	r.answer(reply, fx)
+}
+
+// body lists the bytes from skip on, length of them, merging neighbours in the buffer, and the
+// references that keep them alive.
+func (job *ReadJob) body(skip, length uint32) (body [][]byte, hold []Payload) {
+	if job.buf.B != nil {
+		hold = append(hold, job.buf)
+	}
+	fromBuf := false
+	for i := range job.Count {
+		p := job.blocks[i]
+		inBuf := p.B == nil
+		if inBuf {
+			p.B = job.buf.block(int(i))
+		} else if p.Buf != nil {
+			hold = append(hold, p)
+		}
+		lo, hi := uint32(0), uint32(BlockSize)
+		if i == 0 {
+			lo = skip
+		}
+		hi = min(hi, lo+length)
+		length -= hi - lo
+		if n := len(body); inBuf && fromBuf {
+			body[n-1] = body[n-1][:len(body[n-1])+int(hi-lo)]
+		} else if inBuf {
+			body = append(body, job.buf.B[i*BlockSize+lo:i*BlockSize+hi])
+		} else {
+			body = append(body, p.B[lo:hi])
+		}
+		fromBuf = inBuf
+	}
+	return body, hold
+}
+
+// pieceCRCs replaces the checksums of blocks answered only in part by those of the parts.
+func pieceCRCs(crcs []uint32, body [][]byte, offset uint32) []uint32 {
+	pos := offset
+	end := offset
+	for _, b := range body {
+		end += uint32(len(b))
+	}
+	for _, b := range body {
+		for len(b) > 0 {
+			n := min(uint32(len(b)), BlockSize-pos%BlockSize)
+			if n < BlockSize {
+				crcs[pos/BlockSize-offset/BlockSize] = wire.CRC32C(b[:n])
+			}
+			b, pos = b[n:], pos+n
+		}
+	}
+	return crcs
+}
+
+func (job *ReadJob) release() {
+	for i := range job.blocks {
+		job.blocks[i].Release()
+	}
+	job.blocks = nil
+	job.buf.Release()
+	job.Parts = nil
+}

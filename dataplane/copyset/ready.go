@@ -1,0 +1,369 @@
+package copyset
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// The kinds of log records. Part of the log format; the numbers must not change.
+const (
+	RecordEntry wal.Kind = 1 // a raft entry with its payload
+	RecordHard  wal.Kind = 2 // raft's term, vote and commit index
+	RecordState wal.Kind = 3 // a State: everything up to its applied index is in the chunk files
+)
+
+// entryMeta is the length of what stands before an entry's command in its record:
+//
+//	term of the entry before, u64 | raft entry type, u8 | reserved, 7 bytes | command
+const entryMeta = 16
+
+// Message takes a raft message from another replica and gives its payload references back.
+func (r *Replica) Message(m *Message, now int64, fx *Effects) {
+	r.now = now
+	defer m.Release()
+	if r.err != nil {
+		return
+	}
+	switch m.Type {
+	case raftpb.MsgVote, raftpb.MsgPreVote:
+		if now < r.voteAfter {
+			return
+		}
+	case raftpb.MsgSnap:
+		r.offerSnapshot(m, fx)
+		return
+	case raftpb.MsgApp:
+		r.stageEntries(m)
+	}
+	r.ignore(r.node.Step(m.Message))
+	r.noteStamp(m)
+}
+
+// noteStamp keeps the leader's clock to echo it, and takes echoes as answers for the lease.
+func (r *Replica) noteStamp(m *Message) {
+	switch m.Type {
+	case raftpb.MsgApp, raftpb.MsgHeartbeat:
+		if s := r.node.BasicStatus(); s.Term == m.Term && s.Lead == m.From {
+			if r.stampTerm != m.Term {
+				r.stampTerm, r.leaderStamp = m.Term, 0
+			}
+			r.leaderStamp = max(r.leaderStamp, m.Stamp)
+		}
+	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp:
+		if r.leading() && m.Term == r.status.Term && m.Stamp != 0 {
+			r.lease.answer(m.From, m.Stamp)
+		}
+	}
+}
+
+// stageEntries holds the payloads until raft says which entries it took.
+func (r *Replica) stageEntries(m *Message) {
+	for i := range m.Entries {
+		if i < len(m.Payloads) && m.Payloads[i].Len > 0 {
+			e := &m.Entries[i]
+			r.staged = append(r.staged, stagedEntry{e.Index, e.Term, m.Payloads[i].retain()})
+		}
+	}
+}
+
+func (r *Replica) unstage(index, term uint64) Payload {
+	for i := range r.staged {
+		if s := &r.staged[i]; s.index == index && s.term == term {
+			p := s.payload
+			s.payload = Payload{}
+			s.index = 0
+			return p
+		}
+	}
+	return Payload{}
+}
+
+// propose hands everything that waits to raft in one message.
+func (r *Replica) propose(fx *Effects) {
+	if len(r.proposals) == 0 {
+		return
+	}
+	reqs := r.proposals
+	r.proposals = nil
+	r.batch = r.batch[:0]
+	for _, q := range reqs {
+		r.batch = append(r.batch, raftpb.Entry{Data: q.cmd})
+	}
+	err := r.node.Step(raftpb.Message{Type: raftpb.MsgProp, From: r.self, Entries: r.batch})
+	if err != nil {
+		status := wire.StatusOverloaded
+		if !r.leading() || r.status.LeadTransferee != raft.None {
+			status = wire.StatusRetry
+		}
+		for _, q := range reqs {
+			r.refuse(q, status, fx)
+		}
+		return
+	}
+	for i, q := range reqs {
+		e := &r.batch[i] // raft filled in term and index
+		q.stage = stageCommit
+		r.waiting[e.Index] = q
+		if q.entry.Len > 0 {
+			r.staged = append(r.staged, stagedEntry{e.Index, e.Term, q.entry.retain()})
+		}
+	}
+	clear(r.batch)
+}
+
+// Ready ends a batch of calls: raft's decisions become effects.
+func (r *Replica) Ready(now int64, fx *Effects) {
+	r.now = now
+	if r.err != nil {
+		return
+	}
+	r.propose(fx)
+	r.proveLeadership()
+	for r.node.HasReady() && r.err == nil {
+		rd := r.node.Ready()
+		r.proven(rd.ReadStates)
+		for i := range rd.Messages {
+			if rd.Messages[i].To == raft.LocalAppendThread {
+				r.persist(&rd.Messages[i], fx)
+			}
+		}
+		for i := range rd.Messages {
+			r.dispatch(&rd.Messages[i], fx)
+		}
+		r.noteRole(fx)
+		r.proveLeadership()
+	}
+	for i := range r.staged {
+		r.staged[i].payload.Release()
+	}
+	r.staged = r.staged[:0]
+	r.serveProven(fx)
+	r.trimCache()
+	r.maybeFlush(fx)
+}
+
+// noteRole reacts to a change of leader or term.
+func (r *Replica) noteRole(fx *Effects) {
+	was := r.status
+	r.status = r.node.BasicStatus()
+	if was.Term == r.status.Term && was.RaftState == r.status.RaftState {
+		return
+	}
+	r.lease.reset(r.status.Term)
+	if was.RaftState == raft.StateLeader {
+		r.refuseAll(fx)
+	}
+	if r.status.RaftState != was.RaftState {
+		r.log.Info("role", "is", r.status.RaftState.String(), "term", r.status.Term,
+			"leader", r.status.Lead)
+	}
+}
+
+func (r *Replica) dispatch(m *raftpb.Message, fx *Effects) {
+	switch m.To {
+	case raft.LocalAppendThread:
+	case raft.LocalApplyThread:
+		for i := range m.Entries {
+			r.apply(&m.Entries[i], fx)
+		}
+		for _, resp := range m.Responses {
+			r.ignore(r.node.Step(resp))
+		}
+	default:
+		r.send(*m, fx)
+	}
+}
+
+// send adds a message to another replica, with the payloads of its entries by reference.
+func (r *Replica) send(m raftpb.Message, fx *Effects) {
+	if m.To == r.self {
+		r.ignore(r.node.Step(m))
+		return
+	}
+	out := Message{Copyset: r.id, Message: m}
+	switch m.Type {
+	case raftpb.MsgApp, raftpb.MsgHeartbeat:
+		out.Stamp = r.now
+	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp:
+		if m.Term == r.stampTerm {
+			out.Stamp = r.leaderStamp
+		}
+	}
+	if m.Type == raftpb.MsgApp && !r.attach(&out) {
+		out.Release()
+		r.node.ReportUnreachable(m.To)
+		return
+	}
+	fx.Messages = append(fx.Messages, out)
+}
+
+// attach finds the payload of every entry of an append message.
+func (r *Replica) attach(m *Message) bool {
+	if len(m.Entries) == 0 {
+		return true
+	}
+	m.Payloads = make([]Payload, len(m.Entries))
+	for i := range m.Entries {
+		le := r.entries.get(m.Entries[i].Index)
+		if le == nil || le.entry.Term != m.Entries[i].Term {
+			return false
+		}
+		if le.payload.Len > 0 {
+			m.Payloads[i] = le.payload.retain()
+		}
+	}
+	return true
+}
+
+// persist turns raft's local append into records for the store's log. An append that only moves
+// the commit index is not written: the next one carries it, and a restart finds it again by asking
+// the others.
+func (r *Replica) persist(m *raftpb.Message, fx *Effects) {
+	hard := raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+	if raft.IsEmptyHardState(hard) {
+		hard = r.entries.hard
+	}
+	mustSync := len(m.Entries) > 0 || m.Snapshot != nil ||
+		hard.Term != r.saved.Term || hard.Vote != r.saved.Vote
+	r.entries.hard = hard
+	a := &Append{Replica: r}
+	if m.Snapshot != nil {
+		r.install(m.Snapshot, a)
+	}
+	a = r.persistEntries(m.Entries, a, fx)
+	if r.err != nil {
+		return
+	}
+	a.responses = m.Responses
+	if mustSync && hard != r.saved {
+		a.addHard(r.id, hard)
+		r.saved = hard
+	}
+	r.queue(a, fx)
+	r.deliver(fx)
+}
+
+// queue hands an append to the log; one without records needs only what was queued before it.
+func (r *Replica) queue(a *Append, fx *Effects) {
+	r.appends = append(r.appends, a)
+	if a.done = len(a.Records) == 0; !a.done {
+		fx.Appends = append(fx.Appends, a)
+	}
+}
+
+// The bounds of one append to the log; more entries make several.
+const (
+	appendRecords = 512
+	appendBytes   = 2 << 20
+	appendMeta    = 128 << 10
+)
+
+// persistEntries adds entries to the in-memory log and as records to a, or to further appends when
+// they are too many for one. It returns the last append, not yet queued.
+func (r *Replica) persistEntries(entries []raftpb.Entry, a *Append, fx *Effects) *Append {
+	payload, meta := 0, 0
+	for i := range entries {
+		e := &entries[i]
+		prev, err := r.entries.Term(e.Index - 1)
+		if err == nil {
+			err = r.entries.append(*e, r.unstage(e.Index, e.Term))
+		}
+		if err == nil {
+			err = a.addEntry(r, e, prev)
+		}
+		if err != nil {
+			r.fail(fmt.Errorf("copyset %d: append of entry %d: %w", r.id, e.Index, err))
+			return a
+		}
+		payload += r.entries.get(e.Index).payload.Len
+		meta += len(e.Data)
+		if len(a.Records) >= appendRecords || payload >= appendBytes || meta >= appendMeta {
+			r.queue(a, fx)
+			a, payload, meta = &Append{Replica: r}, 0, 0
+		}
+	}
+	return a
+}
+
+// addEntry adds the record of an entry that stands in the in-memory log.
+func (a *Append) addEntry(r *Replica, e *raftpb.Entry, prevTerm uint64) error {
+	p := r.entries.get(e.Index).payload
+	var crcs []uint32
+	if e.Type == raftpb.EntryNormal && len(e.Data) > 0 {
+		var c Command
+		if err := c.Decode(e.Data); err != nil {
+			return err
+		}
+		if want := c.PayloadBlocks() * BlockSize; p.Len != want {
+			return fmt.Errorf("copyset: payload of %d bytes, the command has %d", p.Len, want)
+		}
+		crcs = c.CRCs
+	}
+	if a.count == 0 {
+		a.first, a.firstAt = e.Index, len(a.Records)
+	}
+	a.count++
+	meta := make([]byte, entryMeta, entryMeta+len(e.Data))
+	binary.LittleEndian.PutUint64(meta, prevTerm)
+	meta[8] = byte(e.Type)
+	meta = append(meta, e.Data...)
+	a.Records = append(a.Records, wal.Record{Group: r.id, Kind: RecordEntry, Term: e.Term,
+		Index: e.Index, Meta: meta, Payload: p.B, CRCs: crcs})
+	return nil
+}
+
+func (a *Append) addHard(copyset uint64, h raftpb.HardState) {
+	meta := binary.LittleEndian.AppendUint64(nil, h.Vote)
+	a.Records = append(a.Records, wal.Record{Group: copyset, Kind: RecordHard, Term: h.Term,
+		Index: h.Commit, Meta: meta})
+}
+
+// AppendDone takes a durable append back. Appends end in order; raft hears of each only after all
+// earlier ones, because its answers speak for everything before them.
+func (r *Replica) AppendDone(a *Append, now int64, fx *Effects) {
+	r.now = now
+	if r.err != nil {
+		return
+	}
+	if a.Err != nil {
+		r.fail(fmt.Errorf("copyset %d: log: %w", r.id, a.Err))
+		return
+	}
+	a.done = true
+	for i := range a.count {
+		rec := &a.Records[a.firstAt+i]
+		le := r.entries.get(a.first + uint64(i))
+		if le == nil || le.entry.Term != rec.Term {
+			continue // overwritten by a newer leader's entry meanwhile
+		}
+		le.at, le.payload.At = rec.At, rec.At
+	}
+	if a.state.Len > 0 {
+		r.noteState(a)
+	}
+	r.deliver(fx)
+}
+
+func (r *Replica) deliver(fx *Effects) {
+	for len(r.appends) > 0 && r.appends[0].done {
+		a := r.appends[0]
+		r.appends[0] = nil
+		r.appends = r.appends[1:]
+		for _, m := range a.responses {
+			r.send(m, fx)
+		}
+	}
+}
+
+// fail ends the replica because its state or its store cannot be trusted any more. The next call
+// of Stop by the owner, who looks at Err, refuses what is held.
+func (r *Replica) fail(err error) {
+	r.log.Error("replica stops", "err", err)
+	r.err = err
+}

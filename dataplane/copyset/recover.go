@@ -1,0 +1,139 @@
+package copyset
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/ashlar-storage/ashlar/io/wal"
+)
+
+// ErrDamaged marks a replica whose part of the log contradicts itself or has holes: it may have
+// acknowledged what it no longer has, so it must not vote, and is rebuilt from its peers.
+var ErrDamaged = errors.New("copyset: log damaged")
+
+// Recovered gathers one replica's records while the store's log is replayed.
+type Recovered struct {
+	entries entryLog
+	state   *State
+	stateAt wal.LSN
+	seen    bool
+	damage  error
+}
+
+// Add takes the next record of the copyset, in log order.
+func (rc *Recovered) Add(rec *wal.Record) error {
+	switch rec.Kind {
+	case RecordEntry:
+		rc.addEntry(rec)
+	case RecordHard:
+		if len(rec.Meta) != 8 {
+			return fmt.Errorf("copyset %d: hard state of %d bytes, want 8", rec.Group, len(rec.Meta))
+		}
+		rc.hard(raftpb.HardState{Term: rec.Term, Vote: binary.LittleEndian.Uint64(rec.Meta),
+			Commit: rec.Index})
+	case RecordState:
+		return rc.addState(rec)
+	default:
+		return fmt.Errorf("copyset %d: record of unknown kind %d: written by a newer version?",
+			rec.Group, rec.Kind)
+	}
+	return nil
+}
+
+// hard takes the newer of two hard states; a vote given in a term is never taken back.
+func (rc *Recovered) hard(h raftpb.HardState) {
+	cur := &rc.entries.hard
+	if h.Term > cur.Term {
+		cur.Term, cur.Vote = h.Term, h.Vote
+	} else if h.Term == cur.Term && h.Vote != 0 {
+		cur.Vote = h.Vote
+	}
+	cur.Commit = max(cur.Commit, h.Commit)
+}
+
+func (rc *Recovered) addEntry(rec *wal.Record) {
+	l := &rc.entries
+	if len(rec.Meta) < entryMeta {
+		rc.damaged("entry %d of %d bytes", rec.Index, len(rec.Meta))
+		return
+	}
+	prev := binary.LittleEndian.Uint64(rec.Meta)
+	if !rc.seen {
+		rc.seen = true
+		l.base, l.baseTerm, l.bare = rec.Index-1, prev, rec.Index-1
+	}
+	switch {
+	case rec.Index <= l.base:
+		return
+	case rec.Index > l.last()+1:
+		rc.damaged("entry %d follows %d", rec.Index, l.last())
+		return
+	}
+	if t, err := l.Term(rec.Index - 1); err != nil || t != prev {
+		rc.damaged("entry %d follows term %d, the log has %d", rec.Index, prev, t)
+		return
+	}
+	e := raftpb.Entry{Term: rec.Term, Index: rec.Index, Type: raftpb.EntryType(rec.Meta[8]),
+		Data: append([]byte(nil), rec.Meta[entryMeta:]...)}
+	p := Payload{Len: len(rec.Payload), At: rec.At}
+	if err := l.append(e, p); err != nil {
+		rc.damaged("%v", err)
+		return
+	}
+	l.get(rec.Index).at = rec.At
+	l.bare = rec.Index
+}
+
+// addState takes a checkpoint or an installed snapshot. One ahead of the log is a snapshot: the
+// entries before it are of no use.
+func (rc *Recovered) addState(rec *wal.Record) error {
+	st := new(State)
+	if err := st.Decode(rec.Payload); err != nil {
+		return err
+	}
+	rc.state, rc.stateAt = st, rec.At
+	rc.hard(st.Hard)
+	l := &rc.entries
+	l.conf = st.Conf
+	if t, err := l.Term(st.Applied); !rc.seen || err != nil || t != st.AppliedTerm {
+		if err == nil || st.Applied > l.last() || !rc.seen {
+			l.reset(st.Applied, st.AppliedTerm)
+			rc.seen, rc.damage = true, nil
+		}
+	}
+	return nil
+}
+
+func (rc *Recovered) damaged(format string, args ...any) {
+	if rc.damage == nil {
+		rc.damage = fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...)
+	}
+}
+
+// Damage declares the part of the log damaged, because the log itself found so.
+func (rc *Recovered) Damage(err error) { rc.damaged("%v", err) }
+
+// State is the newest state found, with what the log adds to it; nil when none was found. It fails
+// with ErrDamaged.
+func (rc *Recovered) State() (*State, error) {
+	if rc.damage != nil {
+		return rc.state, rc.damage
+	}
+	if rc.state == nil {
+		return nil, nil
+	}
+	l := &rc.entries
+	l.hard.Commit = max(l.hard.Commit, rc.state.Applied)
+	if rc.state.Applied < l.base {
+		return rc.state, fmt.Errorf("%w: applied up to %d, the log begins at %d", ErrDamaged,
+			rc.state.Applied, l.base+1)
+	}
+	if l.hard.Commit > l.last() {
+		return rc.state, fmt.Errorf("%w: committed up to %d, the log ends at %d", ErrDamaged,
+			l.hard.Commit, l.last())
+	}
+	return rc.state, nil
+}

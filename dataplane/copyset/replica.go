@@ -1,0 +1,281 @@
+package copyset
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+
+	"github.com/ashlar-storage/ashlar/dataplane/lane"
+	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/io/wal"
+)
+
+// Config makes a replica.
+type Config struct {
+	State       *State     // of a new replica, or as recovered
+	Recovered   *Recovered // nil for a new replica
+	ChunkBlocks uint32     // blocks of 4 KiB per chunk
+	Pool        *buf.Pool
+	Now         int64 // ns on the clock that every later call is given
+	Logger      *slog.Logger
+}
+
+// Replica is one member of a copyset: a step machine. Its owner calls one method at a time, each
+// with the time on one monotonic clock, and ends every batch of calls with Ready; what is to be
+// done in the world comes out in Effects.
+type Replica struct {
+	id, self    uint64 // copyset, replica
+	epoch       uint64
+	peers       []Peer
+	chunkBlocks uint32
+	pool        *buf.Pool
+	log         *slog.Logger
+	now         int64
+	voteAfter   int64 // ns; before it this replica takes part in no election
+	err         error // what stopped it, for ever
+
+	node    *raft.RawNode
+	entries entryLog
+	saved   raftpb.HardState // as last given to the log
+	status  raft.BasicStatus
+	staged  []stagedEntry
+	appends []*Append // handed to the log and not yet answered, oldest first
+
+	applied     uint64
+	appliedTerm uint64
+	sessions    sessions
+	overlay     overlay
+	lanes       lane.Table
+	granted     []*lane.Op
+
+	proposals []*Request
+	waiting   map[uint64]*Request // index -> the request proposed there
+	batch     []raftpb.Entry
+	cmd       Command // scratch
+
+	lease       lease
+	leaderStamp int64 // newest clock value of the leader of stampTerm
+	stampTerm   uint64
+	reads       readQueue
+
+	flushes    int // under way
+	deletes    []uint64
+	deleting   bool
+	lastCommit int64 // ns
+	pressure   bool
+	checkpoint *checkpoint
+	stateAt    wal.LSN // of the newest durable RecordState
+	stateIndex uint64  // and its applied index
+	restore    *SnapshotJob
+	counters   Counters
+}
+
+type stagedEntry struct {
+	index, term uint64
+	payload     Payload
+}
+
+// Counters count what a replica has done since it started.
+type Counters struct {
+	Reads, Writes, Zeroes   uint64
+	ReadBytes, WriteBytes   uint64
+	Repeated, Fenced        uint64
+	FlushedBlocks           uint64
+	CorruptBlocks, Repaired uint64
+}
+
+// New makes a replica. It fails when what was recovered contradicts itself.
+func New(cfg Config) (*Replica, error) {
+	st := cfg.State
+	r := &Replica{
+		id: st.Copyset, self: st.Replica, epoch: st.Epoch, peers: st.Peers,
+		chunkBlocks: cfg.ChunkBlocks, pool: cfg.Pool, now: cfg.Now,
+		log:     cfg.Logger.With("copyset", st.Copyset, "replica", st.Replica),
+		applied: st.Applied, appliedTerm: st.AppliedTerm,
+		overlay: newOverlay(), waiting: map[uint64]*Request{},
+		lease: lease{acked: map[uint64]int64{}},
+	}
+	if _, err := r.sessions.decode(st.Sessions); err != nil {
+		return nil, err
+	}
+	r.entries.conf, r.entries.hard = st.Conf, st.Hard
+	r.entries.base, r.entries.baseTerm = st.Applied, st.AppliedTerm
+	if cfg.Recovered != nil {
+		r.entries = cfg.Recovered.entries
+		r.stateAt, r.stateIndex = cfg.Recovered.stateAt, st.Applied
+		r.voteAfter = cfg.Now + electionTicks*int64(TickInterval)
+	}
+	r.saved = r.entries.hard
+	r.entries.snapshot = r.makeSnapshot
+	return r, r.start()
+}
+
+func (r *Replica) start() error {
+	if c := r.entries.hard.Commit; c > r.entries.last() || c < r.applied {
+		return fmt.Errorf("copyset %d: commit index %d with a log of %d..%d, applied to %d",
+			r.id, c, r.entries.base+1, r.entries.last(), r.applied)
+	}
+	node, err := raft.NewRawNode(&raft.Config{
+		ID: r.self, ElectionTick: electionTicks, HeartbeatTick: heartbeatTicks,
+		Storage: &r.entries, Applied: r.applied, AsyncStorageWrites: true,
+		MaxSizePerMsg: maxSizePerMsg, MaxInflightMsgs: maxInflightMsgs,
+		MaxInflightBytes: maxInflightBytes, MaxUncommittedEntriesSize: maxUncommitted,
+		CheckQuorum: true, PreVote: true, DisableProposalForwarding: true,
+		StepDownOnRemoval: true, Logger: raftLogger{r.log},
+	})
+	if err != nil {
+		return fmt.Errorf("copyset %d: %w", r.id, err)
+	}
+	r.node = node
+	r.status = node.BasicStatus()
+	return nil
+}
+
+// ID is the copyset's number.
+func (r *Replica) ID() uint64 { return r.id }
+
+// Self is this member's number.
+func (r *Replica) Self() uint64 { return r.self }
+
+// Peers are the members, this one among them.
+func (r *Replica) Peers() []Peer { return r.peers }
+
+// Peer finds a member; nil when it is none.
+func (r *Replica) Peer(replica uint64) *Peer {
+	for i := range r.peers {
+		if r.peers[i].ReplicaID == replica {
+			return &r.peers[i]
+		}
+	}
+	return nil
+}
+
+// SetPeers takes over the members' addresses from the control plane.
+func (r *Replica) SetPeers(epoch uint64, peers []Peer) { r.epoch, r.peers = epoch, peers }
+
+// Tick tells the replica that TickInterval has passed.
+func (r *Replica) Tick(now int64) {
+	r.now = now
+	if r.err == nil {
+		r.node.Tick()
+	}
+}
+
+// Campaign makes this replica stand for election now: the way a new copyset gets the leader that
+// the control plane chose without waiting for a time-out.
+func (r *Replica) Campaign() {
+	if r.err == nil && r.now >= r.voteAfter {
+		r.ignore(r.node.Campaign())
+	}
+}
+
+// Transfer hands the leadership over. The lease ends at once and for the rest of the term.
+func (r *Replica) Transfer(to uint64) {
+	if r.err == nil && r.leading() && to != r.self {
+		r.lease.given = true
+		r.node.TransferLeader(to)
+	}
+}
+
+// Unreachable tells raft that a message to the peer was lost.
+func (r *Replica) Unreachable(peer uint64) {
+	if r.err == nil {
+		r.node.ReportUnreachable(peer)
+	}
+}
+
+// Stop ends the replica for good because of err: its store failed. Everything held is refused.
+func (r *Replica) Stop(err error, fx *Effects) {
+	if r.err != nil {
+		return
+	}
+	r.err = err
+	r.refuseAll(fx)
+}
+
+// Free gives every buffer back after Stop, when nothing of the replica is in flight any more.
+func (r *Replica) Free() {
+	r.overlay.clear()
+	r.entries.truncate(r.entries.base + 1)
+}
+
+// SetPressure makes everything in the overlay go to the chunk files: memory runs short.
+func (r *Replica) SetPressure(on bool) { r.pressure = on }
+
+// OverlayBytes is the memory that the overlay holds.
+func (r *Replica) OverlayBytes() int64 { return r.overlay.bytes }
+
+// Leader is the member that leads as far as this one knows; 0: none.
+func (r *Replica) Leader() uint64 { return r.status.Lead }
+
+// Err is what stopped the replica.
+func (r *Replica) Err() error { return r.err }
+
+func (r *Replica) leading() bool { return r.status.RaftState == raft.StateLeader }
+
+// serving reports whether this replica leads and has applied an entry of its own term, and with
+// it everything that earlier leaders committed.
+func (r *Replica) serving() bool { return r.leading() && r.appliedTerm == r.status.Term }
+
+// ignore drops raft's refusals of a message or a proposal that it may drop at any time.
+func (r *Replica) ignore(err error) {
+	if err != nil && !errors.Is(err, raft.ErrProposalDropped) &&
+		!errors.Is(err, raft.ErrStepPeerNotFound) {
+		r.log.Warn("raft refused a message", "err", err)
+	}
+}
+
+// Status is what operators and the control plane see of a replica.
+type Status struct {
+	Copyset, Replica, Leader, Term, Vote uint64
+	Commit, Applied, First, Last         uint64
+	Leading, Serving, Restoring          bool
+	OverlayBlocks                        int
+	OverlayBytes                         int64
+	Progress                             []PeerProgress
+	Err                                  error
+	Counters                             Counters
+}
+
+// PeerProgress is how far a leader knows a peer to be.
+type PeerProgress struct {
+	Replica, Match uint64
+	Active         bool
+}
+
+// Status reports the replica's state.
+func (r *Replica) Status() Status {
+	s := Status{
+		Copyset: r.id, Replica: r.self, Leader: r.status.Lead, Term: r.status.Term,
+		Vote: r.status.Vote, Commit: r.status.Commit, Applied: r.applied,
+		First: r.entries.base + 1, Last: r.entries.last(), Leading: r.leading(),
+		Serving: r.serving(), Restoring: r.restore != nil, OverlayBlocks: r.overlay.blocks,
+		OverlayBytes: r.overlay.bytes, Err: r.err, Counters: r.counters,
+	}
+	if s.Leading {
+		r.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+			s.Progress = append(s.Progress, PeerProgress{id, p.Match, p.RecentActive || id == r.self})
+		})
+	}
+	return s
+}
+
+// raftLogger sends raft's log lines to the replica's logger; its information is our debugging.
+type raftLogger struct{ l *slog.Logger }
+
+func (g raftLogger) Debug(v ...any)              {}
+func (g raftLogger) Debugf(string, ...any)       {}
+func (g raftLogger) Info(v ...any)               { g.l.Debug(fmt.Sprint(v...)) }
+func (g raftLogger) Infof(f string, v ...any)    { g.l.Debug(fmt.Sprintf(f, v...)) }
+func (g raftLogger) Warning(v ...any)            { g.l.Warn(fmt.Sprint(v...)) }
+func (g raftLogger) Warningf(f string, v ...any) { g.l.Warn(fmt.Sprintf(f, v...)) }
+func (g raftLogger) Error(v ...any)              { g.l.Error(fmt.Sprint(v...)) }
+func (g raftLogger) Errorf(f string, v ...any)   { g.l.Error(fmt.Sprintf(f, v...)) }
+func (g raftLogger) Fatal(v ...any)              { panic("copyset: raft: " + fmt.Sprint(v...)) }
+func (g raftLogger) Fatalf(f string, v ...any)   { panic("copyset: raft: " + fmt.Sprintf(f, v...)) }
+func (g raftLogger) Panic(v ...any)              { panic("copyset: raft: " + fmt.Sprint(v...)) }
+func (g raftLogger) Panicf(f string, v ...any)   { panic("copyset: raft: " + fmt.Sprintf(f, v...)) }

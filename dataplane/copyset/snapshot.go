@@ -1,0 +1,159 @@
+package copyset
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/ashlar-storage/ashlar/dataplane/lane"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// A follower that lags behind the leader's log is brought up from the leader's chunk files. Raft
+// carries only the marker: the state at the leader's applied index S. The follower fetches the
+// chunks, each block as it is when it is read, so what it gets is at S or newer; then it takes the
+// marker, and replaying the log from S+1 brings every block to its last version, because entries
+// are whole blocks. Until it has replayed what the leader had applied it can neither lead nor
+// answer, as all of that is committed and a new leader has it in its log. A fetch that fails
+// half-way leaves blocks newer than the follower's applied index, which the same argument covers;
+// the overlay is untouched until the fetch is complete.
+
+// makeSnapshot is raft's request for a marker.
+func (r *Replica) makeSnapshot() (raftpb.Snapshot, error) {
+	st := State{Copyset: r.id, Epoch: r.epoch, Applied: r.applied, AppliedTerm: r.appliedTerm,
+		Conf: r.entries.conf, Peers: r.peers, Sessions: r.sessions.appendTo(nil)}
+	return raftpb.Snapshot{Data: st.AppendTo(nil), Metadata: raftpb.SnapshotMetadata{
+		ConfState: st.Conf, Index: st.Applied, Term: st.AppliedTerm}}, nil
+}
+
+// offerSnapshot takes a leader's marker: the chunks come first.
+func (r *Replica) offerSnapshot(m *Message, fx *Effects) {
+	if r.restore != nil || m.Snapshot == nil || m.Snapshot.Metadata.Index <= r.applied {
+		if r.restore == nil {
+			r.ignore(r.node.Step(m.Message))
+		}
+		return
+	}
+	leader := r.Peer(m.From)
+	if leader == nil || m.Term < r.status.Term {
+		return
+	}
+	r.restore = &SnapshotJob{Replica: r, Leader: *leader, Index: m.Snapshot.Metadata.Index,
+		message: m.Message}
+	r.CancelCheckpoint()
+	r.log.Info("behind the leader's log: fetching chunks", "leader", leader.ReplicaID,
+		"applied", r.applied, "to", r.restore.Index)
+	r.startRestore(fx)
+}
+
+// startRestore begins the fetch once no flush can write older blocks over fetched ones.
+func (r *Replica) startRestore(fx *Effects) {
+	if job := r.restore; job != nil && !job.started && r.flushes == 0 && !r.deleting {
+		job.started = true
+		fx.Snapshots = append(fx.Snapshots, job)
+	}
+}
+
+// SnapshotDone takes a finished fetch: the chunk files are durable at the marker's state or newer.
+func (r *Replica) SnapshotDone(job *SnapshotJob, now int64, fx *Effects) {
+	r.now = now
+	r.restore = nil
+	if r.err != nil {
+		return
+	}
+	if job.Err != nil {
+		r.log.Warn("fetching chunks failed; the leader will offer again", "err", job.Err)
+		return
+	}
+	r.ignore(r.node.Step(job.message))
+}
+
+// install takes over a marker that raft accepted.
+func (r *Replica) install(s *raftpb.Snapshot, a *Append) {
+	var st State
+	err := st.Decode(s.Data)
+	if err == nil && st.Copyset != r.id {
+		err = fmt.Errorf("copyset %d: snapshot of copyset %d", r.id, st.Copyset)
+	}
+	if err == nil {
+		_, err = r.sessions.decode(st.Sessions)
+	}
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	r.overlay.clear()
+	r.deletes = nil
+	r.checkpoint = nil
+	r.applied, r.appliedTerm = s.Metadata.Index, s.Metadata.Term
+	r.entries.reset(r.applied, r.appliedTerm)
+	r.entries.conf = s.Metadata.ConfState
+	st.Replica, st.Applied, st.AppliedTerm = r.self, r.applied, r.appliedTerm
+	st.Epoch, st.Peers = r.epoch, r.peers
+	st.Hard, st.Conf = r.entries.hard, r.entries.conf
+	a.addState(r, &st)
+}
+
+// PeerRead is another replica's request for blocks as they are here: to fetch a chunk, or to
+// repair a block.
+type PeerRead struct {
+	Chunk        Chunk
+	First, Count uint32
+	Applied      uint64 // refuse while this replica has applied less
+	Done         func(status wire.Status, body [][]byte, crcs []uint32, hold []Payload)
+}
+
+// Fetch reads blocks for another replica.
+func (r *Replica) Fetch(p *PeerRead, now int64, fx *Effects) {
+	r.now = now
+	switch {
+	case r.err != nil:
+		p.Done(wire.StatusUnavailable, nil, nil, nil)
+		return
+	case r.applied < p.Applied || r.restore != nil:
+		p.Done(wire.StatusRetry, nil, nil, nil)
+		return
+	case p.Count == 0 || p.Count > MaxOpBytes/BlockSize || p.First+p.Count > r.chunkBlocks:
+		p.Done(wire.StatusBadRequest, nil, nil, nil)
+		return
+	}
+	job := &ReadJob{Replica: r, Chunk: p.Chunk, First: p.First, Count: p.Count, fetch: p}
+	if !r.allocate(job) {
+		p.Done(wire.StatusOverloaded, nil, nil, nil)
+		return
+	}
+	job.op = lane.Op{Chunk: p.Chunk, First: p.First, Count: p.Count, Mode: lane.Read, User: job}
+	if r.lanes.Enter(&job.op) {
+		r.fetchGranted(job, fx)
+	}
+}
+
+func (r *Replica) fetchGranted(job *ReadJob, fx *Effects) {
+	r.plan(job)
+	fx.Reads = append(fx.Reads, job)
+}
+
+func (r *Replica) finishFetch(job *ReadJob, fx *Effects) {
+	r.leave(&job.op, fx)
+	if job.Err != nil {
+		r.counters.CorruptBlocks += uint64(len(job.Bad))
+		job.release()
+		job.fetch.Done(wire.StatusCorrupt, nil, nil, nil)
+		return
+	}
+	body, hold := job.body(0, job.Count*BlockSize)
+	job.fetch.Done(wire.StatusOK, body, job.CRCs, hold)
+}
+
+// Chunks lists the chunks that the overlay knows; with those of the chunk files they are all that
+// the copyset has.
+func (r *Replica) Chunks() []Chunk {
+	out := make([]Chunk, 0, len(r.overlay.chunks))
+	for c := range r.overlay.chunks {
+		out = append(out, c)
+	}
+	return out
+}
+
+// Applied is the index of the newest entry that took effect here.
+func (r *Replica) Applied() uint64 { return r.applied }

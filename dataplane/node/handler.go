@@ -1,0 +1,219 @@
+package node
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/dataplane/peer"
+	"github.com/ashlar-storage/ashlar/rpc/transport"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// request is a client's operation with what is needed to answer it. Requests are pooled.
+type request struct {
+	copyset.Request
+	io   wire.IORequest
+	conn transport.ServerConn
+	op   wire.Op
+}
+
+var requests = sync.Pool{New: func() any { return new(request) }}
+
+// OnOpen implements transport.Handler.
+func (n *Node) OnOpen(transport.ServerConn) {}
+
+// OnClose implements transport.Handler. What the connection asked for goes on and is answered to
+// nobody; a client sends it again elsewhere under the same operation id.
+func (n *Node) OnClose(transport.ServerConn, error) {}
+
+// OnBatchEnd implements transport.Handler.
+func (n *Node) OnBatchEnd(transport.ServerConn) {}
+
+// OnMessage implements transport.Handler: the first station of everything that arrives.
+func (n *Node) OnMessage(c transport.ServerConn, m *transport.Message) {
+	switch m.Header.Op {
+	case wire.OpRead, wire.OpWrite, wire.OpZero:
+		n.onClient(c, m)
+	case wire.OpRaft:
+		n.onRaft(c, m)
+	case wire.OpSnapRead:
+		n.onBlocks(c, m)
+	case wire.OpSnapList:
+		n.onList(c, m)
+	case wire.OpPing:
+		drop(m)
+		n.answer(c, m.Header, wire.StatusOK, nil)
+	default:
+		drop(m)
+		n.answer(c, m.Header, wire.StatusBadRequest, &wire.IOResponse{Message: "unknown operation"})
+	}
+}
+
+func drop(m *transport.Message) {
+	if m.Payload != nil {
+		m.Payload.Release()
+		m.Payload = nil
+	}
+}
+
+// answer sends an answer without payload.
+func (n *Node) answer(c transport.ServerConn, h wire.Header, s wire.Status, r *wire.IOResponse) {
+	h = wire.Header{Op: h.Op, Flags: wire.FlagResponse, ID: h.ID, Status: s}
+	var meta []byte
+	if r != nil {
+		meta = r.AppendTo(nil)
+	}
+	c.Reply([]transport.Message{{Header: h, Meta: meta}})
+}
+
+// onClient checks a client's request and hands it to the copyset's owner.
+func (n *Node) onClient(c transport.ServerConn, m *transport.Message) {
+	q := requests.Get().(*request)
+	err := q.io.Decode(m.Meta)
+	if err == nil {
+		err = q.io.Check(m.Header.Op, m.Header.PayloadLen)
+	}
+	if err == nil && m.Header.Op == wire.OpWrite {
+		err = wire.VerifyPieces(q.io.CRCs, q.io.Offset, m.Payload.Bytes())
+	}
+	if err != nil {
+		drop(m)
+		requests.Put(q)
+		n.answer(c, m.Header, statusOf(err), &wire.IOResponse{Message: err.Error()})
+		return
+	}
+	q.fill(c, m)
+	if o := n.owner(q.io.Copyset); o == nil || !o.Submit(q.io.Copyset, &q.Request) {
+		q.Payload.Release()
+		status := wire.StatusUnavailable
+		if o == nil {
+			status = wire.StatusWrongCopyset
+		}
+		requests.Put(q)
+		n.answer(c, m.Header, status, nil)
+	}
+}
+
+// statusOf is the answer to a request that was refused before it reached an owner.
+func statusOf(err error) wire.Status {
+	if s := wire.StatusOf(err); s != wire.StatusInternal {
+		return s
+	}
+	return wire.StatusBadRequest
+}
+
+func (q *request) fill(c transport.ServerConn, m *transport.Message) {
+	q.conn, q.op = c, m.Header.Op
+	q.Request = copyset.Request{Kind: kinds[m.Header.Op],
+		Chunk:  copyset.Chunk{Volume: q.io.Volume, Index: q.io.Chunk},
+		Offset: q.io.Offset, Length: q.io.Length, Session: q.io.Session, Epoch: q.io.Epoch,
+		OpID: q.io.OpID, LowWater: q.io.LowWater, CRCs: q.io.CRCs, Tag: q, ID: m.Header.ID}
+	if m.Payload != nil {
+		q.Payload = copyset.NewPayload(m.Payload)
+		m.Payload = nil
+	}
+}
+
+var kinds = map[wire.Op]copyset.Kind{wire.OpRead: copyset.KindRead,
+	wire.OpWrite: copyset.KindWrite, wire.OpZero: copyset.KindZero}
+
+// onRaft hands a raft message to the owner. One that does not decode closes the connection: the
+// other node, or the way from it, cannot be trusted.
+func (n *Node) onRaft(c transport.ServerConn, m *transport.Message) {
+	msg := new(copyset.Message)
+	err := msg.Decode(m.Meta, m.Payload)
+	drop(m)
+	if err != nil {
+		c.Close(err)
+		return
+	}
+	if o := n.owner(msg.Copyset); o != nil {
+		o.Message(msg)
+		return
+	}
+	msg.Release()
+}
+
+// onBlocks answers another replica's read.
+func (n *Node) onBlocks(c transport.ServerConn, m *transport.Message) {
+	drop(m)
+	var r peer.BlocksRequest
+	if err := r.Decode(m.Meta); err != nil {
+		n.answer(c, m.Header, wire.StatusBadRequest, &wire.IOResponse{Message: err.Error()})
+		return
+	}
+	o := n.owner(r.Copyset)
+	if o == nil {
+		n.answer(c, m.Header, wire.StatusWrongCopyset, nil)
+		return
+	}
+	h := m.Header
+	o.PeerRead(r.Copyset, &copyset.PeerRead{First: r.First, Count: r.Count, Applied: r.Applied,
+		Chunk: copyset.Chunk{Volume: r.Volume, Index: r.Chunk},
+		Done: func(s wire.Status, body [][]byte, crcs []uint32, hold []copyset.Payload) {
+			n.answerBlocks(c, h, s, body, crcs, hold)
+		}})
+}
+
+func (n *Node) answerBlocks(c transport.ServerConn, h wire.Header, s wire.Status, body [][]byte,
+	crcs []uint32, hold []copyset.Payload) {
+	msg := transport.Message{Header: wire.Header{Op: h.Op, Flags: wire.FlagResponse, ID: h.ID,
+		Status: s}, Body: body, Release: func() { releaseAll(hold) }}
+	if s == wire.StatusOK && allZero(crcs, body) {
+		msg.Body, crcs = nil, nil
+	}
+	resp := wire.IOResponse{CRCs: crcs}
+	msg.Meta = resp.AppendTo(nil)
+	c.Reply([]transport.Message{msg})
+}
+
+// allZero reports whether every block reads as zero: such an answer needs no payload.
+func allZero(crcs []uint32, body [][]byte) bool {
+	for _, crc := range crcs {
+		if crc != zeroCRC {
+			return false
+		}
+	}
+	for _, b := range body {
+		for _, x := range b {
+			if x != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+var zeroCRC = wire.CRC32C(make([]byte, wire.BlockSize))
+
+func releaseAll(hold []copyset.Payload) {
+	for i := range hold {
+		hold[i].Release()
+	}
+}
+
+// onList answers which chunks a replica has. It waits for the owner, so not on the event loop.
+func (n *Node) onList(c transport.ServerConn, m *transport.Message) {
+	drop(m)
+	id, _, err := peer.DecodeListRequest(m.Meta)
+	if err != nil {
+		n.answer(c, m.Header, wire.StatusBadRequest, &wire.IOResponse{Message: err.Error()})
+		return
+	}
+	h := m.Header
+	go func() {
+		for _, s := range n.stores {
+			if s.Owner(id) == n.owner(id) {
+				list := peer.AppendChunks(nil, s.Chunks(id))
+				c.Reply([]transport.Message{{Header: wire.Header{Op: h.Op, Flags: wire.FlagResponse,
+					ID: h.ID}, Body: [][]byte{list}}})
+				return
+			}
+		}
+		n.answer(c, h, wire.StatusWrongCopyset, nil)
+	}()
+}
+
+// redirectPause is the hint with an answer that names no leader: an election takes about so long.
+const redirectPause = 20 * time.Millisecond

@@ -1,0 +1,227 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/dataplane/store"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+const (
+	// heartbeatDefault is the pace until the control plane names one.
+	heartbeatDefault = time.Second
+	// heartbeatPoll is how soon a change of leader is reported.
+	heartbeatPoll = 50 * time.Millisecond
+	// registerPause is how long a node waits for a control plane that does not answer.
+	registerPause = 500 * time.Millisecond
+)
+
+// heartbeats registers with the control plane and reports until ctx ends. A control plane that is
+// away is waited for; one that refuses this node's identity ends it.
+func (n *Node) heartbeats(ctx context.Context) error {
+	interval := heartbeatDefault
+	registered := false
+	for ctx.Err() == nil {
+		var err error
+		if !registered {
+			interval, err = n.register(ctx)
+			registered = err == nil
+		} else {
+			err = n.beat(ctx)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, admin.ErrInvalid) || errors.Is(err, ErrForeign):
+			return fmt.Errorf("node: %w", err)
+		case errors.Is(err, admin.ErrNotFound):
+			registered = false // the control plane does not know this node: register anew
+		case ctx.Err() == nil:
+			n.log.Warn("control plane does not answer; serving goes on", "err", err)
+		}
+		pause := interval
+		if !registered {
+			pause = registerPause
+		}
+		n.wait(ctx, pause)
+	}
+	return nil
+}
+
+// wait sleeps for a heartbeat interval, or less when a leader changed.
+func (n *Node) wait(ctx context.Context, d time.Duration) {
+	before := n.leaderChanges()
+	end := time.Now().Add(d)
+	poll := time.NewTicker(heartbeatPoll)
+	defer poll.Stop()
+	for time.Now().Before(end) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+		}
+		n.mu.Lock()
+		fresh := n.desired == 0
+		n.mu.Unlock()
+		if n.leaderChanges() != before || fresh {
+			return
+		}
+	}
+}
+
+func (n *Node) leaderChanges() uint64 {
+	sum := uint64(0)
+	for _, s := range n.stores {
+		sum += s.LeaderChanges()
+	}
+	return sum
+}
+
+func (n *Node) register(ctx context.Context) (time.Duration, error) {
+	req := &v1.RegisterNodeRequest{Name: n.cfg.Name, Zone: n.cfg.Zone, Addr: n.addr,
+		Pid: uint64(os.Getpid()), Version: n.cfg.Version, ClusterId: n.clusterID}
+	for _, s := range n.stores {
+		req.Stores = append(req.Stores, &v1.StoreIdentity{Uuid: s.UUID(), Path: s.Path(),
+			StoreId: s.ID(), CapacityBytes: uint64(s.Report().Capacity)})
+	}
+	resp, err := n.clients.Node.RegisterNode(ctx, req)
+	if err != nil {
+		return heartbeatDefault, err
+	}
+	for _, id := range resp.Stores {
+		for _, s := range n.stores {
+			if s.UUID() != id.Uuid {
+				continue
+			}
+			if err := s.Adopt(resp.ClusterId, id.StoreId); err != nil {
+				return heartbeatDefault, err
+			}
+		}
+	}
+	n.mu.Lock()
+	n.clusterID, n.nodeID = resp.ClusterId, resp.NodeId
+	n.mu.Unlock()
+	n.log.Info("registered", "cluster", resp.ClusterId, "node", resp.NodeId)
+	return max(time.Duration(resp.HeartbeatIntervalMs)*time.Millisecond, heartbeatPoll), nil
+}
+
+func (n *Node) beat(ctx context.Context) error {
+	resp, err := n.clients.Node.HeartbeatNode(ctx, n.report())
+	if err != nil {
+		return err
+	}
+	if resp.DesiredPresent {
+		n.adopt(resp)
+	}
+	for _, t := range resp.Transfers {
+		for _, s := range n.stores {
+			if s.Owner(t.CopysetId) == n.owner(t.CopysetId) {
+				s.Transfer(t.CopysetId, t.ToReplicaId)
+			}
+		}
+	}
+	n.deleteVolumes(resp.DeleteVolumes)
+	return nil
+}
+
+func (n *Node) deleteVolumes(volumes []uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.deleted = n.deleted[:0]
+	for _, v := range volumes {
+		gone := true
+		for _, s := range n.stores {
+			gone = s.DeleteVolume(v) && gone
+		}
+		if gone {
+			n.deleted = append(n.deleted, v)
+		}
+	}
+}
+
+// adopt makes the copysets that the control plane wants here. What fails is tried again with the
+// next heartbeat, because the version is not taken over.
+func (n *Node) adopt(resp *v1.HeartbeatNodeResponse) {
+	failed := false
+	for _, c := range resp.Copysets {
+		if err := n.ensure(c); err != nil {
+			n.log.Error("copyset is not served", "copyset", c.CopysetId, "err", err)
+			failed = true
+		}
+	}
+	n.reroute()
+	if !failed {
+		n.mu.Lock()
+		n.desired = resp.DesiredVersion
+		n.mu.Unlock()
+	}
+}
+
+func (n *Node) ensure(c *v1.Copyset) error {
+	var peers []copyset.Peer
+	var mine *v1.Replica
+	var home *store.Store
+	for _, r := range c.Replicas {
+		peers = append(peers, copyset.Peer{ReplicaID: r.ReplicaId, NodeID: r.NodeId,
+			StoreID: r.StoreId, Addr: r.Addr})
+		for _, s := range n.stores {
+			if r.NodeId == n.nodeID && s.ID() == r.StoreId {
+				mine, home = r, s
+			}
+		}
+	}
+	if mine == nil {
+		return fmt.Errorf("node: no store here is a member of copyset %d", c.CopysetId)
+	}
+	st := copyset.NewState(c.CopysetId, c.Epoch, mine.ReplicaId, peers)
+	return home.Ensure(st, c.PreferredLeaderReplicaId == mine.ReplicaId)
+}
+
+func (n *Node) report() *v1.HeartbeatNodeRequest {
+	n.mu.Lock()
+	req := &v1.HeartbeatNodeRequest{ClusterId: n.clusterID, NodeId: n.nodeID,
+		DesiredVersion: n.desired, DeletedVolumes: slices.Clone(n.deleted)}
+	n.mu.Unlock()
+	for _, s := range n.stores {
+		rep := s.Report()
+		out := &v1.StoreReport{StoreId: s.ID(), CapacityBytes: uint64(max(rep.Capacity, 0)),
+			UsedBytes: uint64(rep.Used), Chunks: uint64(rep.Chunks), State: "up",
+			CorruptBlocks: rep.CorruptBlocks, RepairedBlocks: rep.Repaired}
+		if rep.Full != nil {
+			out.Detail = rep.Full.Error()
+		}
+		if rep.Failure != nil {
+			out.State, out.Detail = "failed", rep.Failure.Error()
+		}
+		for _, r := range s.Replicas() {
+			out.ReadOps += r.Counters.Reads
+			out.WriteOps += r.Counters.Writes
+			req.Replicas = append(req.Replicas, replicaReport(s, &r))
+		}
+		req.Stores = append(req.Stores, out)
+	}
+	return req
+}
+
+func replicaReport(s *store.Store, r *copyset.Status) *v1.ReplicaReport {
+	out := &v1.ReplicaReport{CopysetId: r.Copyset, ReplicaId: r.Replica, StoreId: s.ID(),
+		Leader: r.Serving, LeaderReplicaId: r.Leader, Term: r.Term, CommitIndex: r.Commit,
+		AppliedIndex: r.Applied, State: "ok"}
+	switch {
+	case r.Err != nil:
+		out.State = "damaged"
+	case r.Restoring:
+		out.State = "catching-up"
+	}
+	for _, p := range r.Progress {
+		out.Progress = append(out.Progress, &v1.PeerProgress{ReplicaId: p.Replica,
+			MatchIndex: p.Match, Active: p.Active})
+	}
+	return out
+}

@@ -1,0 +1,190 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/dataplane/peer"
+	"github.com/ashlar-storage/ashlar/dataplane/store"
+	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/io/disk"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	"github.com/ashlar-storage/ashlar/rpc/transport"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// Config starts a node.
+type Config struct {
+	Name    string   // unique in the cluster
+	Zone    string   // replicas of a copyset are on distinct zones
+	Listen  string   // native protocol, host:port
+	Control string   // control plane, host:port
+	Stores  []string // one directory per disk
+	Version string
+	// PoolBytes bounds the memory of all payloads; 0: DefaultPoolBytes.
+	PoolBytes int64
+	// ChunkBytes is the size of chunks in new stores, the same in the whole cluster; 0: 16 MiB.
+	ChunkBytes int64
+	// SegmentBytes is the size of log segments in new stores; 0: the default.
+	SegmentBytes int64
+	// LogBytes bounds the log of each store, StoreBytes its chunk files; 0: the defaults.
+	LogBytes, StoreBytes int64
+	// ReserveChunks is how many chunk files each store keeps ready; 0: the default.
+	ReserveChunks int
+	// NoURing forces the fallback without io_uring.
+	NoURing bool
+	Logger  *slog.Logger
+}
+
+const (
+	// DefaultPoolBytes is the buffer pool of a node.
+	DefaultPoolBytes = 512 << 20
+	// closeTime bounds the last checkpoint of a stop.
+	closeTime = 20 * time.Second
+)
+
+// ErrForeign marks a store that is not this cluster's to use; starting again does not mend it.
+var ErrForeign = store.ErrForeign
+
+// Node is a running node.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	pool    *buf.Pool
+	stores  []*store.Store
+	links   *peer.Links
+	server  *transport.Server
+	clients *admin.Clients
+	routes  atomic.Pointer[map[uint64]*store.Owner] // copyset -> owner; replaced, never changed
+	addr    string
+
+	mu        sync.Mutex
+	clusterID string
+	nodeID    uint64
+	desired   uint64 // version of the desired state taken over
+	deleted   []uint64
+}
+
+// Run serves until ctx ends, and returns nil then.
+func Run(ctx context.Context, cfg Config) error {
+	n, err := Start(cfg)
+	if err != nil {
+		return err
+	}
+	err = n.heartbeats(ctx)
+	return errors.Join(err, n.Close())
+}
+
+// Start opens the stores and begins to serve; the caller drives the heartbeats with Run instead.
+func Start(cfg Config) (*Node, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.PoolBytes == 0 {
+		cfg.PoolBytes = DefaultPoolBytes
+	}
+	pool, err := buf.NewPool(buf.Config{Bytes: cfg.PoolBytes})
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger, pool: pool, addr: cfg.Listen}
+	n.routes.Store(&map[uint64]*store.Owner{})
+	if n.clients, err = admin.Dial(cfg.Control); err != nil {
+		return nil, fmt.Errorf("node: control plane: %w", err)
+	}
+	for _, path := range cfg.Stores {
+		if err := n.openStore(path); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+	}
+	if err := n.sameCluster(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	hello := wire.Hello{ClusterID: n.clusterID, Role: "node", Name: cfg.Name}
+	n.links = peer.NewLinks(peer.Config{Pool: pool, Hello: hello, Logger: n.log})
+	for _, s := range n.stores {
+		s.Run()
+	}
+	n.reroute()
+	n.server, err = transport.Listen(cfg.Listen, n, transport.ServerConfig{Pool: pool, Hello: hello,
+		Logger: n.log})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("node: %w", err), n.Close())
+	}
+	n.addr = n.server.Addr()
+	n.log.Info("serving", "addr", n.addr, "stores", len(n.stores))
+	return n, nil
+}
+
+func (n *Node) openStore(path string) error {
+	d, err := disk.OpenDir(path, disk.Config{Arena: n.pool.Arena(), Logger: n.log,
+		NoURing: n.cfg.NoURing})
+	if err != nil {
+		return fmt.Errorf("node: store %s: %w", path, err)
+	}
+	s, err := store.Open(store.Config{Disk: d, Path: path, Pool: n.pool, Host: n,
+		ChunkSize: n.cfg.ChunkBytes, SegmentSize: n.cfg.SegmentBytes, LogBytes: n.cfg.LogBytes,
+		LimitBytes:    n.cfg.StoreBytes,
+		ReserveChunks: n.cfg.ReserveChunks, Logger: n.log})
+	if err != nil {
+		return errors.Join(fmt.Errorf("node: %w", err), d.Close())
+	}
+	n.stores = append(n.stores, s)
+	return nil
+}
+
+// sameCluster refuses stores of two clusters in one node.
+func (n *Node) sameCluster() error {
+	for _, s := range n.stores {
+		switch id := s.ClusterID(); {
+		case id == "" || id == n.clusterID:
+		case n.clusterID == "":
+			n.clusterID = id
+		default:
+			return fmt.Errorf("node: %w: %s belongs to cluster %s, another store to %s", ErrForeign,
+				s.Path(), id, n.clusterID)
+		}
+	}
+	return nil
+}
+
+// reroute rebuilds the way from copyset to owner.
+func (n *Node) reroute() {
+	routes := map[uint64]*store.Owner{}
+	for _, s := range n.stores {
+		for _, r := range s.Replicas() {
+			routes[r.Copyset] = s.Owner(r.Copyset)
+		}
+	}
+	n.routes.Store(&routes)
+}
+
+func (n *Node) owner(copysetID uint64) *store.Owner { return (*n.routes.Load())[copysetID] }
+
+// Addr is where the native protocol is served.
+func (n *Node) Addr() string { return n.addr }
+
+// Close stops serving: connections first, then each store with a last checkpoint, then memory.
+func (n *Node) Close() error {
+	var errs []error
+	if n.server != nil {
+		errs = append(errs, n.server.Close())
+	}
+	if n.links != nil {
+		n.links.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	for _, s := range n.stores {
+		errs = append(errs, s.Close(ctx))
+	}
+	if n.clients != nil {
+		errs = append(errs, n.clients.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,183 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// model is what the volume must read as.
+type model struct {
+	c      *cluster
+	rng    *rand.Rand
+	chunks map[[2]uint64][]byte
+}
+
+func newModel(c *cluster, seed uint64) *model {
+	return &model{c: c, rng: rand.New(rand.NewPCG(seed, 1)), chunks: map[[2]uint64][]byte{}}
+}
+
+func (m *model) chunk(copysetID, chunk uint64) []byte {
+	k := [2]uint64{copysetID, chunk}
+	if m.chunks[k] == nil {
+		m.chunks[k] = make([]byte, testChunk)
+	}
+	return m.chunks[k]
+}
+
+// span is a random range of a chunk: aligned or not, small or large.
+func (m *model) span() (off, length uint32) {
+	length = 1 + m.rng.Uint32N(40000)
+	off = m.rng.Uint32N(testChunk - length)
+	if m.rng.IntN(2) == 0 {
+		off, length = off&^4095, (length+4095)&^4095
+	}
+	return off, min(length, testChunk-off)
+}
+
+func (m *model) step() {
+	id, chunk := 1+m.rng.Uint64N(uint64(m.c.copysets)), m.rng.Uint64N(3)
+	data := m.chunk(id, chunk)
+	off, length := m.span()
+	switch m.rng.IntN(8) {
+	case 0:
+		if m.rng.IntN(4) == 0 {
+			off, length = 0, testChunk
+		}
+		m.c.zero(id, chunk, off, length)
+		clear(data[off : off+length])
+	case 1, 2:
+		got := m.c.read(id, chunk, off, length)
+		if !bytes.Equal(got, data[off:off+length]) {
+			m.c.t.Fatalf("copyset %d chunk %d: bytes %d+%d differ from what was written",
+				id, chunk, off, length)
+		}
+	default:
+		p := make([]byte, length)
+		for i := range p {
+			p[i] = byte(m.rng.Uint32())
+		}
+		m.c.write(id, chunk, off, p)
+		copy(data[off:], p)
+	}
+}
+
+func (m *model) checkAll() {
+	m.c.t.Helper()
+	for k, data := range m.chunks {
+		for off := 0; off < testChunk; off += 256 << 10 {
+			got := m.c.read(k[0], k[1], uint32(off), 256<<10)
+			if !bytes.Equal(got, data[off:off+256<<10]) {
+				m.c.t.Fatalf("copyset %d chunk %d: bytes from %d differ", k[0], k[1], off)
+			}
+		}
+	}
+}
+
+func TestRandomOperationsReadBackWhatWasWritten(t *testing.T) {
+	c := startCluster(t, 3, 4)
+	m := newModel(c, 1)
+	for range 600 {
+		m.step()
+	}
+	m.checkAll()
+}
+
+func TestEverythingAcknowledgedSurvivesARestartOfAllNodes(t *testing.T) {
+	c := startCluster(t, 3, 3)
+	m := newModel(c, 2)
+	for round := range 3 {
+		for range 150 {
+			m.step()
+		}
+		for i := range c.nodes {
+			c.stopNode(i)
+		}
+		for i := range c.nodes {
+			c.startNode(i)
+		}
+		c.tell()
+		m.checkAll()
+		t.Logf("round %d", round)
+	}
+}
+
+func TestWritesGoOnWhenTheLeaderStops(t *testing.T) {
+	c := startCluster(t, 3, 1)
+	m := newModel(c, 3)
+	for range 50 {
+		m.step()
+	}
+	lead := c.leader(1)
+	begin := time.Now()
+	c.stopNode(lead)
+	stopped := time.Since(begin)
+	m.step()
+	t.Logf("stop took %v, next operation %v later", stopped, time.Since(begin)-stopped)
+	for range 50 {
+		m.step()
+	}
+	m.checkAll()
+}
+
+// A node that was away for longer than the log reaches back is brought up from the leader's chunk
+// files, and can then carry the volume with one other.
+func TestNodeThatMissedMoreThanTheLogCatchesUpFromChunks(t *testing.T) {
+	c := startCluster(t, 3, 2)
+	m := newModel(c, 4)
+	for range 40 {
+		m.step()
+	}
+	c.stopNode(2)
+	p := make([]byte, 256<<10)
+	for i := range 300 {
+		for j := range p {
+			p[j] = byte(m.rng.Uint32())
+		}
+		id, chunk, off := uint64(1+i%2), m.rng.Uint64N(3), uint32(i%4)*uint32(len(p))
+		c.write(id, chunk, off, p)
+		copy(m.chunk(id, chunk)[off:], p)
+	}
+	for id := uint64(1); id <= 2; id++ {
+		if first := c.status(c.leader(id), id).First; first <= 45 {
+			t.Fatalf("copyset %d: the log still begins at %d: the test proves nothing", id, first)
+		}
+	}
+	c.startNode(2)
+	c.tell()
+	for id := uint64(1); id <= 2; id++ {
+		want := c.status(c.leader(id), id).Applied
+		for end := time.Now().Add(20 * time.Second); c.status(2, id).Applied < want; {
+			if time.Now().After(end) {
+				t.Fatalf("copyset %d: applied %d of %d", id, c.status(2, id).Applied, want)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	c.stopNode(0)
+	m.checkAll()
+}
+
+// A node that is killed takes no checkpoint: everything since the last one comes from its log.
+func TestRestartWithoutCheckpointReplaysTheLog(t *testing.T) {
+	c := startCluster(t, 3, 2)
+	m := newModel(c, 5)
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 3 {
+		for range 120 {
+			m.step()
+		}
+		for i, n := range c.nodes {
+			if err := n.stores[0].Close(gone); err != nil {
+				t.Fatal(err)
+			}
+			c.stopNode(i)
+			c.startNode(i)
+		}
+		c.tell()
+		m.checkAll()
+	}
+}

@@ -1,0 +1,133 @@
+package peer
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// Links are a node's ways to the others, one per address, made when first used.
+type Links struct {
+	cfg    Config
+	mu     sync.Mutex
+	byAddr map[string]*link
+	closed bool
+}
+
+// NewLinks makes the set; Close ends it.
+func NewLinks(cfg Config) *Links {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Links{cfg: cfg, byAddr: map[string]*link{}}
+}
+
+func (ls *Links) to(addr string) *link {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.closed {
+		return nil
+	}
+	l := ls.byAddr[addr]
+	if l == nil {
+		l = newLink(addr, ls.cfg)
+		ls.byAddr[addr] = l
+	}
+	return l
+}
+
+// Send queues a raft message for a member and takes over its payload references. It never blocks;
+// what does not fit is dropped.
+func (ls *Links) Send(from Loader, to copyset.Peer, m copyset.Message) {
+	it := item{m: m, from: from}
+	l := ls.to(to.Addr)
+	if l == nil {
+		it.drop()
+		return
+	}
+	for i := range m.Payloads {
+		p := &m.Payloads[i]
+		it.bytes += p.Len
+		if p.Len > 0 && p.B == nil {
+			it.pins = append(it.pins, from.PinLog(p))
+		}
+	}
+	l.send(it)
+}
+
+// Chunks asks a member for the chunks it has.
+func (ls *Links) Chunks(to copyset.Peer, copysetID uint64) ([]copyset.Chunk, error) {
+	l := ls.to(to.Addr)
+	if l == nil {
+		return nil, ErrUnreachable
+	}
+	m, err := l.call(wire.OpSnapList, AppendListRequest(nil, copysetID, to.ReplicaID))
+	if m.Payload != nil {
+		defer m.Payload.Release()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("peer: chunks of copyset %d at %s: %w", copysetID, to.Addr, err)
+	}
+	if m.Payload == nil {
+		return nil, nil
+	}
+	return DecodeChunks(m.Payload.Bytes())
+}
+
+// Blocks reads blocks as a member has them and checks what arrives. No payload and no error means
+// that all of them read as zero.
+func (ls *Links) Blocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (copyset.Payload,
+	[]uint32, error) {
+	l := ls.to(to.Addr)
+	if l == nil {
+		return copyset.Payload{}, nil, ErrUnreachable
+	}
+	req := BlocksRequest{Copyset: copysetID, Replica: to.ReplicaID, Volume: r.Chunk.Volume,
+		Chunk: r.Chunk.Index, First: r.First, Count: r.Count, Applied: r.Applied}
+	m, err := l.call(wire.OpSnapRead, req.AppendTo(nil))
+	if err == nil {
+		var resp wire.IOResponse
+		if err = resp.Decode(m.Meta); err == nil && m.Payload == nil {
+			return copyset.Payload{}, nil, nil
+		}
+		if err == nil {
+			err = checkBlocks(m.Payload.Bytes(), resp.CRCs, int(r.Count))
+		}
+		if err == nil {
+			return copyset.NewPayload(m.Payload), resp.CRCs, nil
+		}
+	}
+	if m.Payload != nil {
+		m.Payload.Release()
+	}
+	return copyset.Payload{}, nil, fmt.Errorf("peer: blocks %d+%d of copyset %d at %s: %w", r.First,
+		r.Count, copysetID, to.Addr, err)
+}
+
+func checkBlocks(p []byte, crcs []uint32, count int) error {
+	if len(p) != count*copyset.BlockSize || len(crcs) != count {
+		return fmt.Errorf("%w: %d bytes and %d checksums for %d blocks", wire.ErrBadRequest, len(p),
+			len(crcs), count)
+	}
+	for i, want := range crcs {
+		if got := wire.CRC32C(p[i*copyset.BlockSize : (i+1)*copyset.BlockSize]); got != want {
+			return fmt.Errorf("%w: block %d: crc32c %08x, sent as %08x", wire.ErrChecksum, i, got, want)
+		}
+	}
+	return nil
+}
+
+// Close ends every link.
+func (ls *Links) Close() {
+	ls.mu.Lock()
+	ls.closed = true
+	all := ls.byAddr
+	ls.byAddr = nil
+	ls.mu.Unlock()
+	for _, l := range all {
+		l.close()
+	}
+}

@@ -1,0 +1,160 @@
+package store
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/io/chunkfile"
+	"github.com/ashlar-storage/ashlar/io/wal"
+)
+
+// checkpointer takes checkpoints when the log presses or changes have waited for long.
+func (s *Store) checkpointer() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	poll := time.NewTicker(checkpointPoll)
+	defer poll.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-poll.C:
+		}
+		if s.Failed() != nil {
+			continue
+		}
+		pressing := s.wal.Usage() > s.cfg.LogBytes/2
+		if pressing || time.Since(last) > checkpointEvery && s.due() {
+			s.checkpoint(ctx)
+			last = time.Now()
+		}
+	}
+}
+
+// each runs f for every replica, on its owner.
+func (s *Store) each(f func(o *Owner, m *member)) {
+	for _, o := range s.owners {
+		o.Do(func() {
+			for _, m := range o.replicas {
+				f(o, m)
+				o.touch(m)
+			}
+		})
+	}
+}
+
+func (s *Store) due() bool {
+	due := false
+	s.each(func(_ *Owner, m *member) { due = due || m.CheckpointDue() })
+	return due
+}
+
+// checkpoint makes the chunk files hold everything that was applied when it began, and recycles
+// the log before that. A copyset that cannot drain in time keeps its part of the log.
+func (s *Store) checkpoint(ctx context.Context) {
+	s.ckptMu.Lock()
+	defer s.ckptMu.Unlock()
+	s.each(func(_ *Owner, m *member) { m.BeginCheckpoint() })
+	s.awaitAll(ctx, func(m *member) bool { return m.Drained() })
+	s.each(func(_ *Owner, m *member) {
+		if !m.Drained() {
+			m.CancelCheckpoint()
+		}
+	})
+	if err := s.syncChunks(); err != nil {
+		s.fail(err)
+		return
+	}
+	s.each(func(o *Owner, m *member) { m.EndCheckpoint(&o.fx) })
+	s.awaitAll(ctx, func(m *member) bool { return !m.Checkpointing() })
+	s.release()
+}
+
+// awaitAll waits until cond holds for every replica that still runs.
+func (s *Store) awaitAll(ctx context.Context, cond func(m *member) bool) {
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	for {
+		all := true
+		s.each(func(_ *Owner, m *member) { all = all && (m.Err() != nil || cond(m)) })
+		if all {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(checkpointPoll / 10):
+		}
+	}
+}
+
+// syncChunks makes every changed chunk durable. The checkpoints' states may name what was applied
+// when they began; the chunk files may already have more, which replay repeats.
+func (s *Store) syncChunks() error {
+	applied := map[uint64]uint64{}
+	var mu sync.Mutex
+	s.each(func(_ *Owner, m *member) {
+		mu.Lock()
+		applied[m.ID()] = m.CheckpointIndex()
+		mu.Unlock()
+	})
+	slots := make(chan struct{}, chunkSyncs)
+	errs := make(chan error, 1)
+	var wait sync.WaitGroup
+	for group, index := range applied {
+		for _, id := range s.chunks.List(group) {
+			s.syncChunk(id, index, slots, errs, &wait)
+		}
+	}
+	wait.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+func (s *Store) syncChunk(id chunkfile.ID, applied uint64, slots chan struct{}, errs chan error,
+	wait *sync.WaitGroup) {
+	chunk, ok := s.chunks.Get(id)
+	if !ok || !chunk.Dirty() {
+		return
+	}
+	slots <- struct{}{}
+	wait.Add(1)
+	chunk.Checkpoint(applied, func(err error) {
+		if err != nil {
+			select {
+			case errs <- err:
+			default:
+			}
+		}
+		<-slots
+		wait.Done()
+	})
+}
+
+// release recycles the log that no replica needs for a restart, but for a rest that lets followers
+// that were away for a short time catch up from it.
+func (s *Store) release() {
+	oldest := s.wal.Head()
+	if retain := wal.LSN(s.cfg.LogBytes / 4); oldest > retain {
+		oldest -= retain
+	} else {
+		oldest = 0
+	}
+	s.each(func(_ *Owner, m *member) { oldest = min(oldest, m.Needs()) })
+	s.wal.Release(oldest)
+	tail := s.wal.Tail()
+	s.each(func(_ *Owner, m *member) { m.Released(tail) })
+}

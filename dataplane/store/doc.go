@@ -1,0 +1,29 @@
+// Package store is one disk of a node: its log, its chunk files and the copysets that live on it.
+//
+// # What it promises
+//
+// What a replica reported durable survives a power cut. After a restart every replica comes back
+// at its newest checkpoint and the log behind it. A failed durable write stops the store for good:
+// nothing is retried, every replica on it refuses with unavailable and the other stores of the
+// process go on. A full disk refuses new chunks and keeps serving what it has.
+//
+// # How it runs
+//
+// Copysets are spread over the store's owners, one goroutine each, that alone call the step
+// machines of package copyset. An owner sleeps on its queue; a turn takes everything that waits,
+// reads the clock once after that, steps the replicas, and then does what they decided: messages
+// to followers leave before the log is written, so that both take place at once; the device is
+// asked once per turn. Completions come back through the queue.
+//
+//	Post ->  queue -> turn: step, Ready -> messages | log append | replies | device reads
+//	           ^                                            |            |
+//	           +---------------- completions ---------------+------------+
+//
+// A checkpoint goes over all copysets of the store: fix a state, drain the overlays to the chunk
+// files, make those durable, record the states in the log, recycle the log before them.
+//
+// # Limits
+//
+// limits.go has every bound; at each the client is answered overloaded with a time to try again,
+// before anything of its request is kept.
+package store

@@ -1,0 +1,215 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/io/chunkfile"
+	"github.com/ashlar-storage/ashlar/io/disk"
+	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// read is a ReadJob under way.
+type read struct {
+	owner *Owner
+	job   *copyset.ReadJob
+	left  atomic.Int32
+	mu    sync.Mutex // of job.Err and job.Bad, which parts on several goroutines may set
+	ios   []chunkfile.IO
+}
+
+// startRead asks the chunk file and the log for the parts of a job. The owner flushes the disk.
+func (o *Owner) startRead(job *copyset.ReadJob) {
+	job.Err, job.Bad = nil, nil
+	rd := &read{owner: o, job: job, ios: make([]chunkfile.IO, len(job.Parts))}
+	rd.left.Store(int32(len(job.Parts)) + 1)
+	id := o.store.chunkID(job.Replica.ID(), job.Chunk)
+	for i := range job.Parts {
+		p := &job.Parts[i]
+		if p.At != 0 {
+			o.store.background(func() { rd.done(rd.fromLog(p)) })
+			continue
+		}
+		chunk, ok := o.store.chunks.Get(id)
+		if !ok {
+			clear(p.Dst)
+			for k := range p.CRCs {
+				p.CRCs[k] = zeroCRC
+			}
+			rd.done(nil, nil)
+			continue
+		}
+		io := &rd.ios[i]
+		io.Block, io.Count, io.CRCs = int(p.First), int(p.Count), p.CRCs[:0]
+		io.Vec = [][]byte{p.Dst}
+		io.Done = func(io *chunkfile.IO) { copy(p.CRCs, io.CRCs); rd.done(io.Err, io.Bad) }
+		chunk.Read(io)
+	}
+	rd.done(nil, nil)
+}
+
+var zeroCRC = wire.CRC32C(make([]byte, buf.BlockSize))
+
+// fromLog reads one block back from the log.
+func (rd *read) fromLog(p *copyset.ReadPart) (error, []int) {
+	s := rd.owner.store
+	s.logReads <- struct{}{}
+	defer func() { <-s.logReads }()
+	if err := s.wal.ReadPayload(p.At, p.Dst); err != nil {
+		return err, []int{int(p.First)}
+	}
+	if got := wire.CRC32C(p.Dst); got != p.CRCs[0] {
+		return fmt.Errorf("store: log at %d: %w: crc32c %08x, want %08x", p.At, wal.ErrCorrupt,
+			got, p.CRCs[0]), []int{int(p.First)}
+	}
+	return nil, nil
+}
+
+func (rd *read) done(err error, bad []int) {
+	if err != nil {
+		rd.mu.Lock()
+		rd.job.Err = err
+		for _, b := range bad {
+			rd.job.Bad = append(rd.job.Bad, uint32(b))
+		}
+		rd.mu.Unlock()
+	}
+	if rd.left.Add(-1) > 0 {
+		return
+	}
+	if err := rd.job.Err; err != nil {
+		rd.owner.store.noteBad(err, len(rd.job.Bad))
+	}
+	rd.owner.queue.post(event{copyset: rd.job.Replica.ID(), read: rd.job})
+}
+
+// flush does a FlushJob: on a goroutine of its own, because a new chunk may have to be written.
+func (o *Owner) flush(job *copyset.FlushJob) {
+	s := o.store
+	s.flushes <- struct{}{}
+	job.Err = s.flushJob(job)
+	<-s.flushes
+	switch {
+	case job.Err == nil:
+		s.setFull(nil)
+	case errors.Is(job.Err, disk.ErrNoSpace):
+		s.setFull(job.Err)
+	case errors.Is(job.Err, buf.ErrExhausted):
+	default:
+		s.fail(job.Err)
+	}
+	o.queue.post(event{copyset: job.Replica.ID(), flush: job})
+}
+
+func (s *Store) flushJob(job *copyset.FlushJob) error {
+	group := job.Replica.ID()
+	if job.DeleteVolume != 0 {
+		return s.deleteVolume(group, job.DeleteVolume)
+	}
+	id := s.chunkID(group, job.Chunk)
+	if job.ZeroChunk {
+		if err := s.chunks.Delete(id); err != nil && !errors.Is(err, chunkfile.ErrNotExist) {
+			return err
+		}
+	}
+	chunk, ok := s.chunks.Get(id)
+	if !ok {
+		if !job.HasData() {
+			return nil
+		}
+		var err error
+		if chunk, err = s.chunks.Create(id); err != nil {
+			return err
+		}
+	}
+	return s.writeRuns(chunk, job.Runs)
+}
+
+func (s *Store) deleteVolume(group, volume uint64) error {
+	for _, id := range s.chunks.List(group) {
+		if id.Volume != volume {
+			continue
+		}
+		if err := s.chunks.Delete(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeRuns writes the runs of a job to the chunk and waits for all of them.
+func (s *Store) writeRuns(chunk *chunkfile.Chunk, runs []*copyset.FlushRun) error {
+	var wait sync.WaitGroup
+	ios := make([]chunkfile.IO, len(runs))
+	var loadErr error
+	for i, run := range runs {
+		if run.Zero {
+			chunk.Zero(int(run.First), int(run.Count))
+			continue
+		}
+		if loadErr = s.loadRun(run); loadErr != nil {
+			break
+		}
+		io := &ios[i]
+		io.Block, io.Count, io.CRCs = int(run.First), int(run.Count), run.CRCs
+		io.Vec = joined(run.Data)
+		io.Done = func(*chunkfile.IO) { wait.Done() }
+		wait.Add(1)
+		chunk.Write(io)
+	}
+	s.disk.Flush()
+	wait.Wait()
+	for i := range ios {
+		if ios[i].Err != nil {
+			return ios[i].Err
+		}
+	}
+	return loadErr
+}
+
+// loadRun reads the blocks of a run that are only in the log.
+func (s *Store) loadRun(run *copyset.FlushRun) error {
+	for i := range run.Data {
+		p := &run.Data[i]
+		if p.B != nil {
+			continue
+		}
+		b, err := s.pool.Get(buf.BlockSize)
+		if err != nil {
+			return err
+		}
+		if err := s.wal.ReadPayload(p.At, b.Bytes()); err != nil {
+			b.Release()
+			return err
+		}
+		if got := wire.CRC32C(b.Bytes()); got != run.CRCs[i] {
+			b.Release()
+			return fmt.Errorf("store: log at %d: %w: crc32c %08x, want %08x", p.At,
+				wal.ErrCorrupt, got, run.CRCs[i])
+		}
+		p.B, p.Buf = b.Bytes(), b
+	}
+	return nil
+}
+
+// joined lists the blocks as few slices: those that lie side by side in memory become one.
+func joined(data []copyset.Payload) [][]byte {
+	vec := make([][]byte, 0, len(data))
+	for i := range data {
+		b := data[i].B
+		if n := len(vec); n > 0 && data[i].Buf != nil && data[i].Buf == data[i-1].Buf {
+			last := vec[n-1]
+			if cap(last) > len(last) && &last[:len(last)+1][len(last)] == &b[0] {
+				vec[n-1] = last[:len(last)+len(b)]
+				continue
+			}
+		}
+		vec = append(vec, b)
+	}
+	return vec
+}

@@ -1,0 +1,359 @@
+package store
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// Host is what the store needs of the node around it.
+type Host interface {
+	// Send takes a raft message for another member; it must not block, may drop the message, and
+	// gives its payload references back either way.
+	Send(s *Store, to copyset.Peer, m copyset.Message)
+	// Reply answers a client and gives the reply's references back. It must not block.
+	Reply(o *Owner, rep *copyset.Reply)
+	// FlushReplies sends what Reply gathered in this turn of the owner.
+	FlushReplies(o *Owner)
+	// PeerChunks lists the chunks a member has.
+	PeerChunks(to copyset.Peer, copysetID uint64) ([]copyset.Chunk, error)
+	// PeerBlocks reads blocks as a member has them, verified against the checksums it sent. The
+	// payload is one buffer of all blocks.
+	PeerBlocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (copyset.Payload, []uint32, error)
+}
+
+// Owner steps the replicas given to it, one goroutine for all of them. All methods but Post and Do
+// belong to that goroutine.
+type Owner struct {
+	store    *Store
+	replicas map[uint64]*member
+	queue    queue
+	spare    []event
+	fx       copyset.Effects
+	touched  []*member
+	inflight int64
+	pressure bool
+	stopped  chan struct{}
+	// ReplyScratch is the host's, for what it gathers during a turn.
+	ReplyScratch any
+}
+
+type member struct {
+	*copyset.Replica
+	touched bool
+	leader  uint64 // as last looked at
+}
+
+// event is one thing an owner has to deal with; exactly one field beside copyset is set.
+type event struct {
+	copyset uint64
+	req     *copyset.Request
+	msg     *copyset.Message
+	peer    *copyset.PeerRead
+	appnd   *copyset.Append
+	read    *copyset.ReadJob
+	repair  *copyset.RepairJob
+	flush   *copyset.FlushJob
+	snap    *copyset.SnapshotJob
+	do      func()
+}
+
+// queue is the many-to-one mailbox of an owner. Its length is bounded by what may be in flight:
+// client requests by the owner's inflight bound, raft messages by raft's windows and the pool.
+type queue struct {
+	mu     sync.Mutex
+	events []event
+	wake   chan struct{}
+	closed bool
+}
+
+func (q *queue) post(e event) bool {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return false
+	}
+	q.events = append(q.events, e)
+	first := len(q.events) == 1
+	q.mu.Unlock()
+	if first {
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+func (q *queue) take(spare []event) []event {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	got := q.events
+	q.events = spare[:0]
+	return got
+}
+
+func newOwner(s *Store) *Owner {
+	return &Owner{store: s, replicas: map[uint64]*member{}, stopped: make(chan struct{}),
+		queue: queue{wake: make(chan struct{}, 1)}}
+}
+
+// Submit hands a client's request to the copyset's owner. A false result means that the store is
+// stopping: the caller answers.
+func (o *Owner) Submit(copysetID uint64, q *copyset.Request) bool {
+	return o.queue.post(event{copyset: copysetID, req: q})
+}
+
+// Message hands over a raft message with its payload references.
+func (o *Owner) Message(m *copyset.Message) {
+	if !o.queue.post(event{copyset: m.Copyset, msg: m}) {
+		m.Release()
+	}
+}
+
+// PeerRead hands over another replica's request for blocks.
+func (o *Owner) PeerRead(copysetID uint64, p *copyset.PeerRead) {
+	if !o.queue.post(event{copyset: copysetID, peer: p}) {
+		p.Done(wire.StatusUnavailable, nil, nil, nil)
+	}
+}
+
+// Do runs f on the owner's goroutine and waits for it; false when the owner has stopped.
+func (o *Owner) Do(f func()) bool {
+	done := make(chan struct{})
+	if !o.queue.post(event{do: func() { f(); close(done) }}) {
+		return false
+	}
+	select {
+	case <-done:
+		return true
+	case <-o.stopped:
+		return false
+	}
+}
+
+// run is the owner's goroutine.
+func (o *Owner) run(stop <-chan struct{}) {
+	defer close(o.stopped)
+	tick := time.NewTicker(copyset.TickInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-o.queue.wake:
+			o.turn(false)
+		case <-tick.C:
+			o.turn(true)
+		case <-stop:
+			o.shutdown()
+			return
+		}
+	}
+}
+
+// turn deals with everything that waits. The clock is read after the queue is taken: a lease
+// checked with it was valid after every request in hand had arrived.
+func (o *Owner) turn(tick bool) {
+	events := o.queue.take(o.spare)
+	now := o.store.clock()
+	if tick {
+		o.tick(now)
+	}
+	for i := range events {
+		o.handle(&events[i], now)
+	}
+	clear(events)
+	o.spare = events
+	for len(o.touched) > 0 {
+		o.settle(now)
+	}
+	o.store.host.FlushReplies(o)
+}
+
+func (o *Owner) tick(now int64) {
+	o.watchPool()
+	for _, m := range o.replicas {
+		m.SetPressure(o.pressure)
+		m.Tick(now)
+		o.touch(m)
+	}
+}
+
+// watchPool sets whether memory runs short, with some way between on and off.
+func (o *Owner) watchPool() {
+	share := o.store.poolShare()
+	if share >= pressureHigh {
+		o.pressure = true
+	} else if share < pressureLow {
+		o.pressure = false
+	}
+}
+
+func (o *Owner) touch(m *member) {
+	if !m.touched {
+		m.touched = true
+		o.touched = append(o.touched, m)
+	}
+}
+
+// settle lets the touched replicas decide and does what they want. Doing so can touch others.
+func (o *Owner) settle(now int64) {
+	touched := o.touched
+	o.touched = nil
+	for _, m := range touched {
+		m.touched = false
+		m.Ready(now, &o.fx)
+		if err := m.Err(); err != nil {
+			m.Stop(err, &o.fx)
+			o.store.fail(err)
+		}
+		if l := m.Leader(); l != m.leader {
+			m.leader = l
+			o.store.leaders.Add(1)
+		}
+	}
+	o.execute()
+}
+
+func (o *Owner) handle(e *event, now int64) {
+	if e.do != nil {
+		e.do()
+		o.execute()
+		return
+	}
+	m := o.replicas[e.copyset]
+	if m == nil {
+		o.refuse(e)
+		return
+	}
+	o.touch(m)
+	switch {
+	case e.req != nil:
+		o.submit(m, e.req, now)
+	case e.msg != nil:
+		if e.msg.To != m.Self() {
+			e.msg.Release()
+			return
+		}
+		m.Message(e.msg, now, &o.fx)
+	case e.peer != nil:
+		m.Fetch(e.peer, now, &o.fx)
+	case e.appnd != nil:
+		m.AppendDone(e.appnd, now, &o.fx)
+	case e.read != nil:
+		m.ReadDone(e.read, now, &o.fx)
+	case e.repair != nil:
+		m.RepairDone(e.repair, now, &o.fx)
+	case e.flush != nil:
+		m.FlushDone(e.flush, now, &o.fx)
+	case e.snap != nil:
+		m.SnapshotDone(e.snap, now, &o.fx)
+	}
+}
+
+// submit admits a client's request or refuses it.
+func (o *Owner) submit(m *member, q *copyset.Request, now int64) {
+	status := wire.StatusOK
+	switch {
+	case o.inflight >= o.store.cfg.InflightBytes:
+		status = wire.StatusOverloaded
+	case q.Kind == copyset.KindRead:
+	case o.store.Full():
+		status = wire.StatusNoSpace
+	case o.store.wal.Usage() > o.store.cfg.LogBytes || o.store.poolShare() >= refuseShare:
+		status = wire.StatusOverloaded
+	}
+	o.inflight += requestCost + int64(q.Length)
+	if status != wire.StatusOK {
+		m.Refuse(q, status, &o.fx)
+		return
+	}
+	m.Submit(q, now, &o.fx)
+}
+
+// refuse answers what is meant for a copyset that has no replica here.
+func (o *Owner) refuse(e *event) {
+	switch {
+	case e.req != nil:
+		o.inflight += requestCost + int64(e.req.Length)
+		e.req.Payload.Release()
+		o.reply(&copyset.Reply{Request: e.req, Status: o.store.missing(e.copyset)})
+	case e.msg != nil:
+		e.msg.Release()
+	case e.peer != nil:
+		e.peer.Done(wire.StatusWrongCopyset, nil, nil, nil)
+	}
+}
+
+func (o *Owner) reply(rep *copyset.Reply) {
+	o.inflight -= requestCost + int64(rep.Request.Length)
+	o.store.host.Reply(o, rep)
+}
+
+// execute does what the replicas decided, messages first: the followers' log writes and this
+// store's own take place at the same time.
+func (o *Owner) execute() {
+	fx, s := &o.fx, o.store
+	for i := range fx.Messages {
+		o.send(fx.Messages[i])
+	}
+	for _, a := range fx.Appends {
+		a.Done = func(*wal.Append) {
+			o.queue.post(event{copyset: a.Replica.ID(), appnd: a})
+		}
+		s.wal.Append(&a.Append)
+	}
+	for i := range fx.Replies {
+		o.reply(&fx.Replies[i])
+	}
+	for _, job := range fx.Reads {
+		o.startRead(job)
+	}
+	for _, job := range fx.Repairs {
+		s.background(func() { o.repair(job) })
+	}
+	for _, job := range fx.Flushes {
+		s.background(func() { o.flush(job) })
+	}
+	for _, job := range fx.Snapshots {
+		s.background(func() { o.fetch(job) })
+	}
+	if len(fx.Reads) > 0 {
+		s.disk.Flush()
+	}
+	fx.Reset()
+}
+
+func (o *Owner) send(m copyset.Message) {
+	member := o.replicas[m.Copyset]
+	if member == nil {
+		m.Release()
+		return
+	}
+	to := member.Peer(m.To)
+	if to == nil {
+		m.Release()
+		return
+	}
+	o.store.host.Send(o.store, *to, m)
+}
+
+// shutdown refuses what is left in the queue and everything the replicas hold.
+func (o *Owner) shutdown() {
+	o.queue.mu.Lock()
+	o.queue.closed = true
+	o.queue.mu.Unlock()
+	for range 2 {
+		events := o.queue.take(nil)
+		for i := range events {
+			o.handle(&events[i], o.store.clock())
+		}
+		for _, m := range o.replicas {
+			m.Stop(errStopping, &o.fx)
+		}
+		o.execute()
+	}
+	o.store.host.FlushReplies(o)
+}

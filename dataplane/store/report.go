@@ -1,0 +1,163 @@
+package store
+
+import (
+	"errors"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+)
+
+// ErrExists: the store has a replica of the copyset already.
+var ErrExists = errors.New("store: copyset exists")
+
+// Ensure makes the replica that the control plane wants here, or tells the one that runs who its
+// peers are. With lead the new replica stands for election at once.
+func (s *Store) Ensure(st *copyset.State, lead bool) error {
+	if err := s.Failed(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	damage := s.damaged[st.Copyset]
+	s.mu.Unlock()
+	if damage != nil {
+		return damage
+	}
+	o := s.Owner(st.Copyset)
+	var err error
+	ran := o.Do(func() {
+		if m := o.replicas[st.Copyset]; m != nil {
+			m.SetPeers(st.Epoch, st.Peers)
+			return
+		}
+		var r *copyset.Replica
+		if r, err = s.newReplica(st, nil); err != nil {
+			return
+		}
+		m := &member{Replica: r}
+		o.replicas[st.Copyset] = m
+		r.BeginCheckpoint()
+		r.EndCheckpoint(&o.fx)
+		if lead {
+			r.Campaign()
+		}
+		o.touch(m)
+	})
+	if !ran {
+		return errStopping
+	}
+	return err
+}
+
+// Transfer asks the replica, if it leads, to hand the leadership to another member.
+func (s *Store) Transfer(copysetID, to uint64) {
+	s.with(copysetID, func(m *member) { m.Transfer(to) })
+}
+
+// DeleteVolume has the replicas that lead drop the volume's chunks. It reports whether no replica
+// on this store has any left.
+func (s *Store) DeleteVolume(volume uint64) bool {
+	gone := true
+	s.each(func(_ *Owner, m *member) {
+		if s.holds(m, volume) {
+			gone = false
+			m.DeleteVolume(volume)
+		}
+	})
+	return gone
+}
+
+func (s *Store) holds(m *member, volume uint64) bool {
+	for _, c := range m.Chunks() {
+		if c.Volume == volume {
+			return true
+		}
+	}
+	for _, id := range s.chunks.List(m.ID()) {
+		if id.Volume == volume {
+			return true
+		}
+	}
+	return false
+}
+
+// Unreachable tells the replicas with a member on the node that messages to it are lost.
+func (s *Store) Unreachable(copysetID, replica uint64) {
+	s.with(copysetID, func(m *member) { m.Unreachable(replica) })
+}
+
+func (s *Store) with(copysetID uint64, f func(m *member)) {
+	o := s.Owner(copysetID)
+	o.queue.post(event{do: func() {
+		if m := o.replicas[copysetID]; m != nil {
+			f(m)
+			o.touch(m)
+		}
+	}})
+}
+
+// Replicas reports every replica of the store, those that do not run too.
+func (s *Store) Replicas() []copyset.Status {
+	var out []copyset.Status
+	s.each(func(_ *Owner, m *member) { out = append(out, m.Status()) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, err := range s.damaged {
+		out = append(out, copyset.Status{Copyset: id, Err: err})
+	}
+	return out
+}
+
+// Chunks lists what the replica of a copyset has, in chunk files and overlay.
+func (s *Store) Chunks(copysetID uint64) []copyset.Chunk {
+	set := map[copyset.Chunk]bool{}
+	o := s.Owner(copysetID)
+	o.Do(func() {
+		if m := o.replicas[copysetID]; m != nil {
+			for _, c := range m.Chunks() {
+				set[c] = true
+			}
+		}
+	})
+	for _, id := range s.chunks.List(copysetID) {
+		set[copyset.Chunk{Volume: id.Volume, Index: id.Index}] = true
+	}
+	out := make([]copyset.Chunk, 0, len(set))
+	for c := range set {
+		out = append(out, c)
+	}
+	return out
+}
+
+// Report is the state of the store for operators.
+type Report struct {
+	Capacity, Used          int64 // bytes
+	Chunks                  int
+	LogBytes                int64
+	CorruptBlocks, Repaired uint64
+	Failure, Full           error
+}
+
+// Report tells how the store is.
+func (s *Store) Report() Report {
+	total, free, err := s.disk.Space()
+	st := s.chunks.Stats()
+	r := Report{Capacity: total, Chunks: st.Used, LogBytes: s.wal.Usage(),
+		CorruptBlocks: s.corrupt.Load(), Repaired: s.repaired.Load()}
+	slot := st.SlotBytes
+	r.Used = int64(st.Used) * slot
+	if err == nil {
+		r.Capacity = free + int64(st.Slots)*slot
+	}
+	if limit := s.cfg.LimitBytes; limit > 0 {
+		r.Capacity = min(r.Capacity, limit)
+	}
+	s.mu.Lock()
+	r.Failure, r.Full = s.failure, s.full
+	s.mu.Unlock()
+	return r
+}
+
+// ReadLog reads payload back from the log for a follower that lags.
+func (s *Store) ReadLog(p *copyset.Payload, dst []byte) error { return s.wal.ReadPayload(p.At, dst) }
+
+// PinLog keeps the part of the log that holds a payload until release is called.
+func (s *Store) PinLog(p *copyset.Payload) (release func()) { return s.wal.Pin(p.At) }

@@ -1,0 +1,298 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/io/chunkfile"
+	"github.com/ashlar-storage/ashlar/io/disk"
+	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+var (
+	// ErrFailed: a durable write of the store failed; it does nothing any more.
+	ErrFailed   = errors.New("store: failed")
+	errStopping = errors.New("store: stopping")
+)
+
+// Config opens a store.
+type Config struct {
+	Disk          disk.Disk // the store closes it
+	Path          string    // for messages
+	Pool          *buf.Pool // shared by the stores of a node
+	Host          Host
+	ChunkSize     int64 // bytes; 0: 16 MiB. Fixed when the store is made
+	SegmentSize   int64 // bytes of a log segment; 0: wal.DefaultSegmentSize
+	LogBytes      int64 // 0: DefaultLogBytes
+	LimitBytes    int64 // bound of the chunk files; 0: the disk's free space
+	ReserveChunks int   // chunk files kept ready; 0: chunkfile.DefaultReserve
+	InflightBytes int64 // 0: DefaultInflightBytes
+	Owners        int   // 0: DefaultOwners
+	Logger        *slog.Logger
+}
+
+// Store is an open store. Its methods may be called from any goroutine.
+type Store struct {
+	cfg     Config
+	log     *slog.Logger
+	disk    disk.Disk
+	pool    *buf.Pool
+	host    Host
+	meta    identity
+	wal     *wal.Log
+	chunks  *chunkfile.Pool
+	owners  []*Owner
+	start   time.Time
+	stop    chan struct{}
+	stopped sync.Once
+	workers sync.WaitGroup
+
+	flushes, logReads chan struct{}
+
+	mu       sync.Mutex
+	ckptMu   sync.Mutex // one checkpoint at a time
+	failure  error
+	full     error
+	damaged  map[uint64]error // copyset -> why its replica does not run
+	leaders  atomic.Uint64    // changes of leader seen
+	corrupt  atomic.Uint64
+	repaired atomic.Uint64
+}
+
+func (cfg *Config) defaults() {
+	if cfg.ChunkSize == 0 {
+		cfg.ChunkSize = chunkfile.DefaultChunkSize
+	}
+	if cfg.LogBytes == 0 {
+		cfg.LogBytes = DefaultLogBytes
+	}
+	if cfg.InflightBytes == 0 {
+		cfg.InflightBytes = DefaultInflightBytes
+	}
+	if cfg.Owners == 0 {
+		cfg.Owners = DefaultOwners
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+}
+
+// Open opens the store on a disk, or makes one on an empty disk, and brings back its replicas; Run
+// starts them. A disk with foreign or newer content is refused.
+func Open(cfg Config) (*Store, error) {
+	cfg.defaults()
+	s := &Store{cfg: cfg, log: cfg.Logger.With("store", cfg.Path), disk: cfg.Disk, pool: cfg.Pool,
+		host: cfg.Host, start: time.Now(), stop: make(chan struct{}),
+		flushes: make(chan struct{}, maxFlushJobs), logReads: make(chan struct{}, maxLogReads),
+		damaged: map[uint64]error{}}
+	if err := s.loadIdentity(); err != nil {
+		return nil, err
+	}
+	for range cfg.Owners {
+		s.owners = append(s.owners, newOwner(s))
+	}
+	chunks, err := chunkfile.Open(chunkfile.Config{Disk: s.disk, Dir: "chunks", Name: cfg.Path,
+		StoreID: s.meta.UUID, ChunkSize: s.meta.ChunkSize, Reserve: cfg.ReserveChunks,
+		LimitBytes: cfg.LimitBytes, Logger: s.log})
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", cfg.Path, err)
+	}
+	s.chunks = chunks
+	if err := s.recover(); err != nil {
+		s.chunks.Close()
+		return nil, fmt.Errorf("store %s: %w", cfg.Path, err)
+	}
+	return s, nil
+}
+
+// recover replays the log and makes a replica of what it says about each copyset.
+func (s *Store) recover() error {
+	begin := time.Now()
+	found := map[uint64]*copyset.Recovered{}
+	log, rec, err := wal.Open(wal.Config{Disk: s.disk, Dir: "log", StoreID: s.meta.UUID,
+		SegmentSize: s.cfg.SegmentSize, Logger: s.log}, func(r *wal.Record) error {
+		rc := found[r.Group]
+		if rc == nil {
+			rc = new(copyset.Recovered)
+			found[r.Group] = rc
+		}
+		return rc.Add(r)
+	})
+	if err != nil {
+		return err
+	}
+	s.wal = log
+	for _, d := range rec.Damage {
+		s.log.Error("the log is damaged", "file", d.File, "offset", d.Offset, "err", d.Err)
+		for id, rc := range found {
+			if len(d.Groups) == 0 || contains(d.Groups, id) {
+				rc.Damage(d.Err)
+			}
+		}
+	}
+	for id, rc := range found {
+		s.restore(id, rc)
+	}
+	if len(found) > 0 {
+		s.log.Info("recovered", "copysets", len(found), "records", rec.Records, "bytes", rec.Bytes,
+			"torn", rec.Torn, "took", time.Since(begin).Round(time.Millisecond))
+	}
+	return nil
+}
+
+func contains(ids []uint64, id uint64) bool {
+	for _, g := range ids {
+		if g == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Store) restore(id uint64, rc *copyset.Recovered) {
+	st, err := rc.State()
+	if err == nil && st == nil {
+		return // made, and cut off before its first state was durable: it promised nothing
+	}
+	var r *copyset.Replica
+	if err == nil {
+		r, err = s.newReplica(st, rc)
+	}
+	if err != nil {
+		s.log.Error("copyset does not start", "copyset", id, "err", err)
+		s.damaged[id] = err
+		return
+	}
+	o := s.Owner(id)
+	o.replicas[id] = &member{Replica: r}
+}
+
+func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.Replica, error) {
+	return copyset.New(copyset.Config{State: st, Recovered: rc, Pool: s.pool, Now: s.clock(),
+		ChunkBlocks: uint32(s.meta.ChunkSize / buf.BlockSize), Logger: s.log})
+}
+
+// Run starts the owners and the checkpointer.
+func (s *Store) Run() {
+	for _, o := range s.owners {
+		s.workers.Add(1)
+		go func() { defer s.workers.Done(); o.run(s.stop) }()
+	}
+	s.workers.Add(1)
+	go func() { defer s.workers.Done(); s.checkpointer() }()
+}
+
+// Close takes a last checkpoint, within ctx, so that the next start has nothing to replay, and
+// stops.
+func (s *Store) Close(ctx context.Context) error {
+	var err error
+	s.stopped.Do(func() {
+		if s.Failed() == nil {
+			s.checkpoint(ctx)
+		}
+		close(s.stop)
+		s.workers.Wait()
+		err = errors.Join(s.wal.Close(), s.chunks.Close(), s.disk.Close())
+		for _, o := range s.owners {
+			for _, m := range o.replicas {
+				m.Free()
+			}
+		}
+	})
+	return err
+}
+
+// Owner is the owner of a copyset's replica, present or not.
+func (s *Store) Owner(copysetID uint64) *Owner {
+	return s.owners[copysetID%uint64(len(s.owners))]
+}
+
+// clock is monotonic, in ns since the store was opened.
+func (s *Store) clock() int64 { return int64(time.Since(s.start)) + 1 }
+
+// background runs f on a goroutine that Close waits for.
+func (s *Store) background(f func()) {
+	s.workers.Add(1)
+	go func() { defer s.workers.Done(); f() }()
+}
+
+func (s *Store) chunkID(group uint64, c copyset.Chunk) chunkfile.ID {
+	return chunkfile.ID{Group: group, Volume: c.Volume, Index: c.Index}
+}
+
+// LeaderChanges counts the changes of leader that the replicas here have seen.
+func (s *Store) LeaderChanges() uint64 { return s.leaders.Load() }
+
+// poolShare is how much of the buffer pool is in use, in percent.
+func (s *Store) poolShare() int64 {
+	st := s.pool.Stats()
+	return st.InUseBytes * 100 / st.ArenaBytes
+}
+
+// fail stops the store for good.
+func (s *Store) fail(err error) {
+	s.mu.Lock()
+	first := s.failure == nil && !errors.Is(err, errStopping)
+	if first {
+		s.failure = fmt.Errorf("%w: %s: %w", ErrFailed, s.cfg.Path, err)
+	}
+	s.mu.Unlock()
+	if !first {
+		return
+	}
+	s.log.Error("store stops: a write failed; replace the disk", "err", err)
+	for _, o := range s.owners {
+		o.queue.post(event{do: func() {
+			for _, m := range o.replicas {
+				m.Stop(s.Failed(), &o.fx)
+			}
+		}})
+	}
+}
+
+// Failed is why the store stopped; nil while it serves.
+func (s *Store) Failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
+func (s *Store) setFull(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.full == nil && err != nil {
+		s.log.Error("store is full: writes are refused, reads go on", "err", err)
+	}
+	s.full = err
+}
+
+// Full reports whether the last attempt to make a chunk found no room. A write that needs no new
+// chunk is refused too, as nobody can tell before it is applied.
+func (s *Store) Full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.full != nil
+}
+
+func (s *Store) noteBad(err error, blocks int) {
+	s.corrupt.Add(uint64(blocks))
+	s.log.Error("bad blocks", "blocks", blocks, "err", err)
+}
+
+// missing is the answer for a copyset without a replica here.
+func (s *Store) missing(copysetID uint64) wire.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.damaged[copysetID] != nil {
+		return wire.StatusUnavailable
+	}
+	return wire.StatusWrongCopyset
+}
