@@ -35,19 +35,6 @@ func (k *cache) take() *table {
 	return newTable(k.geometry)
 }
 
-// give returns a table that take returned.
-func (k *cache) give(t *table) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.keep(t)
-}
-
-func (k *cache) keep(t *table) {
-	if len(k.spare) < maxSpareTables {
-		k.spare = append(k.spare, t)
-	}
-}
-
 // admit counts a chunk that got a table, and makes room. The chunk is pinned or dirty, and
 // its lock is not held.
 func (k *cache) admit(c *Chunk, loaded bool) {
@@ -105,7 +92,9 @@ func (k *cache) drop(c *Chunk, t *table) {
 	k.ring[c.ring].ring = c.ring
 	k.ring[last] = nil
 	k.ring = k.ring[:last]
-	k.keep(t)
+	if len(k.spare) < maxSpareTables {
+		k.spare = append(k.spare, t)
+	}
 }
 
 // full says that another clean table would exceed the bound.

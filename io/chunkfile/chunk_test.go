@@ -154,20 +154,20 @@ func TestRequestsThatDoNotFitAreRefusedWithTheField(t *testing.T) {
 	block := alignedBytes(BlockSize)
 	for _, tc := range []struct {
 		name  string
-		x     IO
+		x     *IO
 		write bool
 		want  string
 	}{
-		{"no blocks", IO{Count: 0}, false, "blocks 0+0"},
-		{"negative", IO{Block: -1, Count: 1, Vec: [][]byte{block}}, false, "blocks -1+1"},
-		{"beyond", IO{Block: testBlocks, Count: 1, Vec: [][]byte{block}}, false, "of a chunk"},
-		{"overflow", IO{Block: 1, Count: int(^uint(0) >> 1)}, false, "of a chunk"},
-		{"short", IO{Count: 2, Vec: [][]byte{block}}, false, "want 8192"},
-		{"ragged", IO{Count: 1, Vec: [][]byte{block[:100], block[100:]}}, false, "Vec[0]"},
-		{"empty part", IO{Count: 1, Vec: [][]byte{block, nil}}, false, "Vec[1]"},
-		{"no crcs", IO{Count: 1, Vec: [][]byte{block}}, true, "0 CRCs for 1"},
+		{"no blocks", &IO{Count: 0}, false, "blocks 0+0"},
+		{"negative", &IO{Block: -1, Count: 1, Vec: [][]byte{block}}, false, "blocks -1+1"},
+		{"beyond", &IO{Block: testBlocks, Count: 1, Vec: [][]byte{block}}, false, "of a chunk"},
+		{"overflow", &IO{Block: 1, Count: int(^uint(0) >> 1)}, false, "of a chunk"},
+		{"short", &IO{Count: 2, Vec: [][]byte{block}}, false, "want 8192"},
+		{"ragged", &IO{Count: 1, Vec: [][]byte{block[:100], block[100:]}}, false, "Vec[0]"},
+		{"empty part", &IO{Count: 1, Vec: [][]byte{block, nil}}, false, "Vec[1]"},
+		{"no crcs", &IO{Count: 1, Vec: [][]byte{block}}, true, "0 CRCs for 1"},
 	} {
-		err := perform(c, &tc.x, tc.write)
+		err := perform(c, tc.x, tc.write)
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(fmt.Sprint(err), tc.want) {
 			t.Errorf("%s: %v, want ErrInvalid with %q", tc.name, err, tc.want)
 		}

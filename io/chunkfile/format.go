@@ -1,6 +1,7 @@
 package chunkfile
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -58,7 +59,9 @@ var magic = [8]byte{'A', 'S', 'H', 'L', 'C', 'H', 'N', 'K'}
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // zeroBlockCRC is the crc32c of 4 KiB of zeroes, the checksum of a block never written.
-var zeroBlockCRC = crc32.Checksum(make([]byte, BlockSize), castagnoli)
+var zeroBlockCRC = crc32.Checksum(zeroes[:], castagnoli)
+
+var zeroes [BlockSize]byte
 
 // slotState is what a slot is used for.
 type slotState uint8
@@ -270,16 +273,12 @@ func verifyHalf(image []byte, g geometry, at place) (header, *fault) {
 }
 
 func allZero(b []byte) bool {
-	for len(b) >= 8 {
-		if binary.LittleEndian.Uint64(b) != 0 {
+	for len(b) > 0 {
+		n := min(len(b), len(zeroes))
+		if !bytes.Equal(b[:n], zeroes[:n]) {
 			return false
 		}
-		b = b[8:]
-	}
-	for _, x := range b {
-		if x != 0 {
-			return false
-		}
+		b = b[n:]
 	}
 	return true
 }

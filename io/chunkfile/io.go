@@ -221,7 +221,12 @@ func (io *IO) build() {
 }
 
 func (io *IO) addOp(block int, vec [][]byte) {
-	io.ops = append(io.ops, disk.Op{})
+	// An op used before keeps what the disk keeps in it.
+	if n := len(io.ops); n < cap(io.ops) {
+		io.ops = io.ops[:n+1]
+	} else {
+		io.ops = append(io.ops, disk.Op{})
+	}
 	op := &io.ops[len(io.ops)-1]
 	op.Kind = disk.Read
 	if io.write {

@@ -189,13 +189,12 @@ func (p *Pool) take(r *scanRead) {
 	v, newest, reason := judge(halves[0].view(), halves[1].view())
 	s.top = halves[newest].header
 	var t *table
-	if v != verdictDamaged && s.top.state == stateUsed {
+	if v != verdictDamaged && s.top.state == stateUsed && !p.cache.full() {
 		t = p.cache.take()
 		half := r.bytes[int(newest)*p.geometry.metaSize:][:p.geometry.metaSize]
 		if f := decodeBody(half, p.geometry, &s.top, t); f != nil {
 			halves[newest].fault = f
 			v, reason = verdictDamaged, "bitmap and table contradict each other"
-			p.cache.give(t)
 		}
 	}
 	switch v {
@@ -218,14 +217,13 @@ func (p *Pool) take(r *scanRead) {
 	p.takeUsed(s, t)
 }
 
-// takeUsed adds a chunk, with its table while the cache has room.
+// takeUsed adds a chunk, and its table if there was room for it.
 func (p *Pool) takeUsed(s *slot, t *table) {
 	c := &Chunk{pool: p, id: s.top.id, slot: s}
 	if other, ok := p.chunks[c.id]; ok {
 		err := p.corrupt(s.name, 0, &fault{n: headerSector, reason: fmt.Sprintf(
 			"chunk %v is in %s too", c.id, other.slot.name)})
 		other.refuse = err
-		p.cache.give(t)
 		for _, each := range []*slot{s, other.slot} {
 			p.report(Damage{Slot: each.number, File: each.name, Fatal: true, ID: c.id,
 				IDKnown: true, Err: err})
@@ -233,12 +231,10 @@ func (p *Pool) takeUsed(s *slot, t *table) {
 		return
 	}
 	p.chunks[c.id] = c
-	if p.cache.full() {
-		p.cache.give(t)
-		return
+	if t != nil {
+		c.table = t
+		p.cache.admit(c, false)
 	}
-	c.table = t
-	p.cache.admit(c, false)
 }
 
 // takeDamaged reports a slot of which no half can be used. If it says which chunk it held,

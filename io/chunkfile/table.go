@@ -93,17 +93,31 @@ func decodeBody(image []byte, g geometry, h *header, t *table) *fault {
 		return &fault{at: headerPage, n: len(body), reason: "padding is not zero"}
 	}
 	for i := range t.crcs {
-		crc := binary.LittleEndian.Uint32(crcs[i*4:])
-		if crc != 0 && !t.has(i) {
-			return &fault{at: headerPage + g.bitmapSize + i*4, n: 4,
-				reason: "checksum of a block that is not written"}
-		}
-		t.crcs[i] = crc
+		t.crcs[i] = binary.LittleEndian.Uint32(crcs[i*4:])
+	}
+	if i := t.crcWithoutBit(); i >= 0 {
+		return &fault{at: headerPage + g.bitmapSize + i*4, n: 4,
+			reason: "checksum of a block that is not written"}
 	}
 	if t.written != int(h.written) {
 		return &fault{at: 88, n: 4, reason: "count of written blocks does not fit the bitmap"}
 	}
 	return nil
+}
+
+// crcWithoutBit returns a block that has a crc and is not written, or -1.
+func (t *table) crcWithoutBit() int {
+	for w, word := range t.bits {
+		if word == ^uint64(0) {
+			continue
+		}
+		for i := w * 64; i < min(w*64+64, len(t.crcs)); i++ {
+			if t.crcs[i] != 0 && word&(1<<(i%64)) == 0 {
+				return i
+			}
+		}
+	}
+	return -1
 }
 
 // clearMask clears the blocks whose bit is set.
