@@ -44,7 +44,7 @@ func (c *Config) complete() error {
 			ErrInvalid)
 	}
 	if c.Timeout < 0 || c.MaxInflight < 0 || c.MaxInflightBytes < 0 {
-		return fmt.Errorf("%w: Config.Timeout, MaxInflight and MaxInflightBytes must not be negative",
+		return fmt.Errorf("%w: Config: Timeout, MaxInflight and MaxInflightBytes must not be < 0",
 			ErrInvalid)
 	}
 	if c.Timeout == 0 {
@@ -176,6 +176,7 @@ func (c *Client) OpenVolume(ctx context.Context, name string, opts ...OpenOption
 		return nil, err
 	}
 	if err := c.enter(v, resp.ClusterId); err != nil {
+		v.endSession()
 		return nil, err
 	}
 	// The first segments' mapping comes along, so that the first requests need not wait for it.

@@ -106,16 +106,16 @@ func TestZeroedRangeReadsAsZeroes(t *testing.T) {
 func TestBadRangesAreRefusedWithoutEffect(t *testing.T) {
 	f := newFake(t, 3)
 	v := f.open(nil)
-	one := make([]byte, 1)
+	one, two := make([]byte, 1), make([]byte, 2)
 	for name, err := range map[string]error{
 		"write at the end":  func() error { _, e := v.WriteAt(one, f.size); return e }(),
-		"write past end":    func() error { _, e := v.WriteAt(make([]byte, 8192), f.size-1); return e }(),
+		"write past end":    func() error { _, e := v.WriteAt(two, f.size-1); return e }(),
 		"write before 0":    func() error { _, e := v.WriteAt(one, -1); return e }(),
 		"read before 0":     func() error { _, e := v.ReadAt(one, -1); return e }(),
 		"zero past end":     v.Zero(f.size-10, 11),
 		"zero negative":     v.Zero(0, -1),
 		"zero overflow":     v.Zero(1, 1<<63-1),
-		"async read at end": submitWait(v, &Op{Kind: OpRead, Off: f.size - 1, Data: make([]byte, 2)}),
+		"async read at end": submitWait(v, &Op{Kind: OpRead, Off: f.size - 1, Data: two}),
 	} {
 		if !errors.Is(err, ErrOutOfRange) {
 			t.Errorf("%s: %v", name, err)
@@ -484,6 +484,31 @@ func TestSubmitBlocksAtTheBounds(t *testing.T) {
 				t.Errorf("up to %d under way", n)
 			}
 		})
+	}
+}
+
+func TestDoneMaySubmitTheNextOperation(t *testing.T) {
+	f := newFake(t, 3)
+	v := f.open(func(c *Config) { c.MaxInflight = 8 })
+	var wg sync.WaitGroup
+	var total atomic.Int32
+	for i := range 8 {
+		wg.Add(1)
+		left := 500
+		op := &Op{Kind: OpWrite, Off: int64(i) * 65536, Data: fill(uint64(i), 4096)}
+		op.Done = func(op *Op) {
+			total.Add(1)
+			if left--; left == 0 || op.Err != nil {
+				wg.Done()
+				return
+			}
+			v.Submit(op)
+		}
+		v.Submit(op)
+	}
+	wg.Wait()
+	if n := total.Load(); n != 8*500 {
+		t.Errorf("%d operations", n)
 	}
 }
 

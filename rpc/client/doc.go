@@ -18,8 +18,7 @@
 //
 // Redirects, lost connections, silent peers, overload and elections are dealt with inside, until
 // the deadline (Config.Timeout): then the operation fails with ErrTimeout, which wraps the last
-// cause. A write that failed so may still take effect until a later write of the volume reaches
-// the same copyset, not after.
+// cause. A write that failed so may still take effect later; ErrTimeout says until when.
 //
 // When the leader of a copyset dies, the pause is that of the servers' election plus at most about
 // 10 ms: one waiting request at a time asks around, the others follow as soon as one is served. A
@@ -51,9 +50,10 @@
 //
 // opmachine.go decides what becomes of a request; it is a step machine without clock, socket or
 // goroutine. drive.go carries its decisions out. The files in the order in which a request passes
-// them: submit.go (validate, admit, cut at chunk borders), mapping.go (segment to copyset), route.go
-// (copyset to leader, and the requests that wait for one), peer.go and link.go (connection, batch,
-// table of requests in flight), drive.go (answers), timers.go (everything late).
+// them: submit.go (validate, admit, cut at chunk borders), mapping.go (segment to copyset),
+// route.go (copyset to leader, and the requests that wait for one), peer.go and link.go
+// (connection, batch, table of requests in flight), drive.go (answers), timers.go (all that is
+// late).
 //
 // Goroutines: one for time and one for mappings per client, two per node, one per volume for its
 // session. None is started per operation.

@@ -17,29 +17,7 @@ func (c *Client) drive(x *piece, ev event, direct bool) {
 			x.vol.pieceDone(x, err)
 			return
 		}
-		r := x.route
-		r.mu.Lock()
-		ev.from = r.indexOf(x.peer)
-		a := x.m.step(ev, r.view())
-		freed := r.learn(&a, ev.from)
-		var to *peer
-		arm, polls := false, r.polls
-		switch a.kind {
-		case doSend:
-			to = r.members[a.to].peer
-		case doPark:
-			arm = r.park(x)
-		}
-		refresh := a.refresh && r.mayRefresh(ev.now)
-		r.mu.Unlock()
-
-		if refresh {
-			c.mapper.wantRoute(r)
-		}
-		if arm {
-			c.arm(r, ev.now, polls)
-		}
-		c.resume(freed, ev.now)
+		a, to := c.decide(x, ev)
 		switch a.kind {
 		case doFinish:
 			x.vol.pieceDone(x, a.err)
@@ -56,6 +34,33 @@ func (c *Client) drive(x *piece, ev event, direct bool) {
 		x.peer = to
 		ev = event{kind: evLost, now: ev.now}
 	}
+}
+
+// decide steps the machine and carries out what concerns the copyset. A request that is to be
+// parked is so when decide returns, and no longer the caller's.
+func (c *Client) decide(x *piece, ev event) (a action, to *peer) {
+	r := x.route
+	r.mu.Lock()
+	ev.from = r.indexOf(x.peer)
+	a = x.m.step(ev, r.view())
+	freed := r.learn(&a, ev.from)
+	arm, polls := false, r.polls
+	switch a.kind {
+	case doSend:
+		to = r.members[a.to].peer
+	case doPark:
+		arm = r.park(x)
+	}
+	refresh := a.refresh && r.mayRefresh(ev.now)
+	r.mu.Unlock()
+	if refresh {
+		c.mapper.wantRoute(r)
+	}
+	if arm {
+		c.arm(r, polls)
+	}
+	c.resume(freed, ev.now)
+	return a, to
 }
 
 func (ev *event) success() bool { return ev.kind == evReply && ev.status == wire.StatusOK }
@@ -76,7 +81,7 @@ func (c *Client) resume(list pieceList, now int64) {
 	}
 }
 
-func (c *Client) arm(r *route, now int64, polls int) {
+func (c *Client) arm(r *route, polls int) {
 	c.timers.add(alarm{at: c.now() + int64(scoutDelay(polls, c.random())), route: r})
 }
 
@@ -89,7 +94,7 @@ func (c *Client) fire(a alarm) {
 	}
 	x, again := a.route.scout()
 	if again {
-		c.arm(a.route, now, a.route.pollCount())
+		c.arm(a.route, a.route.pollCount())
 	}
 	if x != nil {
 		c.drive(x, event{kind: evScout, now: now, rand: c.random()}, false)

@@ -4,8 +4,9 @@ import "errors"
 
 // Classes of errors, for errors.Is.
 var (
-	// ErrTimeout: the deadline passed; it wraps the last cause. Whether a write took effect is
-	// unknown until the next write of the volume is acknowledged: from then on it cannot any more.
+	// ErrTimeout: the deadline passed; it wraps the last cause. A write may have taken effect, and
+	// may still until the operations submitted before it are finished and a later write was
+	// acknowledged by the same copyset: from then on it cannot any more.
 	ErrTimeout = errors.New("client: deadline passed")
 	// ErrFenced: a newer session owns the volume. Every later operation fails alike.
 	ErrFenced = errors.New("client: fenced by a newer session")

@@ -34,11 +34,13 @@ const (
 	// copysetsPerLookup is how many copysets one request asks for; the protocol takes 1024.
 	copysetsPerLookup = 1024
 
-	// A submitter writes to the socket itself while at most directDepth requests are in flight on
-	// the connection, for the sake of latency; above it the sender goroutine does, which gathers
-	// larger batches. A submitter goes on with what others queued for at most directRounds
-	// writes, the sender for senderRounds before it lets others have the processor.
-	directDepth  = 8
+	// A submitter writes to the socket itself while at most directDepth requests, its own among
+	// them, are in flight on the connection, for the sake of latency; above it the sender
+	// goroutine does, which gathers batches: 16 frames per write instead of 3.5 at 32 in flight
+	// on one connection, and 3 us per operation instead of 4 to 5. A submitter goes on with what
+	// others queued for at most directRounds writes; so does the sender for senderRounds, before
+	// it queues up for the processor again.
+	directDepth  = 1
 	directRounds = 2
 	senderRounds = 64
 

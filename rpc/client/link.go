@@ -173,13 +173,13 @@ func (l *link) receive() error {
 }
 
 func (l *link) answer(m *transport.Message) error {
+	if !m.Header.Response() {
+		return fmt.Errorf("client: node sent a request (%v)", m.Header.Op)
+	}
 	l.mu.Lock()
 	l.received++
 	x := l.slots.take(m.Header.ID)
 	l.mu.Unlock()
-	if !m.Header.Response() {
-		return fmt.Errorf("client: node sent a request (%v)", m.Header.Op)
-	}
 	if x == nil {
 		return nil // the answer to a ping, or to a request that was given up
 	}

@@ -179,7 +179,7 @@ func (v *Volume) pieceDone(x *piece, err error) {
 		v.raiseLowWater(v.admit.finish(x.id))
 	}
 	if err != nil && errors.Is(err, ErrFenced) {
-		v.fail(ErrFenced)
+		v.fail(err)
 	}
 	op := x.op
 	s := &op.state

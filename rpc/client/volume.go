@@ -46,7 +46,8 @@ func newVolume(c *Client, name string, readOnly bool, r *v1.OpenVolumeResponse) 
 	case m.SizeBytes >= 1<<62:
 		return nil, fmt.Errorf("%w: volume %q has size %d", ErrServer, name, m.SizeBytes)
 	case m.ChunkBytes == 0 || m.ChunkBytes > most || m.ChunkBytes%wire.BlockSize != 0:
-		return nil, fmt.Errorf("%w: volume %q has chunks of %d bytes", ErrServer, name, m.ChunkBytes)
+		return nil, fmt.Errorf("%w: volume %q has chunks of %d bytes",
+			ErrServer, name, m.ChunkBytes)
 	case m.SegmentBytes == 0 || m.SegmentBytes >= 1<<62 || m.SegmentBytes%m.ChunkBytes != 0:
 		return nil, fmt.Errorf("%w: volume %q has segments of %d bytes with chunks of %d",
 			ErrServer, name, m.SegmentBytes, m.ChunkBytes)
@@ -181,13 +182,18 @@ func (v *Volume) Close() error {
 		v.cancel()
 		v.renews.Wait()
 		v.c.forget(v)
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		_, err := v.c.control.CloseSession(ctx, &v1.CloseSessionRequest{SessionId: v.session})
-		if err != nil {
-			v.c.log.Warn("client: session not closed, it will run out",
-				"volume", v.name, "session", v.session, "err", err)
-		}
+		v.endSession()
 	})
 	return nil
+}
+
+// endSession gives the session back; should that fail, it runs out by itself.
+func (v *Volume) endSession() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_, err := v.c.control.CloseSession(ctx, &v1.CloseSessionRequest{SessionId: v.session})
+	if err != nil {
+		v.c.log.Warn("client: session not closed, it will run out",
+			"volume", v.name, "session", v.session, "err", err)
+	}
 }
