@@ -70,12 +70,25 @@ type queue struct {
 	closed bool
 }
 
-func (q *queue) post(e event) bool {
+// offer takes an event from outside the store; false once the owner has stopped.
+func (q *queue) offer(e event) bool {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
 		return false
 	}
+	q.add(e)
+	return true
+}
+
+// post takes a completion. After the owner has stopped they gather for its last words.
+func (q *queue) post(e event) {
+	q.mu.Lock()
+	q.add(e)
+}
+
+// add finishes offer and post, and unlocks.
+func (q *queue) add(e event) {
 	q.events = append(q.events, e)
 	first := len(q.events) == 1
 	q.mu.Unlock()
@@ -85,7 +98,6 @@ func (q *queue) post(e event) bool {
 		default:
 		}
 	}
-	return true
 }
 
 func (q *queue) take(spare []event) []event {
@@ -104,19 +116,19 @@ func newOwner(s *Store) *Owner {
 // Submit hands a client's request to the copyset's owner. A false result means that the store is
 // stopping: the caller answers.
 func (o *Owner) Submit(copysetID uint64, q *copyset.Request) bool {
-	return o.queue.post(event{copyset: copysetID, req: q})
+	return o.queue.offer(event{copyset: copysetID, req: q})
 }
 
 // Message hands over a raft message with its payload references.
 func (o *Owner) Message(m *copyset.Message) {
-	if !o.queue.post(event{copyset: m.Copyset, msg: m}) {
+	if !o.queue.offer(event{copyset: m.Copyset, msg: m}) {
 		m.Release()
 	}
 }
 
 // PeerRead hands over another replica's request for blocks.
 func (o *Owner) PeerRead(copysetID uint64, p *copyset.PeerRead) {
-	if !o.queue.post(event{copyset: copysetID, peer: p}) {
+	if !o.queue.offer(event{copyset: copysetID, peer: p}) {
 		p.Done(wire.StatusUnavailable, nil, nil, nil)
 	}
 }
@@ -124,7 +136,7 @@ func (o *Owner) PeerRead(copysetID uint64, p *copyset.PeerRead) {
 // Do runs f on the owner's goroutine and waits for it; false when the owner has stopped.
 func (o *Owner) Do(f func()) bool {
 	done := make(chan struct{})
-	if !o.queue.post(event{do: func() { f(); close(done) }}) {
+	if !o.queue.offer(event{do: func() { f(); close(done) }}) {
 		return false
 	}
 	select {
@@ -345,15 +357,28 @@ func (o *Owner) shutdown() {
 	o.queue.mu.Lock()
 	o.queue.closed = true
 	o.queue.mu.Unlock()
-	for range 2 {
-		events := o.queue.take(nil)
-		for i := range events {
-			o.handle(&events[i], o.store.clock())
-		}
-		for _, m := range o.replicas {
-			m.Stop(errStopping, &o.fx)
-		}
-		o.execute()
+	o.drain()
+	for _, m := range o.replicas {
+		m.Stop(errStopping, &o.fx)
 	}
+	o.execute()
 	o.store.host.FlushReplies(o)
+}
+
+// drain deals with what waits without letting the replicas decide anything more.
+func (o *Owner) drain() {
+	events := o.queue.take(nil)
+	for i := range events {
+		o.handle(&events[i], o.store.clock())
+	}
+	o.execute()
+}
+
+// finish takes the completions that came after shutdown and gives all memory back. Nothing of the
+// store is in flight any more.
+func (o *Owner) finish() {
+	o.drain()
+	for _, m := range o.replicas {
+		m.Free()
+	}
 }

@@ -202,9 +202,7 @@ func (s *Store) Close(ctx context.Context) error {
 		s.workers.Wait()
 		err = errors.Join(s.wal.Close(), s.chunks.Close(), s.disk.Close())
 		for _, o := range s.owners {
-			for _, m := range o.replicas {
-				m.Free()
-			}
+			o.finish()
 		}
 	})
 	return err
