@@ -13,8 +13,6 @@ func onRealDisks(b *testing.B, bench func(*testing.B, *env, File)) {
 		b.Run(k.name, func(b *testing.B) {
 			e := newEnv(b, k.open)
 			f := e.create("bench", benchFile)
-			b.SetBytes(BlockSize)
-			b.ReportAllocs()
 			bench(b, e, f)
 		})
 	}
@@ -28,6 +26,7 @@ func BenchmarkDurableWrite4K(b *testing.B) {
 		rng := rand.New(rand.NewPCG(1, 1))
 		vec := [][]byte{e.block(1)}
 		b.Run("inline", func(b *testing.B) {
+			b.ReportAllocs()
 			for b.Loop() {
 				e.no(f.WriteVec(vec, randomBlock(rng), true))
 			}
@@ -46,6 +45,7 @@ func BenchmarkReadQD1(b *testing.B) {
 		rng := rand.New(rand.NewPCG(1, 1))
 		p := e.block(1)
 		b.Run("inline", func(b *testing.B) {
+			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := f.ReadAt(p, randomBlock(rng)); err != nil {
 					b.Fatal(err)
@@ -65,6 +65,7 @@ func BenchmarkReadQD32(b *testing.B) {
 // depth keeps n operations of a kind in flight; a whole round of completions is sent again
 // with one Flush.
 func (e *env) depth(b *testing.B, f File, n int, kind Op) {
+	b.ReportAllocs()
 	rng := rand.New(rand.NewPCG(1, 2))
 	done := make(chan *Op, n)
 	left := b.N

@@ -15,7 +15,8 @@ import (
 
 // Config of a real disk.
 type Config struct {
-	// Arena is memory to register with the ring (buf.Pool.Arena); may be nil.
+	// Arena is memory to register with the ring (buf.Pool.Arena); may be nil. It must stay
+	// mapped until the disk is closed.
 	Arena []byte
 	// Logger gets what an operator should know; nil: slog.Default().
 	Logger *slog.Logger

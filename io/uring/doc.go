@@ -28,7 +28,7 @@
 //
 // Limits: at most Entries operations between two Submits, at most CQEntries in flight; the
 // caller counts (CQ tells the bound), for beyond it completions would wait in the kernel.
-// Entries are clamped by the kernel to 32768.
+// Entries are clamped by the kernel to MaxEntries.
 //
 // Failure: Setup and Probe return an error that says why the kernel refuses. Submit passes on
 // EAGAIN and EBUSY, after which the entries are still queued.

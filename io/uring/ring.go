@@ -57,9 +57,6 @@ type Ring struct {
 	size  uintptr
 }
 
-// maxBuffer is the largest buffer the kernel registers; larger arenas take several.
-const maxBuffer = 1 << 30
-
 // Probe reports why a ring cannot be used here; nil when it can.
 func Probe() error {
 	r, err := Setup(Config{Entries: 8})
