@@ -23,9 +23,9 @@ type Config struct {
 	// Entries.
 	CQEntries uint32
 	// Coop lets completions wait until the submitting thread next enters the kernel, in
-	// place of interrupting it. Off by default: goroutines that compute after a submit then
-	// see completions up to a timer tick late (a p99 of 2.4 ms against 0.5 ms was measured
-	// with 0.5 ms of computing), and the processor time per operation is no less.
+	// place of interrupting it. Off by default: with a submitter that computes for 0.5 ms the
+	// p99 of a 4K read was 0.5 to 3.5 ms over four loaded runs, against 0.50 to 0.53 ms
+	// without, and the system time of a run at depth 32 was a sixth higher.
 	Coop bool
 }
 
