@@ -37,7 +37,7 @@ func clearStale(path string) error {
 		return err
 	}
 	if st.Mode()&fs.ModeSocket == 0 {
-		return fmt.Errorf("%s exists and is not a socket: choose another path or move it away", path)
+		return fmt.Errorf("%s exists and is not a socket: choose another path", path)
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {

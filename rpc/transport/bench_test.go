@@ -118,7 +118,8 @@ func run(b *testing.B, c Conn, pool *buf.Pool, depth, size int, lat *[]time.Dura
 	body := make([]byte, size)
 	msgs := make([]Message, depth)
 	for i := range msgs {
-		msgs[i] = Message{Header: wire.Header{Op: wire.OpWrite, ID: uint64(i)}, Body: [][]byte{body}}
+		h := wire.Header{Op: wire.OpWrite, ID: uint64(i)}
+		msgs[i] = Message{Header: h, Body: [][]byte{body}}
 	}
 	b.SetBytes(int64(size))
 	b.ReportAllocs()

@@ -8,8 +8,8 @@
 // A received payload is copied once in user space, from the event loop's read
 // buffer (or a client connection's) into a 4 KiB-aligned pool buffer; of a
 // payload that arrives in several reads, a client connection reads the rest
-// straight into it. A sent payload is not copied at all. The metadata of a received message is not copied
-// when it arrived in one piece.
+// straight into it. A sent payload is not copied at all. The metadata of a
+// received message is not copied when it arrived in one piece.
 //
 // Frames of one connection arrive in the order of Send, Reply and Queue. The
 // release of a sent message happens exactly once whatever becomes of the

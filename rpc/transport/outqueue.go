@@ -36,8 +36,8 @@ func outSize(m *Message) (int, error) {
 		n += len(m.Payload.Bytes())
 	}
 	if len(m.Meta) > wire.MaxMeta || n > wire.MaxPayload {
-		return 0, fmt.Errorf("%w: %v with %d bytes of metadata (limit %d) and %d of payload (limit %d)",
-			ErrTooBig, m.Header.Op, len(m.Meta), wire.MaxMeta, n, wire.MaxPayload)
+		return 0, fmt.Errorf("%w: %v with %d bytes of metadata and %d of payload, limits %d and %d",
+			ErrTooBig, m.Header.Op, len(m.Meta), n, wire.MaxMeta, wire.MaxPayload)
 	}
 	return n, nil
 }

@@ -194,10 +194,13 @@ func TestSilentAndStallingPeersAreClosed(t *testing.T) {
 	greetRaw(t, stalling)
 	b := plain{h: wire.Header{Op: wire.OpWrite}, payload: make([]byte, 100000)}.encode(nil)
 	writeRaw(t, stalling, b[:50000])
-	eventually(t, "the payload's buffer is taken", func() bool { return pool.Stats().InUseBufs == 1 })
+	used := func(n int64) func() bool {
+		return func() bool { return pool.Stats().InUseBufs == n }
+	}
+	eventually(t, "the payload's buffer is taken", used(1))
 	waitEOF(t, silent)
 	waitEOF(t, stalling)
-	eventually(t, "the buffer is back", func() bool { return pool.Stats().InUseBufs == 0 })
+	eventually(t, "the buffer is back", used(0))
 	call(t, idle, 1, nil, []byte("an idle connection with no begun frame stays"))
 }
 

@@ -86,8 +86,8 @@ func TestHeaderWithOneBadFieldIsRefusedByName(t *testing.T) {
 		{"version", func(b []byte) { b[4] = 2 }, ErrVersion, "frame version 2"},
 		{"op", func(b []byte) { b[5] = 0 }, ErrHeader, "op"},
 		{"flags", func(b []byte) { b[6] |= 2 }, ErrHeader, "flags"},
-		{"meta length", func(b []byte) { le.PutUint32(b[16:], MaxMeta+1) }, ErrHeader, "meta length"},
-		{"payload length", func(b []byte) { le.PutUint32(b[20:], MaxPayload+1) }, ErrHeader, "payload"},
+		{"meta", func(b []byte) { le.PutUint32(b[16:], MaxMeta+1) }, ErrHeader, "meta length"},
+		{"payload", func(b []byte) { le.PutUint32(b[20:], MaxPayload+1) }, ErrHeader, "payload"},
 		{"request status", func(b []byte) { b[24] = 1 }, ErrHeader, "status"},
 		{"reserved", func(b []byte) { b[27] = 1 }, ErrHeader, "reserved"},
 	} {
@@ -135,7 +135,8 @@ func TestStatusAndClassesMapBothWays(t *testing.T) {
 			t.Errorf("%v is lost in a wrapped error", s)
 		}
 	}
-	if err := Status(999).Err(); !errors.Is(err, ErrInternal) || !strings.Contains(err.Error(), "999") {
+	err := Status(999).Err()
+	if !errors.Is(err, ErrInternal) || !strings.Contains(err.Error(), "999") {
 		t.Errorf("unknown status gives %v", err)
 	}
 	if s := StatusOf(errors.New("else")); s != StatusInternal {

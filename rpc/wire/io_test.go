@@ -116,7 +116,8 @@ func TestAnswerWithNothingToSayHasNoMetadata(t *testing.T) {
 }
 
 func TestLongMessageIsCutAtACharacter(t *testing.T) {
-	in := IOResponse{Message: strings.Repeat("é", MaxMessage), LeaderAddr: strings.Repeat("a", 999)}
+	in := IOResponse{Message: strings.Repeat("é", MaxMessage)}
+	in.LeaderAddr = strings.Repeat("a", MaxAddr+1)
 	var out IOResponse
 	if err := out.Decode(in.AppendTo(nil)); err != nil {
 		t.Fatal(err)
@@ -160,8 +161,8 @@ func TestCheckRefusesRequestsThatMakeNoSense(t *testing.T) {
 		change  func(r *IORequest)
 	}{
 		"empty":              {OpWrite, 0, func(r *IORequest) { r.Length = 0 }},
-		"overflow":           {OpZero, 0, func(r *IORequest) { r.Offset = 1<<32 - 4096; r.CRCs = nil }},
-		"too long read":      {OpRead, 0, func(r *IORequest) { r.Length = MaxPayload + 1; r.CRCs = nil }},
+		"overflow":           {OpZero, 0, func(r *IORequest) { r.Offset, r.CRCs = 1<<32-4096, nil }},
+		"too long read":      {OpRead, 0, func(r *IORequest) { r.Length, r.CRCs = MaxPayload+1, nil }},
 		"payload differs":    {OpWrite, 4096, func(*IORequest) {}},
 		"checksum missing":   {OpWrite, 8192, func(r *IORequest) { r.CRCs = r.CRCs[:1] }},
 		"unaligned needs 3":  {OpWrite, 8192, func(r *IORequest) { r.Offset++ }},
