@@ -161,8 +161,8 @@ func TestCheckRefusesRequestsThatMakeNoSense(t *testing.T) {
 		change  func(r *IORequest)
 	}{
 		"empty":              {OpWrite, 0, func(r *IORequest) { r.Length = 0 }},
-		"overflow":           {OpZero, 0, func(r *IORequest) { r.Offset, r.CRCs = 1<<32-4096, nil }},
-		"too long read":      {OpRead, 0, func(r *IORequest) { r.Length, r.CRCs = MaxPayload+1, nil }},
+		"overflow":           {OpZero, 0, func(r *IORequest) { r.Offset, r.CRCs = 1<<32-1, nil }},
+		"too long":           {OpRead, 0, func(r *IORequest) { r.Length, r.CRCs = 1<<20+1, nil }},
 		"payload differs":    {OpWrite, 4096, func(*IORequest) {}},
 		"checksum missing":   {OpWrite, 8192, func(r *IORequest) { r.CRCs = r.CRCs[:1] }},
 		"unaligned needs 3":  {OpWrite, 8192, func(r *IORequest) { r.Offset++ }},
