@@ -14,6 +14,7 @@ import (
 	"github.com/cloudwego/kitex/pkg/connpool"
 	"github.com/cloudwego/kitex/pkg/discovery"
 	"github.com/cloudwego/kitex/pkg/endpoint"
+	"github.com/cloudwego/kitex/pkg/remote/codec"
 	longpool "github.com/cloudwego/kitex/pkg/remote/connpool"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/rpcinfo/remoteinfo"
@@ -125,6 +126,7 @@ func (k *core) kitexOptions(o options) []client.Option {
 	return []client.Option{
 		client.WithTransportProtocol(transport.TTHeaderFramed),
 		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
+		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxFrameBytes)),
 		client.WithMiddleware(fixedInstance(k.endpoint)),
 		client.WithConnPool(k.pool),
 		client.WithConnectTimeout(o.connect),

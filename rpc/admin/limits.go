@@ -8,6 +8,10 @@ const (
 	// DefaultCallTimeout bounds a call whose context has no deadline.
 	DefaultCallTimeout = 3 * time.Second
 
+	// MaxFrameBytes bounds one request or answer, on both sides; the receiver closes a connection
+	// that announces more. A status of 65,536 copysets has about 20 MiB.
+	MaxFrameBytes = 64 << 20
+
 	// maxIdleConns is how many idle connections one Clients value keeps; a connection that
 	// comes back to a full pool is closed. The number of calls in flight is not limited here.
 	maxIdleConns = 8

@@ -1,0 +1,137 @@
+package server
+
+import (
+	"time"
+
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// deletion is a volume that has no name any more and whose chunks are being dropped.
+//
+// A copyset is done when one heartbeat says both that the node leads it and that every copyset
+// led there has dropped the volume. Two heartbeats would not do: leadership may move in between.
+// Progress is not kept; nodes repeat their reports for as long as they are asked.
+type deletion struct {
+	pending map[uint64]bool // copysets that may still hold chunks
+}
+
+// copysetsOf returns the copysets that a volume is mapped to.
+func copysetsOf(r meta.Reader, volume uint64) (map[uint64]bool, error) {
+	used := map[uint64]bool{}
+	err := meta.Segments.Scan(r, meta.ID(volume), nil, 0, func(_ meta.Key, s *v1.Segment) error {
+		for _, id := range s.CopysetIds {
+			used[id] = true
+		}
+		return nil
+	})
+	return used, err
+}
+
+// deleteVolume takes the name away at once; the space follows when the nodes have dropped the
+// chunks.
+func (c *cluster) deleteVolume(req *v1.DeleteVolumeRequest) (*v1.DeleteVolumeResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	vol, err := c.named(req.Name)
+	if err != nil {
+		return nil, err
+	}
+	if s := c.holder(vol); s != nil {
+		return nil, admin.Errorf(admin.ErrBusy, "control: volume %s is open by %q (session %d); "+
+			"detach it first", vol.Name, s.rec.Client, s.rec.SessionID)
+	}
+	rec := *vol
+	rec.State = stateDeleting
+	var used map[uint64]bool
+	err = c.update(func(tx meta.Tx) (err error) {
+		if used, err = copysetsOf(tx, rec.VolumeId); err != nil {
+			return err
+		}
+		key := meta.NameKey(meta.RootDir, rec.Name)
+		if err := meta.Directory.Delete(tx, key); err != nil {
+			return err
+		}
+		return meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec)
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.volumes[rec.VolumeId] = &rec
+	delete(c.names, rec.Name)
+	c.deletions[rec.VolumeId] = &deletion{pending: used}
+	c.log.Info("volume is being deleted", "volume", rec.Name, "id", rec.VolumeId,
+		"copysets", len(used))
+	return &v1.DeleteVolumeResponse{}, nil
+}
+
+// deletionsFor lists the volumes that a node should drop.
+func (c *cluster) deletionsFor(n *node) []uint64 {
+	if len(c.deletions) == 0 {
+		return nil
+	}
+	var ids []uint64
+	for _, id := range sortedIDs(c.deletions) {
+		for copyset := range c.deletions[id].pending {
+			if g := c.copysets[copyset]; g != nil && member(g.rec, 0, n.rec.NodeId) {
+				ids = append(ids, id)
+				break
+			}
+		}
+		if len(ids) == maxDeletions {
+			break
+		}
+	}
+	return ids
+}
+
+// takeDeleted notes the copysets that the node leads, by this very heartbeat, as done.
+func (c *cluster) takeDeleted(n *node, volumes []uint64) {
+	for _, id := range volumes {
+		d := c.deletions[id]
+		if d == nil {
+			continue
+		}
+		for copyset := range d.pending {
+			r, g := n.reports[copyset], c.copysets[copyset]
+			if r != nil && r.Leader && r.ReplicaId == g.rec.LeaderReplicaId &&
+				r.Term >= g.rec.LeaderTerm {
+				delete(d.pending, copyset)
+			}
+		}
+	}
+}
+
+// finishDeletions removes the records of volumes that no copyset holds any more.
+func (c *cluster) finishDeletions(time.Time) error {
+	for _, id := range sortedIDs(c.deletions) {
+		if len(c.deletions[id].pending) > 0 {
+			continue
+		}
+		if err := c.update(func(tx meta.Tx) error { return eraseVolume(tx, id) }); err != nil {
+			return err
+		}
+		c.log.Info("volume deleted", "volume", c.volumes[id].Name, "id", id)
+		delete(c.deletions, id)
+		delete(c.volumes, id)
+	}
+	return nil
+}
+
+func eraseVolume(tx meta.Tx, id uint64) error {
+	var keys []meta.Key
+	err := meta.Segments.Scan(tx, meta.ID(id), nil, 0, func(k meta.Key, _ *v1.Segment) error {
+		keys = append(keys, k)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if err := meta.Segments.Delete(tx, k); err != nil {
+			return err
+		}
+	}
+	return meta.Volumes.Delete(tx, meta.ID(id))
+}

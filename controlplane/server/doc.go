@@ -1,0 +1,42 @@
+// Package server is the control plane's process: the three Kitex services of rpc/admin on one port,
+// over the metadata of package meta.
+//
+// # Promises
+//
+//   - What a call acknowledged is on disk and there after a restart, a kill or a power cut:
+//     identities, copysets, volumes, their mapping, epochs and sessions.
+//   - Node, store, copyset, replica, volume and session ids are never given out twice, and the
+//     epoch of a volume only rises.
+//   - A node or store of another cluster is refused; the error names both clusters.
+//   - No read or write of a block waits for this process. Nodes keep their desired state, clients
+//     their mappings; what stops while it is away is change.
+//   - Leaders are hints. The newest term that any replica reported wins; they are written down
+//     within FlushInterval, so that a restarted control plane answers with them at once, and
+//     ClusterStatus counts only leaders confirmed since the start.
+//
+// # How it works
+//
+// One lock guards the state in memory, which mirrors the metadata. A change is committed first and
+// taken into memory after; when the outcome of a commit is unknown, every later change is refused
+// until a restart. Heartbeats, lookups and status read memory only (segments are read from the
+// metadata). Records in memory are never changed in place: they are replaced.
+//
+// Time enters through Config.Now and through tick, which the shell calls every TickInterval:
+// it notices nodes that fell silent, ends leases, creates the copysets once enough nodes are up,
+// writes down what may be written late, and runs the schedulers.
+//
+// # How it fails
+//
+// A metadata directory that is foreign, newer or in use makes New fail. Errors of calls have the
+// classes of package admin. A disk that cannot write the metadata ends the process.
+//
+// # Limits
+//
+// limits.go; what is over a limit is refused with ErrInvalid or ErrBusy, never queued. The
+// transport has no encryption and no authentication.
+//
+// # Use
+//
+//	s, err := server.New(server.Config{Listen: "127.0.0.1:7400", DataDir: dir})
+//	err = s.Serve(ctx) // until ctx ends
+package server

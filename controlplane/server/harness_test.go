@@ -1,0 +1,305 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// Kitex and netpoll start goroutines for the life of the process on first use.
+func TestMain(m *testing.M) {
+	const kitex = "github.com/cloudwego/kitex/"
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"),
+		goleak.IgnoreAnyFunction(kitex+"client.(*timeoutPool).createTicker.func1"),
+		goleak.IgnoreAnyFunction(kitex+"client.(*timeoutPool).createWorker.func1"),
+		goleak.IgnoreAnyFunction(kitex+"pkg/loadbalance/lbcache.(*BalancerFactory).watcher"),
+	)
+}
+
+// clock is time that passes when the test says so.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Unix(1_900_000_000, 0)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// rig is a control plane that can be restarted on the same directory. Time passes and ticks
+// happen only by the test's hand.
+type rig struct {
+	t     *testing.T
+	cfg   Config
+	clock *clock
+	srv   *Server
+	*admin.Clients
+	stop func()
+}
+
+func newRig(t *testing.T, change func(*Config)) *rig {
+	t.Helper()
+	r := &rig{t: t, clock: newClock()}
+	r.cfg = Config{
+		Listen: "127.0.0.1:0", DataDir: t.TempDir(), Copysets: 6, Now: r.clock.now,
+		TickInterval: time.Hour, Logger: slog.New(slog.DiscardHandler), Version: "test",
+		FlushInterval: time.Millisecond, ScheduleInterval: time.Millisecond,
+	}
+	if os.Getenv("ASHLAR_TEST_LOG") != "" {
+		r.cfg.Logger = slog.Default()
+	}
+	if change != nil {
+		change(&r.cfg)
+	}
+	r.start()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+func (r *rig) start() {
+	r.t.Helper()
+	srv, err := New(r.cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	clients, err := admin.Dial(srv.Addr().String())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx) }()
+	r.srv, r.Clients = srv, clients
+	r.stop = sync.OnceFunc(func() {
+		clients.Close()
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
+func (r *rig) restart() {
+	r.t.Helper()
+	r.stop()
+	r.start()
+}
+
+// kill leaves the directory as a killed process would: nothing is flushed.
+func (r *rig) kill() {
+	r.t.Helper()
+	r.srv.cluster.mu.Lock()
+	for _, g := range r.srv.cluster.copysets {
+		g.dirty = false
+	}
+	for _, s := range r.srv.cluster.stores {
+		s.dirty = false
+	}
+	r.srv.cluster.mu.Unlock()
+	r.restart()
+}
+
+// tick lets time pass and runs the control plane's periodic work.
+func (r *rig) tick(d time.Duration) {
+	r.clock.pass(d)
+	r.srv.cluster.tick()
+}
+
+var ctx = context.Background()
+
+// fakeNode is a data-plane node in miniature: it keeps its desired state and obeys at once.
+type fakeNode struct {
+	r       *rig
+	name    string
+	zone    string
+	addr    string
+	cluster string
+	id      uint64
+	stores  []*v1.StoreIdentity
+
+	version  uint64
+	copysets []*v1.Copyset
+	peers    []*v1.Node
+	deletes  []uint64
+	dropped  bool // reports the volumes it was told to delete
+	behind   bool
+	last     *v1.HeartbeatNodeResponse
+}
+
+func newNode(r *rig, i int) *fakeNode {
+	return &fakeNode{
+		r: r, name: fmt.Sprint("n", i), zone: fmt.Sprint("z", i),
+		addr: fmt.Sprintf("127.0.0.1:%d", 7000+i), dropped: true,
+		stores: []*v1.StoreIdentity{{
+			Uuid: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Path: fmt.Sprint("/store", i),
+			CapacityBytes: 100 << 30,
+		}},
+	}
+}
+
+func (n *fakeNode) register() error {
+	resp, err := n.r.Node.RegisterNode(ctx, &v1.RegisterNodeRequest{
+		Name: n.name, Zone: n.zone, Addr: n.addr, Pid: 1, ClusterId: n.cluster, Stores: n.stores,
+	})
+	if err != nil {
+		return err
+	}
+	n.cluster, n.id, n.stores = resp.ClusterId, resp.NodeId, resp.Stores
+	return nil
+}
+
+// raft is which replica leads each copyset, and in which term; shared by the nodes of a test.
+type raft struct {
+	leader map[uint64]uint64
+	term   map[uint64]uint64
+}
+
+func (w *raft) elect(copyset, replica uint64) {
+	w.leader[copyset] = replica
+	w.term[copyset]++
+}
+
+func (n *fakeNode) beat(w *raft) error {
+	req := &v1.HeartbeatNodeRequest{
+		ClusterId: n.cluster, NodeId: n.id, DesiredVersion: n.version,
+	}
+	if n.dropped {
+		req.DeletedVolumes = n.deletes
+	}
+	for _, s := range n.stores {
+		req.Stores = append(req.Stores, &v1.StoreReport{StoreId: s.StoreId, State: "up",
+			CapacityBytes: s.CapacityBytes, UsedBytes: 1 << 20, Chunks: 2})
+	}
+	for _, g := range n.copysets {
+		req.Replicas = append(req.Replicas, n.report(g, w))
+	}
+	resp, err := n.r.Node.HeartbeatNode(ctx, req)
+	if err != nil {
+		return err
+	}
+	n.last, n.deletes = resp, resp.DeleteVolumes
+	if resp.DesiredPresent {
+		n.version, n.copysets, n.peers = resp.DesiredVersion, resp.Copysets, resp.Nodes
+	}
+	for _, t := range resp.Transfers {
+		w.elect(t.CopysetId, t.ToReplicaId)
+	}
+	return nil
+}
+
+func (n *fakeNode) report(g *v1.Copyset, w *raft) *v1.ReplicaReport {
+	report := &v1.ReplicaReport{CopysetId: g.CopysetId, Term: w.term[g.CopysetId],
+		LeaderReplicaId: w.leader[g.CopysetId], State: "ok", CommitIndex: 10}
+	if n.behind {
+		report.State = "catching-up"
+	}
+	for _, m := range g.Replicas {
+		if m.NodeId == n.id {
+			report.ReplicaId, report.StoreId = m.ReplicaId, m.StoreId
+		}
+	}
+	report.Leader = report.LeaderReplicaId == report.ReplicaId
+	if report.Leader {
+		for _, m := range g.Replicas {
+			report.Progress = append(report.Progress, &v1.PeerProgress{ReplicaId: m.ReplicaId,
+				MatchIndex: 10, Active: true})
+		}
+	}
+	return report
+}
+
+// world is a rig with nodes that have their copysets and elected leaders.
+type world struct {
+	*rig
+	nodes []*fakeNode
+	raft  *raft
+}
+
+func newWorld(t *testing.T, n int, change func(*Config)) *world {
+	t.Helper()
+	w := &world{rig: newRig(t, change),
+		raft: &raft{leader: map[uint64]uint64{}, term: map[uint64]uint64{}}}
+	for i := range n {
+		w.nodes = append(w.nodes, newNode(w.rig, i+1))
+		w.ok(w.nodes[i].register())
+	}
+	w.beat()
+	for _, g := range w.nodes[0].copysets {
+		w.raft.elect(g.CopysetId, g.Replicas[0].ReplicaId)
+	}
+	w.beat()
+	return w
+}
+
+func (w *world) ok(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// beat sends the heartbeats of the nodes given, or of all.
+func (w *world) beat(nodes ...*fakeNode) {
+	w.t.Helper()
+	if len(nodes) == 0 {
+		nodes = w.nodes
+	}
+	for _, n := range nodes {
+		w.ok(n.beat(w.raft))
+	}
+}
+
+func (w *world) status() *v1.ClusterStatusResponse {
+	w.t.Helper()
+	s, err := w.Admin.ClusterStatus(ctx, &v1.ClusterStatusRequest{})
+	w.ok(err)
+	return s
+}
+
+func (w *world) create(name string, size uint64) *v1.Volume {
+	w.t.Helper()
+	resp, err := w.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: name, SizeBytes: size})
+	w.ok(err)
+	return resp.Volume
+}
+
+func (w *world) open(name string, readOnly bool) *v1.OpenVolumeResponse {
+	w.t.Helper()
+	resp, err := w.Client.OpenVolume(ctx, &v1.OpenVolumeRequest{Name: name, ReadOnly: readOnly,
+		Client: "test"})
+	w.ok(err)
+	return resp
+}
+
+func (w *world) volumeNames() []string {
+	w.t.Helper()
+	resp, err := w.Admin.ListVolumes(ctx, &v1.ListVolumesRequest{})
+	w.ok(err)
+	var names []string
+	for _, v := range resp.Volumes {
+		names = append(names, v.Name+":"+v.State)
+	}
+	slices.Sort(names)
+	return names
+}

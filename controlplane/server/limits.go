@@ -1,0 +1,47 @@
+package server
+
+import "time"
+
+// What is over a limit is refused with an error that names it.
+const (
+	maxNodes         = 4096
+	maxStoresPerNode = 256
+	maxVolumes       = 1 << 16
+	maxSessions      = 1 << 16
+	maxProcesses     = 1024 // over it, the one silent for longest is forgotten
+	maxNameBytes     = 128  // names of nodes, zones, volumes, processes
+	maxTextBytes     = 1024 // paths, versions, details; longer ones are cut
+	maxLookup        = 1024 // segments or copysets in one lookup
+	maxReplicas      = 7
+	maxCopysets      = 1 << 16
+
+	// MaxVolumeBytes bounds a volume: its mapping is written in one transaction.
+	MaxVolumeBytes = 64 << 40
+	// segmentCopysets is how many copysets the chunks of one segment interleave over.
+	segmentCopysets = 16
+
+	// maxDeletions is how many volume ids one heartbeat answer carries; the rest follows when
+	// those are done.
+	maxDeletions = 256
+	// maxTransfers is how many leader transfers wait for one node's next heartbeat.
+	maxTransfers = 64
+
+	// maxProblems bounds the list in a status; the last line says how many more there are.
+	maxProblems = 24
+	// catchUpSlack is how many log entries a follower may be behind its leader's commit and still
+	// count as caught up: under load nobody is ever level.
+	catchUpSlack = 1024
+
+	// forgetProcess is how long a silent process stays in the list.
+	forgetProcess = 10 * time.Minute
+	// newKitexSettle is how long Kitex may take from Run to being able to stop.
+	newKitexSettle = 50 * time.Millisecond
+
+	poolID    = 1
+	blockSize = 4096
+
+	maxConnections = 4096             // more are refused by closing them
+	readTimeout    = 10 * time.Second // for a request that has begun to arrive
+	idleTimeout    = 5 * time.Minute  // for a connection without requests
+	exitWait       = 3 * time.Second  // for calls in flight when stopping
+)

@@ -1,0 +1,398 @@
+package server
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// registerNode gives a node and its stores their ids, or finds them again: the node by its name,
+// a store by its uuid.
+func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	if req.Zone == "" {
+		req.Zone = req.Name
+	}
+	if err := c.checkRegistration(req, now); err != nil {
+		return nil, err
+	}
+	rec := &v1.Node{
+		NodeId: c.nodeNames[req.Name], Name: req.Name, Zone: req.Zone, Addr: req.Addr,
+		Pid: req.Pid, Version: clip(req.Version, maxTextBytes),
+	}
+	stores, topology, err := c.commitNode(rec, req.Stores)
+	if err != nil {
+		return nil, err
+	}
+	n := c.addNode(rec)
+	for _, s := range stores {
+		c.addStore(s)
+	}
+	c.markAbsent(n, "its node was started without it", func(id uint64) bool {
+		return slices.ContainsFunc(stores, func(s *v1.Store) bool { return s.StoreId == id })
+	})
+	if topology != 0 {
+		c.raiseTopology(topology, rec.NodeId)
+	}
+	// A process that has just started leads nothing and has reported nothing.
+	n.heard, n.upSince, n.reports, n.transfers = now, now, nil, nil
+	c.log.Info("node registered", "node", rec.Name, "id", rec.NodeId, "zone", rec.Zone,
+		"addr", rec.Addr, "pid", rec.Pid, "stores", len(stores))
+	if err := c.ensureCopysets(now); err != nil {
+		c.log.Warn("cannot create copysets", "error", err)
+	}
+	resp := &v1.RegisterNodeResponse{
+		ClusterId: c.id, NodeId: rec.NodeId,
+		HeartbeatIntervalMs: c.cfg.HeartbeatInterval.Milliseconds(),
+	}
+	for _, s := range stores {
+		resp.Stores = append(resp.Stores, &v1.StoreIdentity{
+			Uuid: s.Uuid, Path: s.Path, CapacityBytes: s.CapacityBytes, StoreId: s.StoreId,
+		})
+	}
+	return resp, nil
+}
+
+func (c *cluster) checkRegistration(req *v1.RegisterNodeRequest, now time.Time) error {
+	if err := checkName("node name", req.Name); err != nil {
+		return err
+	}
+	if err := checkName("zone", req.Zone); err != nil {
+		return err
+	}
+	if err := checkAddr("addr", req.Addr); err != nil {
+		return err
+	}
+	if req.ClusterId != "" && req.ClusterId != c.id {
+		return admin.Errorf(admin.ErrForeign, "control: node %s belongs to cluster %.64s, "+
+			"this is cluster %s", req.Name, req.ClusterId, c.id)
+	}
+	if len(req.Stores) == 0 || len(req.Stores) > maxStoresPerNode {
+		return admin.Errorf(admin.ErrInvalid, "control: node %s has %d stores, want 1 to %d",
+			req.Name, len(req.Stores), maxStoresPerNode)
+	}
+	known := c.nodes[c.nodeNames[req.Name]]
+	if known == nil && len(c.nodes) >= maxNodes {
+		return admin.Errorf(admin.ErrBusy, "control: %d nodes are registered, no more are taken",
+			maxNodes)
+	}
+	if known != nil && known.rec.Zone != req.Zone && c.holdsReplicas(known) {
+		return admin.Errorf(admin.ErrInvalid, "control: node %s is in zone %s and holds replicas "+
+			"that were placed for it; it cannot move to zone %s", req.Name, known.rec.Zone,
+			req.Zone)
+	}
+	shared, err := c.checkStores(req, known)
+	if err != nil {
+		return err
+	}
+	return c.checkName(req, known, shared, now)
+}
+
+// checkStores refuses stores that are not this node's to bring. shared says that at least one of
+// them was this node's before.
+func (c *cluster) checkStores(req *v1.RegisterNodeRequest, known *node) (shared bool, err error) {
+	seen := map[string]bool{}
+	for _, s := range req.Stores {
+		if s == nil {
+			return false, admin.Errorf(admin.ErrInvalid, "control: node %s: empty store", req.Name)
+		}
+		if err := checkUUID(s.Uuid); err != nil {
+			return false, err
+		}
+		if seen[s.Uuid] {
+			return false, admin.Errorf(admin.ErrInvalid, "control: node %s names store %s twice; "+
+				"was a disk copied?", req.Name, s.Uuid)
+		}
+		seen[s.Uuid] = true
+		id, have := c.uuids[s.Uuid]
+		if s.StoreId != 0 && (!have || id != s.StoreId) {
+			return false, admin.Errorf(admin.ErrForeign, "control: store %s (%s) has id %d of "+
+				"another cluster; cluster %s does not know it", s.Uuid, clip(s.Path, maxTextBytes),
+				s.StoreId, c.id)
+		}
+		if !have {
+			continue
+		}
+		if owner := c.nodes[c.stores[id].rec.NodeId]; owner != known {
+			return false, admin.Errorf(admin.ErrInvalid, "control: store %s belongs to node %s; "+
+				"start it there", s.Uuid, owner.rec.Name)
+		}
+		shared = true
+	}
+	return shared, nil
+}
+
+// checkName keeps two processes from being one node. A process that brings a store of the node
+// holds that store's lock, so the one before it is gone.
+func (c *cluster) checkName(req *v1.RegisterNodeRequest, known *node, shared bool,
+	now time.Time,
+) error {
+	if known == nil || shared || !c.up(known, now) || known.rec.Addr == req.Addr {
+		return nil
+	}
+	return admin.Errorf(admin.ErrBusy, "control: node name %s is in use by %s (pid %d), heard "+
+		"from %v ago; choose another name, or stop that node and try again", req.Name,
+		known.rec.Addr, known.rec.Pid, now.Sub(known.heard).Round(time.Millisecond))
+}
+
+// commitNode writes the node and its stores and returns the stores' records in the order they
+// came. topology is the new version where addresses that others know changed, else 0.
+func (c *cluster) commitNode(rec *v1.Node, idents []*v1.StoreIdentity) (
+	stores []*v1.Store, topology uint64, err error,
+) {
+	old := c.nodes[rec.NodeId]
+	moved := old != nil && old.rec.Addr != rec.Addr
+	err = c.update(func(tx meta.Tx) (err error) {
+		stores, topology = nil, 0
+		if old == nil {
+			if rec.NodeId, err = meta.NextID(tx, meta.CounterNode); err != nil {
+				return err
+			}
+		}
+		if moved {
+			if topology, err = meta.NextID(tx, meta.CounterTopology); err != nil {
+				return err
+			}
+		}
+		for _, ident := range idents {
+			s, err := c.commitStore(tx, rec.NodeId, ident)
+			if err != nil {
+				return err
+			}
+			stores = append(stores, s)
+		}
+		return meta.Nodes.Put(tx, meta.ID(rec.NodeId), rec)
+	})
+	return stores, topology, err
+}
+
+func (c *cluster) commitStore(tx meta.Tx, node uint64, ident *v1.StoreIdentity) (
+	*v1.Store, error,
+) {
+	s := &v1.Store{
+		StoreId: c.uuids[ident.Uuid], Uuid: ident.Uuid, NodeId: node,
+		Path: clip(ident.Path, maxTextBytes), CapacityBytes: ident.CapacityBytes,
+	}
+	if s.StoreId == 0 {
+		id, err := meta.NextID(tx, meta.CounterStore)
+		if err != nil {
+			return nil, err
+		}
+		s.StoreId = id
+	}
+	return s, meta.Stores.Put(tx, meta.ID(s.StoreId), s)
+}
+
+// heartbeatNode takes a node's report and answers with what it should do.
+func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNodeResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	if req.ClusterId != c.id {
+		return nil, admin.Errorf(admin.ErrForeign, "control: heartbeat of node %d of cluster "+
+			"%.64s, this is cluster %s", req.NodeId, req.ClusterId, c.id)
+	}
+	n := c.nodes[req.NodeId]
+	if n == nil {
+		return nil, admin.Errorf(admin.ErrNotFound, "control: node %d is not registered; register "+
+			"first", req.NodeId)
+	}
+	if !c.up(n, now) {
+		n.upSince = now
+	}
+	n.heard = now
+	c.takeStores(n, req.Stores)
+	c.takeReplicas(n, req.Replicas)
+	c.takeDeleted(n, req.DeletedVolumes)
+	resp := &v1.HeartbeatNodeResponse{DesiredVersion: n.desired, Transfers: n.transfers}
+	n.transfers = nil
+	if req.DesiredVersion != n.desired {
+		resp.DesiredPresent = true
+		resp.Copysets, resp.Nodes = c.desiredState(n)
+	}
+	resp.DeleteVolumes = c.deletionsFor(n)
+	return resp, nil
+}
+
+func (c *cluster) holdsReplicas(n *node) bool {
+	for _, g := range c.copysets {
+		if member(g.rec, 0, n.rec.NodeId) {
+			return true
+		}
+	}
+	return false
+}
+
+// markAbsent forgets what was reported of a node's stores and notes those that are not there.
+func (c *cluster) markAbsent(n *node, why string, present func(id uint64) bool) {
+	for id := range n.stores {
+		s := c.stores[id]
+		switch {
+		case !present(id):
+			s.report = &v1.StoreReport{StoreId: id, State: stateOffline, Detail: why}
+		case s.report.GetState() == stateOffline:
+			s.report = nil
+		}
+	}
+}
+
+// takeStores takes the report of all stores of a node. One without any says nothing about them.
+func (c *cluster) takeStores(n *node, reports []*v1.StoreReport) {
+	if len(reports) == 0 {
+		return
+	}
+	c.markAbsent(n, "its node does not report it", func(id uint64) bool {
+		return slices.ContainsFunc(reports, func(r *v1.StoreReport) bool {
+			return r.GetStoreId() == id
+		})
+	})
+	for _, r := range reports {
+		s := c.stores[r.GetStoreId()]
+		if s == nil || s.rec.NodeId != n.rec.NodeId {
+			continue
+		}
+		r.State, r.Detail = clip(r.State, maxNameBytes), clip(r.Detail, maxTextBytes)
+		if s.report.GetState() != r.State && r.State == stateFailed {
+			c.log.Warn("store failed", "node", n.rec.Name, "store", r.StoreId, "detail", r.Detail)
+		}
+		s.report = r
+		if r.CapacityBytes != 0 && r.CapacityBytes != s.rec.CapacityBytes {
+			rec := *s.rec
+			rec.CapacityBytes = r.CapacityBytes
+			s.rec, s.dirty = &rec, true
+		}
+	}
+}
+
+func (c *cluster) takeReplicas(n *node, reports []*v1.ReplicaReport) {
+	n.reports = make(map[uint64]*v1.ReplicaReport, len(reports))
+	for _, r := range reports {
+		g := c.copysets[r.GetCopysetId()]
+		if g == nil || !member(g.rec, r.ReplicaId, n.rec.NodeId) {
+			continue
+		}
+		r.State = clip(r.State, maxNameBytes)
+		n.reports[r.CopysetId] = r
+		leader := r.LeaderReplicaId
+		if r.Leader {
+			leader = r.ReplicaId
+		}
+		c.takeLeader(g, leader, r.Term)
+	}
+}
+
+// takeLeader believes the newest term. Raft elects at most one leader in a term, so within one
+// there is nothing to choose.
+func (c *cluster) takeLeader(g *copyset, leader, term uint64) {
+	if leader == 0 || !member(g.rec, leader, 0) {
+		return
+	}
+	if term < g.rec.LeaderTerm || term == g.rec.LeaderTerm && g.rec.LeaderReplicaId != 0 {
+		return
+	}
+	rec := *g.rec
+	rec.LeaderReplicaId, rec.LeaderTerm = leader, term
+	g.rec, g.dirty = &rec, true
+}
+
+// member says whether the copyset has the replica on the node; 0 stands for any.
+func member(rec *v1.Copyset, replica, node uint64) bool {
+	return slices.ContainsFunc(rec.Replicas, func(m *v1.Replica) bool {
+		return (replica == 0 || m.ReplicaId == replica) && (node == 0 || m.NodeId == node)
+	})
+}
+
+// desiredState is everything that node n should run, and whom it needs to know for that.
+func (c *cluster) desiredState(n *node) ([]*v1.Copyset, []*v1.Node) {
+	var copysets []*v1.Copyset
+	peers := map[uint64]bool{n.rec.NodeId: true}
+	for _, id := range c.order {
+		rec := c.copysets[id].rec
+		if !member(rec, 0, n.rec.NodeId) {
+			continue
+		}
+		shown := c.show(rec)
+		shown.LeaderReplicaId, shown.LeaderTerm = 0, 0
+		copysets = append(copysets, shown)
+		for _, m := range rec.Replicas {
+			peers[m.NodeId] = true
+		}
+	}
+	var nodes []*v1.Node
+	for _, id := range sortedIDs(peers) {
+		if p := c.nodes[id]; p != nil {
+			nodes = append(nodes, &v1.Node{NodeId: id, Name: p.rec.Name, Zone: p.rec.Zone,
+				Addr: p.rec.Addr})
+		}
+	}
+	return copysets, nodes
+}
+
+// show returns a copy of a copyset with the addresses its replicas have now.
+func (c *cluster) show(rec *v1.Copyset) *v1.Copyset {
+	shown := *rec
+	shown.Replicas = make([]*v1.Replica, len(rec.Replicas))
+	for i, m := range rec.Replicas {
+		r := *m
+		if n := c.nodes[m.NodeId]; n != nil {
+			r.Addr = n.rec.Addr
+		}
+		shown.Replicas[i] = &r
+	}
+	return &shown
+}
+
+// raiseTopology marks the desired state of a node and of all that share a copyset with it as
+// changed at the version.
+func (c *cluster) raiseTopology(version, changed uint64) {
+	c.topology = version
+	for _, g := range c.copysets {
+		if !member(g.rec, 0, changed) {
+			continue
+		}
+		for _, m := range g.rec.Replicas {
+			if n := c.nodes[m.NodeId]; n != nil {
+				n.desired = version
+			}
+		}
+	}
+	if n := c.nodes[changed]; n != nil {
+		n.desired = version
+	}
+}
+
+func (c *cluster) listNodes(*v1.ListNodesRequest) (*v1.ListNodesResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	resp := &v1.ListNodesResponse{}
+	at := map[uint64]*v1.Node{}
+	for _, id := range sortedIDs(c.nodes) {
+		n := c.nodes[id]
+		shown := *n.rec
+		shown.State = stateOffline
+		if c.up(n, now) {
+			shown.State = stateUp
+		}
+		if !n.heard.IsZero() {
+			shown.LastHeartbeatUnixNs = n.heard.UnixNano()
+		}
+		at[id] = &shown
+		resp.Nodes = append(resp.Nodes, &shown)
+	}
+	for _, id := range sortedIDs(c.stores) {
+		s := c.stores[id]
+		shown := *s.rec
+		shown.State, shown.Detail = c.storeUp(s, now)
+		shown.UsedBytes, shown.Chunks = s.report.GetUsedBytes(), s.report.GetChunks()
+		if n := at[s.rec.NodeId]; n != nil {
+			n.Stores = append(n.Stores, &shown)
+		}
+	}
+	return resp, nil
+}

@@ -1,0 +1,141 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// openVolume starts a session. One that may write raises the volume's epoch, which fences every
+// session before it; copysets learn the epoch from the client's requests.
+func (c *cluster) openVolume(req *v1.OpenVolumeRequest) (*v1.OpenVolumeResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	vol, err := c.named(req.Name)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.sessions) >= maxSessions {
+		return nil, admin.Errorf(admin.ErrBusy, "control: there are %d sessions, no more are "+
+			"opened", maxSessions)
+	}
+	rec := *vol
+	if !req.ReadOnly {
+		rec.Epoch++
+	}
+	s := &meta.Session{
+		VolumeID: rec.VolumeId, Epoch: rec.Epoch, ReadOnly: req.ReadOnly,
+		Client: clip(req.Client, maxNameBytes), OpenedNS: now.UnixNano(),
+	}
+	err = c.update(func(tx meta.Tx) (err error) {
+		if s.SessionID, err = meta.NextID(tx, meta.CounterSession); err != nil {
+			return err
+		}
+		return errors.Join(
+			meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec),
+			meta.Sessions.Put(tx, meta.ID(s.SessionID), s))
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.volumes[rec.VolumeId] = &rec
+	c.sessions[s.SessionID] = &session{rec: s, expires: now.Add(c.cfg.SessionLease)}
+	c.log.Info("volume opened", "volume", rec.Name, "session", s.SessionID, "epoch", s.Epoch,
+		"read_only", s.ReadOnly, "client", s.Client)
+	return &v1.OpenVolumeResponse{
+		Volume: &rec, SessionId: s.SessionID, Epoch: s.Epoch, ClusterId: c.id,
+		LeaseMs: c.cfg.SessionLease.Milliseconds(),
+	}, nil
+}
+
+// renewSession answers whether the session still holds; that it does not is no error.
+func (c *cluster) renewSession(req *v1.RenewSessionRequest) (*v1.RenewSessionResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	s := c.sessions[req.SessionId]
+	if s == nil || !now.Before(s.expires) {
+		return &v1.RenewSessionResponse{Reason: "the session was closed or its lease ran out"}, nil
+	}
+	vol := c.volumes[s.rec.VolumeID]
+	switch {
+	case vol == nil || vol.State == stateDeleting:
+		return &v1.RenewSessionResponse{Reason: "the volume was deleted"}, nil
+	case superseded(s, vol):
+		return &v1.RenewSessionResponse{
+			Reason: "a newer session opened the volume for writing",
+		}, nil
+	}
+	s.expires = now.Add(c.cfg.SessionLease)
+	return &v1.RenewSessionResponse{Valid: true}, nil
+}
+
+func superseded(s *session, vol *v1.Volume) bool {
+	return !s.rec.ReadOnly && s.rec.Epoch < vol.Epoch
+}
+
+// closeSession ends a session; one that is gone already is no error.
+func (c *cluster) closeSession(req *v1.CloseSessionRequest) (*v1.CloseSessionResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.dropSessions(req.SessionId); err != nil {
+		return nil, err
+	}
+	return &v1.CloseSessionResponse{}, nil
+}
+
+func (c *cluster) dropSessions(ids ...uint64) error {
+	var known []uint64
+	for _, id := range ids {
+		if c.sessions[id] != nil {
+			known = append(known, id)
+		}
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	err := c.update(func(tx meta.Tx) error {
+		for _, id := range known {
+			if err := meta.Sessions.Delete(tx, meta.ID(id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range known {
+		delete(c.sessions, id)
+	}
+	return nil
+}
+
+// expireSessions forgets sessions that nobody renewed. Their epoch stays the volume's: a client
+// that wakes up late is fenced by whoever opened the volume after it.
+func (c *cluster) expireSessions(now time.Time) error {
+	var ids []uint64
+	for id, s := range c.sessions {
+		if !now.Before(s.expires) {
+			ids = append(ids, id)
+			c.log.Info("session expired", "session", id, "client", s.rec.Client)
+		}
+	}
+	return c.dropSessions(ids...)
+}
+
+// holder returns a session that keeps the volume from being deleted, or nil.
+func (c *cluster) holder(vol *v1.Volume) *session {
+	now := c.cfg.Now()
+	for _, id := range sortedIDs(c.sessions) {
+		s := c.sessions[id]
+		if s.rec.VolumeID == vol.VolumeId && now.Before(s.expires) && !superseded(s, vol) {
+			return s
+		}
+	}
+	return nil
+}

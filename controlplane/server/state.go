@@ -1,0 +1,354 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+const (
+	stateUp           = "up"
+	stateOffline      = "offline"
+	stateFailed       = "failed"
+	stateOK           = "ok"
+	stateDeleting     = "deleting"
+	healthDegraded    = "degraded"
+	healthUnavailable = "unavailable"
+)
+
+// cluster is the state of the control plane. Methods named like calls, tick and flush take the
+// lock; all others want it held.
+type cluster struct {
+	cfg  Config
+	log  *slog.Logger
+	kv   meta.KV
+	id   string
+	addr string // of this process
+
+	mu       sync.Mutex
+	failed   error     // set when memory and metadata may differ; refuses changes
+	started  time.Time // of this process
+	topology uint64    // version of copysets and addresses; 0: none yet
+
+	nodes     map[uint64]*node
+	nodeNames map[string]uint64
+	stores    map[uint64]*store
+	uuids     map[string]uint64 // store ids
+	copysets  map[uint64]*copyset
+	order     []uint64 // copyset ids, rising
+	volumes   map[uint64]*v1.Volume
+	names     map[string]uint64 // volume ids; those being deleted have no name any more
+	deletions map[uint64]*deletion
+	sessions  map[uint64]*session
+	processes map[string]*process
+
+	lastFlush, lastSchedule time.Time
+}
+
+// node is a data-plane process.
+type node struct {
+	rec       *v1.Node // identity and address; replaced, never changed
+	heard     time.Time
+	upSince   time.Time
+	wasUp     bool   // at the last tick, to log changes
+	desired   uint64 // version of its desired state
+	stores    map[uint64]bool
+	reports   map[uint64]*v1.ReplicaReport // by copyset, from the last heartbeat
+	transfers []*v1.TransferLeader
+}
+
+// store is a disk.
+type store struct {
+	rec    *v1.Store       // identity and capacity; replaced, never changed
+	report *v1.StoreReport // nil before the first
+	dirty  bool            // rec differs from the metadata
+}
+
+// copyset is a raft group.
+type copyset struct {
+	rec          *v1.Copyset // with the leader as last reported; replaced, never changed
+	lastOperator time.Time
+	dirty        bool // rec differs from the metadata
+}
+
+type session struct {
+	rec     *meta.Session
+	expires time.Time
+}
+
+func openCluster(cfg Config, kv meta.KV) (*cluster, error) {
+	ident, err := meta.Init(context.Background(), kv)
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	c := &cluster{
+		cfg: cfg, log: cfg.Logger, kv: kv, id: ident.ClusterID, started: cfg.Now(),
+		nodes: map[uint64]*node{}, nodeNames: map[string]uint64{},
+		stores: map[uint64]*store{}, uuids: map[string]uint64{},
+		copysets: map[uint64]*copyset{}, volumes: map[uint64]*v1.Volume{},
+		names: map[string]uint64{}, deletions: map[uint64]*deletion{},
+		sessions: map[uint64]*session{}, processes: map[string]*process{},
+	}
+	if err := kv.View(context.Background(), c.load); err != nil {
+		return nil, fmt.Errorf("control: read metadata: %w", err)
+	}
+	return c, nil
+}
+
+func (c *cluster) load(r meta.Reader) error {
+	return errors.Join(c.loadTopology(r), c.loadVolumes(r), c.loadSessions(r))
+}
+
+func (c *cluster) loadTopology(r meta.Reader) error {
+	topology, err := meta.LastID(r, meta.CounterTopology)
+	if err != nil {
+		return err
+	}
+	c.topology = topology
+	err = meta.Nodes.Scan(r, nil, nil, 0, func(_ meta.Key, n *v1.Node) error {
+		c.addNode(n)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = meta.Stores.Scan(r, nil, nil, 0, func(_ meta.Key, s *v1.Store) error {
+		c.addStore(s)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return meta.Copysets.Scan(r, nil, nil, 0, func(_ meta.Key, g *v1.Copyset) error {
+		c.addCopyset(g)
+		return nil
+	})
+}
+
+func (c *cluster) loadVolumes(r meta.Reader) error {
+	volumes, err := meta.Volumes.All(r)
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		c.volumes[v.VolumeId] = v
+		if v.State != stateDeleting {
+			c.names[v.Name] = v.VolumeId
+			continue
+		}
+		used, err := copysetsOf(r, v.VolumeId)
+		if err != nil {
+			return err
+		}
+		c.deletions[v.VolumeId] = &deletion{pending: used}
+	}
+	return nil
+}
+
+// loadSessions gives every session a whole lease: its client may not have reached anyone while
+// there was no control plane.
+func (c *cluster) loadSessions(r meta.Reader) error {
+	return meta.Sessions.Scan(r, nil, nil, 0, func(_ meta.Key, s *meta.Session) error {
+		c.sessions[s.SessionID] = &session{rec: s, expires: c.started.Add(c.cfg.SessionLease)}
+		return nil
+	})
+}
+
+// addNode takes a record into memory, over an older one.
+func (c *cluster) addNode(rec *v1.Node) *node {
+	n := c.nodes[rec.NodeId]
+	if n == nil {
+		n = &node{desired: c.topology, stores: map[uint64]bool{}}
+		c.nodes[rec.NodeId] = n
+	}
+	n.rec = rec
+	c.nodeNames[rec.Name] = rec.NodeId
+	return n
+}
+
+func (c *cluster) addStore(rec *v1.Store) {
+	s := c.stores[rec.StoreId]
+	if s == nil {
+		s = &store{}
+		c.stores[rec.StoreId] = s
+	}
+	s.rec = rec
+	c.uuids[rec.Uuid] = rec.StoreId
+	if n := c.nodes[rec.NodeId]; n != nil {
+		n.stores[rec.StoreId] = true
+	}
+}
+
+func (c *cluster) addCopyset(rec *v1.Copyset) {
+	g := c.copysets[rec.CopysetId]
+	if g == nil {
+		g = &copyset{}
+		c.copysets[rec.CopysetId] = g
+		c.order = append(c.order, rec.CopysetId)
+	}
+	g.rec = rec
+}
+
+// update commits a change of the metadata. Only when it returns nil may memory follow.
+func (c *cluster) update(fn func(meta.Tx) error) error {
+	if c.failed != nil {
+		return c.failed
+	}
+	err := c.kv.Update(context.Background(), fn)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, meta.ErrFailed):
+		c.failed = admin.Errorf(admin.ErrUnavailable, "control: the metadata failed, restart the "+
+			"control plane: %v", err)
+		c.log.Error("metadata failed; all changes are refused until a restart", "error", err)
+		return c.failed
+	case errors.Is(err, meta.ErrClosed):
+		return admin.Errorf(admin.ErrUnavailable, "control: stopping")
+	case errors.Is(err, meta.ErrTooLarge):
+		return admin.Errorf(admin.ErrInvalid, "control: %v", err)
+	}
+	return fmt.Errorf("control: metadata: %w", err)
+}
+
+// up says whether the node is heard from.
+func (c *cluster) up(n *node, now time.Time) bool {
+	return n != nil && !n.heard.IsZero() && now.Sub(n.heard) < c.cfg.OfflineAfter
+}
+
+// storeUp says whether the store can serve, and if not, in which state it is and why.
+func (c *cluster) storeUp(s *store, now time.Time) (state, detail string) {
+	n := c.nodes[s.rec.NodeId]
+	if !c.up(n, now) {
+		return stateOffline, "its node is offline"
+	}
+	if s.report == nil || s.report.State == "" || s.report.State == stateUp {
+		return stateUp, ""
+	}
+	return s.report.State, s.report.Detail
+}
+
+// replicasPerBlock is how many copies the pool keeps: what the copysets have, whatever the
+// configuration says since they were made.
+func (c *cluster) replicasPerBlock() int {
+	for _, g := range c.copysets {
+		return len(g.rec.Replicas)
+	}
+	return c.cfg.Replicas
+}
+
+func sortedIDs[V any](m map[uint64]V) []uint64 { return slices.Sorted(maps.Keys(m)) }
+
+// clip bounds text that others send and that is only shown.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n]
+}
+
+// tick does what time demands. It is called every TickInterval.
+func (c *cluster) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	c.noticeNodes(now)
+	c.forgetProcesses(now)
+	for _, work := range []struct {
+		what string
+		do   func(time.Time) error
+	}{
+		{"end leases", c.expireSessions},
+		{"create copysets", c.ensureCopysets},
+		{"finish deletions", c.finishDeletions},
+	} {
+		if err := work.do(now); err != nil {
+			c.log.Warn("cannot "+work.what, "error", err)
+		}
+	}
+	if now.Sub(c.lastSchedule) >= c.cfg.ScheduleInterval {
+		c.lastSchedule = now
+		c.scheduleLeaders(now)
+	}
+	if now.Sub(c.lastFlush) >= c.cfg.FlushInterval {
+		c.lastFlush = now
+		if err := c.writeDirty(); err != nil {
+			c.log.Warn("cannot write leaders and capacities", "error", err)
+		}
+	}
+}
+
+// flush writes down what may be written late.
+func (c *cluster) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writeDirty()
+}
+
+func (c *cluster) writeDirty() error {
+	var copysets []*copyset
+	var stores []*store
+	for _, g := range c.copysets {
+		if g.dirty {
+			copysets = append(copysets, g)
+		}
+	}
+	for _, s := range c.stores {
+		if s.dirty {
+			stores = append(stores, s)
+		}
+	}
+	if len(copysets)+len(stores) == 0 {
+		return nil
+	}
+	err := c.update(func(tx meta.Tx) error {
+		for _, g := range copysets {
+			if err := meta.Copysets.Put(tx, meta.ID(g.rec.CopysetId), g.rec); err != nil {
+				return err
+			}
+		}
+		for _, s := range stores {
+			if err := meta.Stores.Put(tx, meta.ID(s.rec.StoreId), s.rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, g := range copysets {
+		g.dirty = false
+	}
+	for _, s := range stores {
+		s.dirty = false
+	}
+	return nil
+}
+
+func (c *cluster) noticeNodes(now time.Time) {
+	for _, n := range c.nodes {
+		up := c.up(n, now)
+		if up != n.wasUp {
+			n.wasUp = up
+			if up {
+				c.log.Info("node is up", "node", n.rec.Name, "addr", n.rec.Addr)
+			} else {
+				c.log.Warn("node is offline", "node", n.rec.Name, "addr", n.rec.Addr,
+					"silent", now.Sub(n.heard).Round(time.Millisecond))
+			}
+		}
+		if !up {
+			n.transfers = nil
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// process is what announced itself and is neither a node nor this process.
+type process struct {
+	rec   *v1.Process
+	heard time.Time
+}
+
+// registerProcess lists a process until it falls silent.
+func (c *cluster) registerProcess(req *v1.RegisterProcessRequest) (
+	*v1.RegisterProcessResponse, error,
+) {
+	if err := checkName("process role", req.Role); err != nil {
+		return nil, err
+	}
+	if err := checkName("process id", req.Id); err != nil {
+		return nil, err
+	}
+	if req.Role == "node" || req.Role == "control" {
+		return nil, admin.Errorf(admin.ErrInvalid, "control: role %s is listed without "+
+			"announcing; choose another", req.Role)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := req.Role + "/" + req.Id
+	if c.processes[key] == nil && len(c.processes) >= maxProcesses {
+		c.forgetQuietest()
+	}
+	c.processes[key] = &process{heard: c.cfg.Now(), rec: &v1.Process{
+		Role: req.Role, Id: req.Id, Pid: req.Pid, Addr: clip(req.Addr, maxTextBytes),
+	}}
+	return &v1.RegisterProcessResponse{
+		ClusterId: c.id, HeartbeatIntervalMs: c.cfg.HeartbeatInterval.Milliseconds(),
+	}, nil
+}
+
+func (c *cluster) forgetQuietest() {
+	oldest := ""
+	for key, p := range c.processes {
+		if oldest == "" || p.heard.Before(c.processes[oldest].heard) {
+			oldest = key
+		}
+	}
+	delete(c.processes, oldest)
+}
+
+func (c *cluster) forgetProcesses(now time.Time) {
+	maps.DeleteFunc(c.processes, func(_ string, p *process) bool {
+		return now.Sub(p.heard) > forgetProcess
+	})
+}
+
+func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	resp := &v1.ClusterStatusResponse{
+		ClusterId: c.id, Version: c.cfg.Version, Volumes: uint64(len(c.names)),
+		Copysets: uint64(len(c.copysets)), Processes: c.listProcesses(now),
+	}
+	for _, s := range c.stores {
+		resp.CapacityBytes += s.rec.CapacityBytes
+		resp.UsedBytes += s.report.GetUsedBytes()
+	}
+	byHealth := map[string][]uint64{}
+	for _, id := range c.order {
+		health := c.health(c.copysets[id], now)
+		byHealth[health] = append(byHealth[health], id)
+	}
+	resp.CopysetsFull = uint64(len(byHealth[stateOK]))
+	resp.CopysetsWithLeader = resp.Copysets - uint64(len(byHealth[healthUnavailable]))
+	problems := c.nodeProblems(now)
+	problems = append(problems, copysetProblems(byHealth, len(c.order))...)
+	switch {
+	case c.failed != nil:
+		problems = append([]string{c.failed.Error()}, problems...)
+		resp.Health = healthUnavailable
+	case len(c.copysets) == 0:
+		problems = append([]string{"no copysets yet: " + c.waiting(now)}, problems...)
+		resp.Health = healthUnavailable
+	case len(byHealth[healthUnavailable]) > 0:
+		resp.Health = healthUnavailable
+	case len(problems) > 0:
+		resp.Health = healthDegraded
+	default:
+		resp.Health = stateOK
+	}
+	resp.Problems = shorten(problems)
+	return resp, nil
+}
+
+func (c *cluster) listProcesses(now time.Time) []*v1.Process {
+	list := []*v1.Process{{
+		Role: "control", Id: c.cfg.Name, Pid: uint64(os.Getpid()), Addr: c.addr, State: stateUp,
+	}}
+	state := func(up bool) string {
+		if up {
+			return stateUp
+		}
+		return stateOffline
+	}
+	for _, id := range sortedIDs(c.nodes) {
+		n := c.nodes[id]
+		list = append(list, &v1.Process{
+			Role: "node", Id: n.rec.Name, Pid: n.rec.Pid, Addr: n.rec.Addr,
+			State: state(c.up(n, now)),
+		})
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.processes)) {
+		p := c.processes[key]
+		shown := *p.rec
+		shown.State = state(now.Sub(p.heard) < c.cfg.OfflineAfter)
+		list = append(list, &shown)
+	}
+	return list
+}
+
+func (c *cluster) nodeProblems(now time.Time) []string {
+	var problems []string
+	for _, id := range sortedIDs(c.nodes) {
+		n := c.nodes[id]
+		switch {
+		case c.up(n, now):
+			problems = append(problems, c.storeProblems(n, now)...)
+		case n.heard.IsZero():
+			problems = append(problems, fmt.Sprintf("node %s is offline: nothing heard since the "+
+				"control plane started %s ago", n.rec.Name, ago(now, c.started)))
+		default:
+			problems = append(problems, fmt.Sprintf("node %s is offline: last heartbeat %s ago",
+				n.rec.Name, ago(now, n.heard)))
+		}
+	}
+	return problems
+}
+
+func (c *cluster) storeProblems(n *node, now time.Time) []string {
+	var problems []string
+	for _, id := range sortedIDs(n.stores) {
+		s := c.stores[id]
+		state, detail := c.storeUp(s, now)
+		if state == stateUp {
+			continue
+		}
+		text := fmt.Sprintf("store %d (%s on node %s) is %s", id, s.rec.Path, n.rec.Name, state)
+		if detail != "" {
+			text += ": " + detail
+		}
+		problems = append(problems, text)
+	}
+	return problems
+}
+
+func copysetProblems(byHealth map[string][]uint64, total int) []string {
+	var problems []string
+	for _, p := range []struct{ health, text string }{
+		{healthUnavailable, "have no leader, their blocks cannot be reached"},
+		{healthDegraded, "lack a replica that is up and caught up"},
+	} {
+		if ids := byHealth[p.health]; len(ids) > 0 {
+			problems = append(problems, fmt.Sprintf("%d of %d copysets %s: %s", len(ids), total,
+				p.text, listIDs(ids)))
+		}
+	}
+	return problems
+}
+
+func listIDs(ids []uint64) string {
+	const most = 8
+	var words []string
+	for _, id := range ids[:min(len(ids), most)] {
+		words = append(words, fmt.Sprint(id))
+	}
+	text := strings.Join(words, ", ")
+	if len(ids) > most {
+		text += ", ..."
+	}
+	return text
+}
+
+func ago(now, then time.Time) string { return now.Sub(then).Round(100 * time.Millisecond).String() }
+
+func shorten(problems []string) []string {
+	if len(problems) <= maxProblems {
+		return problems
+	}
+	more := fmt.Sprintf("and %d more", len(problems)-maxProblems+1)
+	return append(slices.Clone(problems[:maxProblems-1]), more)
+}
