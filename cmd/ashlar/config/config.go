@@ -37,7 +37,12 @@ type Node struct {
 	Listen  string   `yaml:"listen"`  // native protocol, host:port
 	Control string   `yaml:"control"` // control plane, host:port
 	Stores  []string `yaml:"stores"`  // one directory for each disk
-	Log     Log      `yaml:"log"`
+
+	Memory     Size `yaml:"memory"`      // buffers for payloads, shared by the stores
+	LogLimit   Size `yaml:"log_limit"`   // of each store's log; 0: the data plane's default
+	StoreLimit Size `yaml:"store_limit"` // of each store's chunk files; 0: the disk's space
+	NoURing    bool `yaml:"no_uring"`    // do without io_uring even where the kernel has it
+	Log        Log  `yaml:"log"`
 }
 
 // Control configures `ashlar control run`.
@@ -74,7 +79,7 @@ func defaultLog() Log { return Log{Level: "info", Format: "text"} }
 // DefaultNode returns the settings of a node that has a name and a place on disk.
 func DefaultNode() Node {
 	return Node{Name: "n1", Zone: "z1", Listen: DefaultNodeAddr, Control: DefaultControlAddr,
-		Stores: []string{"/var/lib/ashlar/store0"}, Log: defaultLog()}
+		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 512 << 20, Log: defaultLog()}
 }
 
 // DefaultControl returns the settings of a control plane for three replicas.
@@ -101,6 +106,9 @@ func (n *Node) Check() error {
 				"name one directory for each disk")
 		}
 		seen[s] = true
+	}
+	if n.Memory < nodeMemoryMin {
+		return invalid("memory", n.Memory.String(), "use "+nodeMemoryMin.String()+" or more")
 	}
 	return first(checkName("name", n.Name), checkName("zone", n.Zone),
 		checkAddr("listen", n.Listen), checkAddr("control", n.Control), n.Log.check())

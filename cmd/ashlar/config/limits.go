@@ -7,4 +7,6 @@ const (
 	sizeTextMax = 32
 	// SizeMax is the largest size accepted anywhere: 8 EiB does not fit a signed offset.
 	SizeMax = 1<<63 - 1
+	// nodeMemoryMin is the least buffer memory with which a node can take requests in.
+	nodeMemoryMin Size = 64 << 20
 )

@@ -62,7 +62,7 @@ type Node struct {
 // Want is what the caller asks a new or existing directory to be; zero values ask for nothing.
 type Want struct {
 	Nodes  int
-	NBD    string
+	NBD    string // a port of 0 asks for a free one, kept from then on
 	Socket string
 	Volume string
 }
@@ -240,7 +240,9 @@ func (d *Dir) settle(want Want) error {
 			len(old.Nodes))
 	}
 	d.Layout = old
-	override(&d.Layout.Gateway.Listen, want.NBD)
+	if !anyPort(want.NBD) { // the one chosen at the first start stays
+		override(&d.Layout.Gateway.Listen, want.NBD)
+	}
 	override(&d.Layout.Gateway.Socket, want.Socket)
 	override(&d.Layout.Volume, want.Volume)
 	return d.write()
@@ -263,9 +265,12 @@ func create(want Want) (Layout, error) {
 	if want.NBD == "" {
 		want.NBD = config.DefaultNBDAddr
 	}
-	ports, err := freePorts(want.Nodes + 1)
+	ports, err := freePorts(want.Nodes + 2)
 	if err != nil {
 		return Layout{}, err
+	}
+	if anyPort(want.NBD) {
+		want.NBD = ports[want.Nodes+1]
 	}
 	l := Layout{Kind: kind, Format: format, Control: ports[0], Volume: want.Volume,
 		Gateway: Gateway{Listen: want.NBD, Socket: want.Socket}}

@@ -52,6 +52,17 @@ func TestFlagsOfALaterStartReplaceWhatMayChange(t *testing.T) {
 	}
 }
 
+func TestOpenPortIsChosenOnceAndKept(t *testing.T) {
+	path := t.TempDir()
+	first := open(t, path, Want{NBD: "127.0.0.1:0"})
+	first.Close()
+	again := open(t, path, Want{NBD: "127.0.0.1:0"})
+	got, want := again.Layout.Gateway.Listen, first.Layout.Gateway.Listen
+	if got != want || strings.HasSuffix(got, ":0") {
+		t.Errorf("NBD on %s, then on %s", want, got)
+	}
+}
+
 func TestForeignAndNewerDirectoriesAreRefusedSayingWhy(t *testing.T) {
 	for _, c := range []struct{ name, file, text, want string }{
 		{"other files", "photo.jpg", "x", "photo.jpg"},

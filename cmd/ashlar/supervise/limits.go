@@ -14,7 +14,7 @@ const (
 	// DefaultStartWait bounds the way to ready.
 	DefaultStartWait = 90 * time.Second
 	// DefaultStopWait bounds the orderly end of one stage; then it is killed.
-	DefaultStopWait = 10 * time.Second
+	DefaultStopWait = 25 * time.Second
 
 	tickEvery  = 50 * time.Millisecond
 	probeEvery = 50 * time.Millisecond

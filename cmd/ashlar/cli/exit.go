@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/daemon"
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/datadir"
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/supervise"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+)
+
+// The exit statuses; docs/cli.md promises them to scripts.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitExists      = 4
+	exitNoSpace     = 5
+	exitUnavailable = 6
+	exitRefused     = supervise.ExitRefused
+)
+
+// errUsage marks mistakes in what was typed.
+var errUsage = errors.New("usage")
+
+// usageError is a mistake in what was typed; it prints as its text alone.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+func (e *usageError) Unwrap() error { return errUsage }
+
+func usage(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// statuses says which class of error ends the process how; the first that matches counts.
+var statuses = []struct {
+	class  error
+	status int
+}{
+	{errUsage, exitUsage},
+	{config.ErrInvalid, exitUsage},
+	{datadir.ErrNone, exitUsage},
+	{datadir.ErrRefused, exitRefused},
+	{datadir.ErrInUse, exitRefused},
+	{daemon.ErrRefused, exitRefused},
+	{supervise.ErrRefused, exitRefused},
+	{admin.ErrForeign, exitRefused},
+	{admin.ErrNotFound, exitNotFound},
+	{admin.ErrExists, exitExists},
+	{admin.ErrNoSpace, exitNoSpace},
+	{admin.ErrInvalid, exitUsage},
+	{admin.ErrUnavailable, exitUnavailable},
+	{context.DeadlineExceeded, exitUnavailable},
+}
+
+func exitStatus(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	for _, s := range statuses {
+		if errors.Is(err, s.class) {
+			return s.status
+		}
+	}
+	return exitFailed
+}

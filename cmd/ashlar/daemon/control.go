@@ -1,0 +1,27 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/controlplane/server"
+)
+
+// RunControl serves the control plane.
+func RunControl(ctx context.Context, cfg config.Control, env Env) error {
+	s, err := server.New(server.Config{Listen: cfg.Listen, DataDir: cfg.Data, Name: cfg.Name,
+		Version: env.Version, Replicas: cfg.Replicas, Copysets: cfg.Copysets,
+		MinNodes: cfg.MinNodes, Logger: env.Logger})
+	if errors.Is(err, meta.ErrForeign) || errors.Is(err, meta.ErrVersion) ||
+		errors.Is(err, meta.ErrCorrupt) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if err != nil {
+		return err
+	}
+	env.Logger.Info("serving", "protocol", "control", "addr", s.Addr().String())
+	return s.Serve(ctx)
+}

@@ -1,0 +1,22 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/gateway"
+)
+
+// RunGateway serves volumes over NBD.
+func RunGateway(ctx context.Context, cfg config.Gateway, env Env) error {
+	g := gateway.Config{Name: cfg.Name, Control: cfg.Control, ReadOnly: cfg.ReadOnly,
+		Timeout: time.Duration(cfg.Timeout), Logger: env.Logger}
+	if cfg.Listen != "" {
+		g.Listen = append(g.Listen, cfg.Listen)
+	}
+	if cfg.Socket != "" {
+		g.Listen = append(g.Listen, "unix:"+cfg.Socket)
+	}
+	return gateway.Run(ctx, g)
+}

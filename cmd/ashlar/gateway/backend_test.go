@@ -1,0 +1,259 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cloudwego/kitex/client/callopt"
+	"go.uber.org/goleak"
+
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+	"github.com/ashlar-storage/ashlar/rpc/client"
+	"github.com/ashlar-storage/ashlar/rpc/nbd"
+)
+
+// The event-loop library starts goroutines of its own when it is linked in.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+
+// fakeVolume holds its bytes in memory and can be failed.
+type fakeVolume struct {
+	mu     sync.Mutex
+	data   []byte
+	fatal  error
+	closed atomic.Int32
+}
+
+func (v *fakeVolume) Size() int64 { return int64(len(v.data)) }
+
+func (v *fakeVolume) Flush() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.fatal
+}
+
+func (v *fakeVolume) Close() error {
+	v.closed.Add(1)
+	return nil
+}
+
+func (v *fakeVolume) Submit(op *client.Op) {
+	v.mu.Lock()
+	op.Err = v.fatal
+	if op.Err == nil {
+		switch op.Kind {
+		case client.OpRead:
+			copy(op.Data, v.data[op.Off:])
+		case client.OpWrite:
+			copy(v.data[op.Off:], op.Data)
+		case client.OpZero:
+			clear(v.data[op.Off : op.Off+op.Len])
+		}
+	}
+	v.mu.Unlock()
+	op.Done(op)
+}
+
+type fakeDirectory struct{ names []string }
+
+func (d fakeDirectory) ListVolumes(context.Context, *ashlar.ListVolumesRequest,
+	...callopt.Option,
+) (*ashlar.ListVolumesResponse, error) {
+	r := &ashlar.ListVolumesResponse{}
+	for _, n := range d.names {
+		r.Volumes = append(r.Volumes, &ashlar.Volume{Name: n, SizeBytes: 8192, State: "ok"})
+	}
+	return r, nil
+}
+
+func (d fakeDirectory) GetVolume(_ context.Context, q *ashlar.GetVolumeRequest,
+	_ ...callopt.Option,
+) (*ashlar.GetVolumeResponse, error) {
+	for _, n := range d.names {
+		if n == q.Name {
+			return &ashlar.GetVolumeResponse{
+				Volume: &ashlar.Volume{Name: n, SizeBytes: 8192}}, nil
+		}
+	}
+	return nil, admin.Errorf(admin.ErrNotFound, "volume %s does not exist", q.Name)
+}
+
+// rig counts the openings of one backend.
+type rig struct {
+	*backend
+	opens   atomic.Int32
+	volumes chan *fakeVolume
+}
+
+func newRig(names ...string) *rig {
+	r := &rig{volumes: make(chan *fakeVolume, 16)}
+	dir := fakeDirectory{names}
+	r.backend = &backend{ctx: context.Background(), dir: dir, opened: map[string]*shared{},
+		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		open: func(ctx context.Context, name string) (volume, error) {
+			r.opens.Add(1)
+			if _, err := dir.GetVolume(ctx, &ashlar.GetVolumeRequest{Name: name}); err != nil {
+				return nil, fmt.Errorf("client: open volume: %w", err)
+			}
+			v := &fakeVolume{data: make([]byte, 8192)}
+			r.volumes <- v
+			return v, nil
+		}}
+	return r
+}
+
+func (r *rig) lookup(t *testing.T, name string) nbd.Export {
+	t.Helper()
+	e, err := r.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// do carries out a request and checks that it is answered once.
+func do(t *testing.T, e nbd.Export, req *nbd.Request) error {
+	t.Helper()
+	answers := 0
+	req.Done = func(*nbd.Request) { answers++ }
+	req.Err = nil
+	e.Submit(req)
+	if answers != 1 {
+		t.Fatalf("%v was answered %d times", req.Cmd, answers)
+	}
+	return req.Err
+}
+
+func TestConnectionsShareOneAttachmentAndTheLastClosesIt(t *testing.T) {
+	r := newRig("vol")
+	var wg sync.WaitGroup
+	exports := make([]nbd.Export, 8)
+	for i := range exports {
+		wg.Go(func() { exports[i], _ = r.Lookup("vol") })
+	}
+	wg.Wait()
+	v := <-r.volumes
+	for i, e := range exports {
+		if e == nil || v.closed.Load() != 0 {
+			t.Fatalf("export %d: %v, closed %d times", i, e, v.closed.Load())
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.opens.Load() != 1 || v.closed.Load() != 1 || len(r.opened) != 0 {
+		t.Errorf("%d opens, %d closes, %d left", r.opens.Load(), v.closed.Load(), len(r.opened))
+	}
+}
+
+func TestRequestsReachTheVolume(t *testing.T) {
+	r := newRig("vol")
+	e := r.lookup(t, "vol")
+	defer e.Close()
+	req := &nbd.Request{Cmd: nbd.CmdWrite, Off: 100, Len: 5, Data: []byte("hello")}
+	if err := do(t, e, req); err != nil {
+		t.Fatal(err)
+	}
+	user := req.User
+	req.Cmd, req.Off, req.Len, req.Data = nbd.CmdRead, 99, 7, make([]byte, 7)
+	if err := do(t, e, req); err != nil || string(req.Data) != "\x00hello\x00" {
+		t.Errorf("%q, %v", req.Data, err)
+	}
+	if req.User != user {
+		t.Error("a request used again was given another carrier")
+	}
+	for _, cmd := range []nbd.Cmd{nbd.CmdTrim, nbd.CmdWriteZeroes} {
+		req.Cmd, req.Off, req.Len, req.Data = cmd, 100, 2, nil
+		if err := do(t, e, req); err != nil {
+			t.Error(cmd, err)
+		}
+	}
+	req.Cmd, req.Len, req.Data = nbd.CmdRead, 5, make([]byte, 5)
+	if err := do(t, e, req); err != nil || string(req.Data) != "\x00\x00llo" {
+		t.Errorf("%q, %v", req.Data, err)
+	}
+	req.Cmd, req.Data = nbd.CmdFlush, nil
+	if err := do(t, e, req); err != nil {
+		t.Error(err)
+	}
+	req.Cmd = nbd.CmdDisc
+	if err := do(t, e, req); !errors.Is(err, nbd.EINVAL) {
+		t.Error(err)
+	}
+}
+
+func TestFencedVolumeFailsItsConnectionsAndIsOpenedAnewForTheNext(t *testing.T) {
+	r := newRig("vol")
+	old := r.lookup(t, "vol")
+	v := <-r.volumes
+	v.mu.Lock()
+	v.fatal = client.ErrFenced
+	v.mu.Unlock()
+	if err := do(t, old, &nbd.Request{Cmd: nbd.CmdFlush}); !errors.Is(err, nbd.ESHUTDOWN) {
+		t.Error(err)
+	}
+	next := r.lookup(t, "vol")
+	if err := do(t, next, &nbd.Request{Cmd: nbd.CmdFlush}); err != nil {
+		t.Error(err)
+	}
+	if old.Close() != nil || v.closed.Load() != 1 {
+		t.Error("the fenced volume was not closed")
+	}
+	if w := <-r.volumes; w.closed.Load() != 0 || next.Close() != nil || w.closed.Load() != 1 {
+		t.Error("the new volume was closed with the old one")
+	}
+}
+
+func TestUnknownNamesAreUnknownExports(t *testing.T) {
+	r := newRig("a", "b")
+	if _, err := r.Lookup("c"); !errors.Is(err, nbd.ErrUnknownExport) {
+		t.Error(err)
+	}
+	if _, err := r.Describe("c"); !errors.Is(err, nbd.ErrUnknownExport) {
+		t.Error(err)
+	}
+	if _, err := r.Describe(""); !errors.Is(err, nbd.ErrUnknownExport) {
+		t.Error(err)
+	}
+	if len(r.opened) != 0 {
+		t.Error("a failed opening was kept")
+	}
+}
+
+func TestOnlyVolumeAnswersToTheEmptyName(t *testing.T) {
+	r := newRig("only")
+	if info, err := r.Describe(""); err != nil || info.Name != "only" || r.opens.Load() != 0 {
+		t.Error(info, err, r.opens.Load())
+	}
+	e := r.lookup(t, "")
+	defer e.Close()
+	if e.Info().Name != "only" || e.Info().Size != 8192 || !e.Info().MultiConn {
+		t.Errorf("%+v", e.Info())
+	}
+}
+
+func TestErrorsReachTheClientAsTheirNumbers(t *testing.T) {
+	for class, want := range map[error]nbd.Errno{
+		client.ErrNoSpace: nbd.ENOSPC, client.ErrReadOnly: nbd.EPERM,
+		client.ErrOutOfRange: nbd.EINVAL, client.ErrFenced: nbd.ESHUTDOWN,
+		client.ErrClosed: nbd.ESHUTDOWN,
+	} {
+		if err := translate(fmt.Errorf("x: %w", class)); !errors.Is(err, want) ||
+			!errors.Is(err, class) {
+			t.Errorf("%v became %v", class, err)
+		}
+	}
+	var errno nbd.Errno
+	if err := translate(client.ErrTimeout); errors.As(err, &errno) {
+		t.Errorf("a time-out became %v", errno)
+	}
+	if translate(nil) != nil {
+		t.Error("success became an error")
+	}
+}
