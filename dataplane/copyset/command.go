@@ -15,7 +15,7 @@ type CommandKind uint8
 // Part of the log format; the numbers must not change.
 const (
 	CmdWrite        CommandKind = 1 // Count blocks get new bytes, all in the payload
-	CmdZero         CommandKind = 2 // Count blocks read as zeroes, but for an edge block at either end
+	CmdZero         CommandKind = 2 // Count blocks read as zeroes, but for edge blocks
 	CmdDeleteVolume CommandKind = 3 // every chunk of the volume is dropped
 )
 
@@ -92,7 +92,8 @@ func (c *Command) Decode(b []byte) error {
 	le := binary.LittleEndian
 	n := int(le.Uint32(b[4:]))
 	if b[1] != commandVersion {
-		return fmt.Errorf("%w: version %d, this build reads %d", ErrBadCommand, b[1], commandVersion)
+		return fmt.Errorf("%w: version %d, this build reads %d", ErrBadCommand, b[1],
+			commandVersion)
 	}
 	if b[3] != 0 || le.Uint64(b[64:]) != 0 {
 		return fmt.Errorf("%w: reserved bytes are not zero", ErrBadCommand)

@@ -71,7 +71,8 @@ func (r *Replica) startFlush(fx *Effects) bool {
 		r.enterFlush(job, &job.whole)
 	} else {
 		for _, run := range job.Runs {
-			run.lane = lane.Op{Chunk: c, First: run.First, Count: run.Count, Mode: lane.Flush, User: job}
+			run.lane = lane.Op{Chunk: c, First: run.First, Count: run.Count,
+				Mode: lane.Flush, User: job}
 			r.enterFlush(job, &run.lane)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // readEdges reads the end blocks that the request does not cover.
 func (r *Replica) readEdges(q *Request, fx *Effects) {
 	q.stage = stageRead
-	job := &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q}
+	job := r.readJob(q)
 	if q.Kind == KindZero {
 		r.readZeroEdges(job, fx)
 		return
@@ -99,8 +99,9 @@ func (r *Replica) readZeroEdges(job *ReadJob, fx *Effects) {
 		r.refuse(job.req, wire.StatusOverloaded, fx)
 		return
 	}
-	edge := &ReadJob{Replica: r, Chunk: job.Chunk, First: job.First, Count: uint32(edges), req: job.req,
-		buf: NewPayload(b), CRCs: make([]uint32, edges), blocks: make([]Payload, edges)}
+	edge := &ReadJob{Replica: r, Chunk: job.Chunk, First: job.First, Count: uint32(edges),
+		req: job.req, buf: NewPayload(b), CRCs: make([]uint32, edges),
+		blocks: make([]Payload, edges)}
 	if head {
 		r.needEdge(edge, 0, job.First)
 	}

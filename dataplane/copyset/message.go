@@ -110,10 +110,12 @@ func (m *Message) Split() []Message {
 // fails with ErrBadMessage.
 func (m *Message) Decode(meta []byte, b *buf.Buf) error {
 	if len(meta) < messageHeader {
-		return fmt.Errorf("%w: %d bytes, the header has %d", ErrBadMessage, len(meta), messageHeader)
+		return fmt.Errorf("%w: %d bytes, the header has %d", ErrBadMessage, len(meta),
+			messageHeader)
 	}
 	if meta[0] != messageVersion {
-		return fmt.Errorf("%w: version %d, this build reads %d", ErrBadMessage, meta[0], messageVersion)
+		return fmt.Errorf("%w: version %d, this build reads %d", ErrBadMessage, meta[0],
+			messageVersion)
 	}
 	if meta[2] > 1 || meta[3] > 1 {
 		return fmt.Errorf("%w: reject %d, snapshot %d", ErrBadMessage, meta[2], meta[3])

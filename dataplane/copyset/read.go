@@ -106,7 +106,7 @@ func (r *Replica) serveProven(fx *Effects) {
 func (r *Replica) readBlocks(q *Request, fx *Effects) {
 	q.stage = stageRead
 	if r.inMemory(q) {
-		job := &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q}
+		job := r.readJob(q)
 		r.plan(job)
 		r.finishRead(job, fx)
 		return
@@ -115,13 +115,17 @@ func (r *Replica) readBlocks(q *Request, fx *Effects) {
 		r.enter(q, fx)
 		return
 	}
-	job := &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q}
+	job := r.readJob(q)
 	if !r.allocate(job) {
 		r.refuse(q, wire.StatusOverloaded, fx)
 		return
 	}
 	r.plan(job)
 	fx.Reads = append(fx.Reads, job)
+}
+
+func (r *Replica) readJob(q *Request) *ReadJob {
+	return &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q}
 }
 
 func (r *Replica) inMemory(q *Request) bool {

@@ -30,7 +30,8 @@ func (rc *Recovered) Add(rec *wal.Record) error {
 		rc.addEntry(rec)
 	case RecordHard:
 		if len(rec.Meta) != 8 {
-			return fmt.Errorf("copyset %d: hard state of %d bytes, want 8", rec.Group, len(rec.Meta))
+			return fmt.Errorf("copyset %d: hard state of %d bytes, want 8", rec.Group,
+				len(rec.Meta))
 		}
 		rc.hard(raftpb.HardState{Term: rec.Term, Vote: binary.LittleEndian.Uint64(rec.Meta),
 			Commit: rec.Index})

@@ -258,7 +258,8 @@ func (r *Replica) Status() Status {
 	}
 	if s.Leading {
 		r.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
-			s.Progress = append(s.Progress, PeerProgress{id, p.Match, p.RecentActive || id == r.self})
+			active := p.RecentActive || id == r.self
+			s.Progress = append(s.Progress, PeerProgress{id, p.Match, active})
 		})
 	}
 	return s

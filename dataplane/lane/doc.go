@@ -3,8 +3,8 @@
 //
 // Chunks hash to lanes; a lane is the arrival-ordered list of operations that run or wait on its
 // chunks. An operation may start when nothing that entered the lane before it, running or waiting,
-// conflicts with it: same chunk, overlapping blocks, and two modes that exclude each other. Entering
-// behind a waiting operation means waiting too, so no stream of reads can starve a flush.
+// conflicts with it: same chunk, overlapping blocks, and two modes that exclude each other.
+// Entering behind a waiting operation means waiting too, so no stream of reads can starve a flush.
 //
 // What excludes what:
 //

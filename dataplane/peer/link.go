@@ -231,7 +231,8 @@ func (l *link) take() []item {
 	batch := append([]item(nil), l.control[:n]...)
 	l.control = l.control[:copy(l.control, l.control[n:])]
 	bytes, k := 0, 0
-	for k < len(l.data) && len(batch) < batchMessages && (k == 0 || bytes+l.data[k].bytes <= batchBytes) {
+	for k < len(l.data) && len(batch) < batchMessages &&
+		(k == 0 || bytes+l.data[k].bytes <= batchBytes) {
 		bytes += l.data[k].bytes
 		batch = append(batch, l.data[k])
 		k++
@@ -329,7 +330,8 @@ func (l *link) call(op wire.Op, meta []byte) (transport.Message, error) {
 		return r.m, r.err
 	case <-timer.C:
 		l.forget(id, ch)
-		return transport.Message{}, fmt.Errorf("%w: %s: no answer in %v", ErrUnreachable, l.addr, CallTime)
+		err := fmt.Errorf("%w: %s: no answer in %v", ErrUnreachable, l.addr, CallTime)
+		return transport.Message{}, err
 	}
 }
 

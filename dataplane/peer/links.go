@@ -114,7 +114,8 @@ func checkBlocks(p []byte, crcs []uint32, count int) error {
 	}
 	for i, want := range crcs {
 		if got := wire.CRC32C(p[i*copyset.BlockSize : (i+1)*copyset.BlockSize]); got != want {
-			return fmt.Errorf("%w: block %d: crc32c %08x, sent as %08x", wire.ErrChecksum, i, got, want)
+			return fmt.Errorf("%w: block %d: crc32c %08x, sent as %08x", wire.ErrChecksum, i,
+				got, want)
 		}
 	}
 	return nil

@@ -50,7 +50,8 @@ func (s *Store) loadIdentity() error {
 			ErrForeign, s.cfg.Path, m.Version, identityVersion)
 	}
 	if m.UUID == uuid.Nil || m.ChunkSize <= 0 {
-		return fmt.Errorf("%w: %s/%s lacks uuid or chunk_bytes", ErrForeign, s.cfg.Path, identityFile)
+		return fmt.Errorf("%w: %s/%s lacks uuid or chunk_bytes", ErrForeign, s.cfg.Path,
+			identityFile)
 	}
 	return nil
 }

@@ -22,7 +22,8 @@ type Host interface {
 	PeerChunks(to copyset.Peer, copysetID uint64) ([]copyset.Chunk, error)
 	// PeerBlocks reads blocks as a member has them, verified against the checksums it sent. The
 	// payload is one buffer of all blocks.
-	PeerBlocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (copyset.Payload, []uint32, error)
+	PeerBlocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (copyset.Payload,
+		[]uint32, error)
 }
 
 // Owner steps the replicas given to it, one goroutine for all of them. All methods but Post and Do

@@ -157,7 +157,9 @@ func (s *Store) Report() Report {
 }
 
 // ReadLog reads payload back from the log for a follower that lags.
-func (s *Store) ReadLog(p *copyset.Payload, dst []byte) error { return s.wal.ReadPayload(p.At, dst) }
+func (s *Store) ReadLog(p *copyset.Payload, dst []byte) error {
+	return s.wal.ReadPayload(p.At, dst)
+}
 
 // PinLog keeps the part of the log that holds a payload until release is called.
 func (s *Store) PinLog(p *copyset.Payload) (release func()) { return s.wal.Pin(p.At) }
