@@ -234,6 +234,11 @@ func TestLeaderIsFoundWithoutHints(t *testing.T) {
 	for i := range 6 {
 		f.setLeader(i % 3)
 		mustWrite(t, v, fill(uint64(i), 4096), 0)
+		before := v.Stats()
+		mustWrite(t, v, fill(uint64(i), 4096), 0)
+		if s := v.Stats(); s.Requests != before.Requests+1 || s.Redirects != before.Redirects {
+			t.Errorf("the leader was not remembered: %+v, then %+v", before, s)
+		}
 	}
 }
 

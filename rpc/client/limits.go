@@ -64,6 +64,10 @@ const (
 	idlePingAfter = 1 * time.Second
 	silentAfter   = 500 * time.Millisecond
 
+	// stuckAfter is how long past its time a request may still be in the middle of being written
+	// before the connection is closed for it.
+	stuckAfter = 2 * tickEvery
+
 	dialTimeout    = 1 * time.Second
 	redialMin      = 5 * time.Millisecond
 	redialMax      = 500 * time.Millisecond

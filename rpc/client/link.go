@@ -258,19 +258,19 @@ func (l *link) tick(now int64, stalled bool) pieceList {
 }
 
 // overdue takes out the requests whose time is up. One whose bytes are still being written cannot
-// be taken, its data is referenced; that it takes so long means that the link is stuck.
+// be taken, its data is referenced; when that lasts for stuckAfter the link is stuck.
 func (l *link) overdue(now int64) (out pieceList, stuck bool) {
 	for i := range l.slots.all {
 		x := l.slots.all[i].x
 		if x == nil {
 			continue
 		}
-		late := now >= x.m.deadline || now-x.sentAt >= int64(attemptTimeout)
-		if !late && x.vol.failed() == nil {
+		due := min(x.m.deadline, x.sentAt+int64(attemptTimeout))
+		if now < due && x.vol.failed() == nil {
 			continue
 		}
 		if x.batch > l.sent {
-			stuck = stuck || late
+			stuck = stuck || now >= due+int64(stuckAfter)
 			continue
 		}
 		out.push(l.slots.takeAt(i))

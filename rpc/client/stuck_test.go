@@ -1,0 +1,122 @@
+package client
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// stuckNode greets and then reads nothing until it is let go; then it reads everything and counts
+// the writes that do not match their checksums.
+type stuckNode struct {
+	ln      net.Listener
+	letGo   chan struct{}
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	frames  int
+	damaged int
+}
+
+func startStuckNode(t *testing.T) *stuckNode {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &stuckNode{ln: ln, letGo: make(chan struct{})}
+	n.wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			n.wg.Go(func() { n.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		n.wg.Wait()
+	})
+	return n
+}
+
+func (n *stuckNode) serve(c net.Conn) {
+	defer func() { _ = c.Close() }()
+	if _, _, err := readFrame(c); err != nil {
+		return
+	}
+	hello := (&wire.Hello{Version: wire.ProtocolVersion, NodeID: 1, Role: "node"}).AppendTo(nil)
+	head := make([]byte, wire.HeaderSize)
+	wire.PutHeader(head, wire.Header{Op: wire.OpHello, Flags: wire.FlagResponse}, hello)
+	if _, err := c.Write(append(head, hello...)); err != nil {
+		return
+	}
+	<-n.letGo
+	for {
+		r, data, err := readFrame(c)
+		if err != nil {
+			return
+		}
+		n.mu.Lock()
+		n.frames++
+		if len(data) > 0 && wire.VerifyPieces(r.CRCs, r.Offset, data) != nil {
+			n.damaged++
+		}
+		n.mu.Unlock()
+	}
+}
+
+func readFrame(c net.Conn) (r wire.IORequest, data []byte, err error) {
+	head := make([]byte, wire.HeaderSize)
+	if _, err := io.ReadFull(c, head); err != nil {
+		return r, nil, err
+	}
+	h, err := wire.ParseHeader(head)
+	if err != nil {
+		return r, nil, err
+	}
+	body := make([]byte, h.MetaLen+h.PayloadLen)
+	if _, err := io.ReadFull(c, body); err != nil {
+		return r, nil, err
+	}
+	if h.Op == wire.OpWrite {
+		err = r.Decode(body[:h.MetaLen])
+	}
+	return r, body[h.MetaLen:], err
+}
+
+// A deadline that passes while the kernel still takes the data must not give the caller's memory
+// back before the connection is gone: what arrives later would be other bytes.
+func TestDataOfAStuckSendStaysUntouchedUntilDone(t *testing.T) {
+	n := startStuckNode(t)
+	f := newFake(t, 0)
+	f.chunkBytes, f.segBytes, f.size = 16<<20, 1<<30, 1<<30
+	f.nodes = []*fakeNode{{f: f, addr: n.ln.Addr().String()}}
+	f.setLeader(0)
+	v := f.open(func(c *Config) { c.Timeout = 150 * time.Millisecond })
+	p := fill(1, 30<<20)
+	time.AfterFunc(350*time.Millisecond, func() { close(n.letGo) })
+	if err := submitWait(v, &Op{Kind: OpWrite, Data: p}); !errors.Is(err, ErrTimeout) {
+		t.Errorf("got %v", err)
+	}
+	for i := range p {
+		p[i] ^= 0xff
+	}
+	<-n.letGo
+	time.Sleep(300 * time.Millisecond)
+	if err := v.c.Close(); err != nil {
+		t.Error(err)
+	}
+	_ = n.ln.Close()
+	n.wg.Wait()
+	if n.damaged > 0 {
+		t.Errorf("%d of %d frames carry other bytes than were submitted", n.damaged, n.frames)
+	}
+	if n.frames == 0 {
+		t.Error("nothing arrived: the test shows nothing")
+	}
+}
