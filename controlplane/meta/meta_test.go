@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"go.uber.org/goleak"
 
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
@@ -291,6 +293,41 @@ func checkPairs(t *testing.T, kv KV, want uint64) {
 	}
 	if a, b := got["a"], got["b"]; a != b || a != string(ID(want)) {
 		t.Fatalf("transaction %d: found %x and %x", want, a, b)
+	}
+}
+
+func TestFailedCommitFailsTheStoreForGood(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	broken := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData {
+			return errors.New("input/output error")
+		}
+		return nil
+	})}
+	kv, err := OpenPebble("/m", PebbleConfig{FS: errorfs.Wrap(disk, broken),
+		Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kv.Close() // reports the broken log again
+	put := func(k string) error {
+		return kv.Update(context.Background(), func(tx Tx) error { return tx.Put([]byte(k), nil) })
+	}
+	if err := put("a"); err != nil {
+		t.Fatal(err)
+	}
+	broken.On()
+	if err := put("b"); !errors.Is(err, ErrFailed) {
+		t.Fatalf("got %v", err)
+	}
+	broken.Off()
+	if err := put("c"); !errors.Is(err, ErrFailed) {
+		t.Fatalf("the store recovered by itself: %v", err)
+	}
+	after := openKV(t, "/m", disk.CrashClone(vfs.CrashCloneCfg{}))
+	got := dump(t, after)
+	if _, ok := got["a"]; !ok || len(got) > 2 {
+		t.Fatalf("after a restart: %q", got)
 	}
 }
 

@@ -165,10 +165,17 @@ func (k *pebbleKV) Update(ctx context.Context, fn func(Tx) error) error {
 	return k.commit(batch, tx.changes)
 }
 
-func (k *pebbleKV) commit(batch *pebble.Batch, changes []Change) error {
+func (k *pebbleKV) commit(batch *pebble.Batch, changes []Change) (err error) {
+	// Pebble panics, through pebbleLog.Fatalf, when it cannot write its log.
+	defer func() {
+		if r := recover(); r != nil {
+			k.failed = fmt.Errorf("%w: commit: %v", ErrFailed, r)
+			err = k.failed
+		}
+	}()
 	revision := k.revision + 1
 	value := binary.BigEndian.AppendUint64(nil, revision)
-	err := batch.Set(revisionKey, value, nil)
+	err = batch.Set(revisionKey, value, nil)
 	if err == nil {
 		err = batch.Commit(pebble.Sync)
 	}
@@ -307,7 +314,8 @@ func (p pebbleLog) Errorf(format string, args ...any) {
 }
 
 // Fatalf is called when pebble cannot go on, for example when its log cannot be written. It must
-// not return: what follows in pebble would acknowledge a commit that is not durable.
+// not return: what follows in pebble would acknowledge a commit that is not durable. In a commit
+// the panic becomes ErrFailed; in pebble's own goroutines it ends the process.
 func (p pebbleLog) Fatalf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	p.l.Error(text, "source", "pebble")

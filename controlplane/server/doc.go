@@ -28,7 +28,8 @@
 // # How it fails
 //
 // A metadata directory that is foreign, newer or in use makes New fail. Errors of calls have the
-// classes of package admin. A disk that cannot write the metadata ends the process.
+// classes of package admin. When the metadata cannot be written, every change is refused with
+// ErrUnavailable and the status says so, until the process is restarted on a disk that works.
 //
 // # Limits
 //

@@ -18,6 +18,9 @@ import (
 
 // Kitex and netpoll start goroutines for the life of the process on first use.
 func TestMain(m *testing.M) {
+	if os.Getenv(childDir) != "" {
+		runChild()
+	}
 	const kitex = "github.com/cloudwego/kitex/"
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"),

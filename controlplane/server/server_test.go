@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -51,8 +52,8 @@ func TestCopysetsAppearOnceEnoughNodesAreUp(t *testing.T) {
 	w.beat()
 	for _, n := range w.nodes {
 		if len(n.copysets) != 6 || n.version == 0 || len(n.peers) != 3 {
-			t.Fatalf("node %s: %d copysets, version %d, %d peers", n.name, len(n.copysets), n.version,
-				len(n.peers))
+			t.Fatalf("node %s: %d copysets, version %d, %d peers", n.name, len(n.copysets),
+				n.version, len(n.peers))
 		}
 	}
 	checkCopysets(t, w.nodes[0].copysets, w.nodes)
@@ -157,7 +158,8 @@ func TestSilentNodeGoesOfflineAndComesBack(t *testing.T) {
 			victim = n
 		}
 	}
-	others := slices.DeleteFunc(slices.Clone(w.nodes), func(n *fakeNode) bool { return n == victim })
+	others := slices.Clone(w.nodes)
+	others = slices.DeleteFunc(others, func(n *fakeNode) bool { return n == victim })
 	w.tick(2 * time.Second)
 	w.beat(others...)
 	if s := w.status(); s.Health != "ok" {
@@ -415,7 +417,8 @@ func TestVolumeErrorsHaveTheirClasses(t *testing.T) {
 	has(t, err, admin.ErrNotFound)
 	_, err = w.Client.LookupSegments(ctx, &v1.LookupSegmentsRequest{VolumeId: 2})
 	has(t, err, admin.ErrInvalid, "count")
-	_, err = w.Client.LookupSegments(ctx, &v1.LookupSegmentsRequest{VolumeId: 2, First: 1, Count: 1})
+	_, err = w.Client.LookupSegments(ctx, &v1.LookupSegmentsRequest{VolumeId: 2, First: 1,
+		Count: 1})
 	has(t, err, admin.ErrInvalid, "first 1", "1 segments")
 	_, err = w.Client.LookupCopysets(ctx, &v1.LookupCopysetsRequest{CopysetIds: []uint64{77}})
 	has(t, err, admin.ErrNotFound, "77")
@@ -618,6 +621,44 @@ func TestGracefulStopLetsCallsFinish(t *testing.T) {
 	}
 	if got := len(w.volumeNames()); got < done {
 		t.Fatalf("%d volumes were acknowledged, %d are there", done, got)
+	}
+}
+
+// brokenKV is metadata whose disk has failed.
+type brokenKV struct{ meta.KV }
+
+func (brokenKV) Update(context.Context, func(meta.Tx) error) error {
+	return fmt.Errorf("%w: commit: input/output error", meta.ErrFailed)
+}
+
+func TestFailedMetadataRefusesChangesAndKeepsAnswering(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	w.create("v", 1<<30)
+	c := w.srv.cluster
+	c.mu.Lock()
+	whole := c.kv
+	c.kv = brokenKV{whole}
+	c.mu.Unlock()
+	_, err := w.Client.OpenVolume(ctx, &v1.OpenVolumeRequest{Name: "v"})
+	has(t, err, admin.ErrUnavailable, "restart", "input/output error")
+	c.mu.Lock()
+	c.kv = whole
+	c.mu.Unlock()
+	_, err = w.Client.OpenVolume(ctx, &v1.OpenVolumeRequest{Name: "v"})
+	has(t, err, admin.ErrUnavailable, "restart")
+	_, err = w.Admin.GetVolume(ctx, &v1.GetVolumeRequest{Name: "v"})
+	w.ok(err)
+	w.beat()
+	if s := w.status(); s.Health != "unavailable" || !strings.Contains(s.Problems[0], "metadata") {
+		t.Fatalf("%+v", s)
+	}
+	// Stopping reports the failure too, which is not what this test is about.
+	c.mu.Lock()
+	c.failed = nil
+	c.mu.Unlock()
+	w.restart()
+	if s := w.open("v", false); s.Epoch != 1 {
+		t.Fatalf("a refused change was made: %+v", s)
 	}
 }
 

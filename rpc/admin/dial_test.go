@@ -11,10 +11,22 @@ import (
 
 	"github.com/cloudwego/kitex/pkg/transmeta"
 	"github.com/cloudwego/kitex/server"
+	"go.uber.org/goleak"
 
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1/nodeservice"
 )
+
+// Kitex and netpoll start goroutines for the life of the process on first use.
+func TestMain(m *testing.M) {
+	const kitex = "github.com/cloudwego/kitex/"
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"),
+		goleak.IgnoreAnyFunction(kitex+"client.(*timeoutPool).createTicker.func1"),
+		goleak.IgnoreAnyFunction(kitex+"client.(*timeoutPool).createWorker.func1"),
+		goleak.IgnoreAnyFunction(kitex+"pkg/loadbalance/lbcache.(*BalancerFactory).watcher"),
+	)
+}
 
 // nodeStub answers with what the test put in. The name of the request selects the behaviour.
 type nodeStub struct {
