@@ -38,7 +38,9 @@ type Config struct {
 	ReserveChunks int
 	// NoURing forces the fallback without io_uring.
 	NoURing bool
-	Logger  *slog.Logger
+	// Admin is where profiles and counters are served over HTTP, host:port; empty: nowhere.
+	Admin  string
+	Logger *slog.Logger
 }
 
 const (
@@ -60,6 +62,7 @@ type Node struct {
 	links   *peer.Links
 	server  *transport.Server
 	clients *admin.Clients
+	admin   *adminServer
 	routes  atomic.Pointer[map[uint64]*store.Owner] // copyset -> owner; replaced, never changed
 	addr    string
 
@@ -117,6 +120,9 @@ func Start(cfg Config) (*Node, error) {
 		return nil, errors.Join(fmt.Errorf("node: %w", err), n.Close())
 	}
 	n.addr = n.server.Addr()
+	if n.admin, err = n.listenAdmin(cfg.Admin); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
 	n.log.Info("serving", "addr", n.addr, "stores", len(n.stores))
 	return n, nil
 }
@@ -172,6 +178,9 @@ func (n *Node) Addr() string { return n.addr }
 // Close stops serving: connections first, then each store with a last checkpoint, then memory.
 func (n *Node) Close() error {
 	var errs []error
+	if n.admin != nil {
+		errs = append(errs, n.admin.close())
+	}
 	if n.server != nil {
 		errs = append(errs, n.server.Close())
 	}

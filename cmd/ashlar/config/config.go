@@ -38,11 +38,12 @@ type Node struct {
 	Control string   `yaml:"control"` // control plane, host:port
 	Stores  []string `yaml:"stores"`  // one directory for each disk
 
-	Memory     Size `yaml:"memory"`      // buffers for payloads, shared by the stores
-	LogLimit   Size `yaml:"log_limit"`   // of each store's log; 0: the data plane's default
-	StoreLimit Size `yaml:"store_limit"` // of each store's chunk files; 0: the disk's space
-	NoURing    bool `yaml:"no_uring"`    // do without io_uring even where the kernel has it
-	Log        Log  `yaml:"log"`
+	Memory     Size   `yaml:"memory"`      // buffers for payloads, shared by the stores
+	LogLimit   Size   `yaml:"log_limit"`   // of each store's log; 0: the data plane's default
+	StoreLimit Size   `yaml:"store_limit"` // of each store's chunk files; 0: the disk's space
+	NoURing    bool   `yaml:"no_uring"`    // do without io_uring even where the kernel has it
+	Admin      string `yaml:"admin"`       // profiles and counters over HTTP, host:port; empty: off
+	Log        Log    `yaml:"log"`
 }
 
 // Control configures `ashlar control run`.
@@ -109,6 +110,11 @@ func (n *Node) Check() error {
 	}
 	if n.Memory < nodeMemoryMin {
 		return invalid("memory", n.Memory.String(), "use "+nodeMemoryMin.String()+" or more")
+	}
+	if n.Admin != "" {
+		if err := checkAddr("admin", n.Admin); err != nil {
+			return err
+		}
 	}
 	return first(checkName("name", n.Name), checkName("zone", n.Zone),
 		checkAddr("listen", n.Listen), checkAddr("control", n.Control), n.Log.check())
