@@ -161,23 +161,33 @@ func TestFailedCheckpointLeavesTheChunkDirtyAtTheOldVersion(t *testing.T) {
 }
 
 func TestDeleteAfterAFailedFirstCheckpointWritesTheSlotFree(t *testing.T) {
+	twin, p, c := newChunk(t, nil)
+	write(t, c, 0, 1)
+	at := p.geometry.halfOffset(c.slot.inactive())
+	checkpoint(t, c, 1)
+	landed := contents(t, twin, c.slot.name, at, p.geometry.metaSize)
+
 	sim, p, c := newChunk(t, nil)
 	write(t, c, 0, 1)
-	// The table lands on the device although the device says that it failed.
-	sim.OnStep(func(s disk.Step) {
-		if s.Kind == disk.StepWrite && s.Off == 0 {
-			sim.FailWrites(func(string, int64) error { return errors.New("seal fails") })
+	// The table lands although the device says that it failed.
+	sim.FailWrites(func(name string, off int64) error {
+		if off == at {
+			sim.Corrupt(name, at, landed)
 		}
+		return errors.New("path lost")
 	})
-	if err := checkpointErr(c, 1); err == nil {
-		t.Fatal("no error")
+	if err := checkpointErr(c, 1); !errors.Is(err, disk.ErrIO) {
+		t.Fatal(err)
 	}
-	sim.OnStep(nil)
 	sim.FailWrites(nil)
+	crashed := reopen(t, sim.Crash(disk.CrashPlan{Keep: disk.KeepNothing}))
+	if len(crashed.List(1)) != 1 {
+		t.Fatal("the table did not land: the test shows nothing")
+	}
 	if err := p.Delete(idA); err != nil {
 		t.Fatal(err)
 	}
-	again := reopen(t, sim.Crash(disk.CrashPlan{Keep: disk.KeepAll}))
+	again := reopen(t, sim.Crash(disk.CrashPlan{Keep: disk.KeepNothing}))
 	if len(again.List(1)) != 0 || len(again.Damage()) != 0 {
 		t.Fatal(again.List(1), again.Damage())
 	}

@@ -38,7 +38,7 @@
 // was: then the absence of a chunk proves nothing, and the caller must compare with what the
 // copyset knows.
 //
-// A clean chunk needs 0.5 KiB of memory and one file descriptor; 16.5 KiB more while its table
+// A clean chunk needs 0.7 KiB of memory and one file descriptor; 16.5 KiB more while its table
 // is in memory (4096 blocks). Without it the next use costs one more device read, of 24 KiB.
 // Dirty chunks always have their table, beyond Config.CacheChunks too: see limits.go.
 //
