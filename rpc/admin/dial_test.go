@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,9 +30,10 @@ func TestMain(m *testing.M) {
 }
 
 // nodeStub answers with what the test put in. The name of the request selects the behaviour.
+// The error is atomic because the race detector cannot see that a call orders it.
 type nodeStub struct {
 	v1.NodeService
-	err error
+	err atomic.Value
 }
 
 func (s *nodeStub) RegisterNode(ctx context.Context, req *v1.RegisterNodeRequest) (
@@ -41,7 +43,7 @@ func (s *nodeStub) RegisterNode(ctx context.Context, req *v1.RegisterNodeRequest
 	case "slow":
 		time.Sleep(500 * time.Millisecond)
 	case "fail":
-		return nil, WireError(s.err)
+		return nil, WireError(s.err.Load().(error))
 	}
 	return &v1.RegisterNodeResponse{ClusterId: "c", NodeId: 7}, nil
 }
@@ -81,12 +83,13 @@ func TestErrorClassesCrossTheWire(t *testing.T) {
 	stub := &nodeStub{}
 	c := dial(t, serve(t, stub))
 	for _, k := range classes {
-		stub.err = fmt.Errorf("outer: %w", Errorf(k.class, "volume %q\n is wrong", "x"))
+		sent := fmt.Errorf("outer: %w", Errorf(k.class, "volume %q\n is wrong", "x"))
+		stub.err.Store(sent)
 		_, err := c.Node.RegisterNode(context.Background(), &v1.RegisterNodeRequest{Name: "fail"})
 		if !errors.Is(err, k.class) {
 			t.Errorf("class %v arrived as %v", k.class, err)
 		}
-		if want := stub.err.Error(); err == nil || err.Error() != want {
+		if want := sent.Error(); err == nil || err.Error() != want {
 			t.Errorf("text %q arrived as %v", want, err)
 		}
 		for _, other := range classes {
@@ -98,7 +101,8 @@ func TestErrorClassesCrossTheWire(t *testing.T) {
 }
 
 func TestErrorWithoutClassIsInternal(t *testing.T) {
-	stub := &nodeStub{err: errors.New(strings.Repeat("é", maxErrorText))}
+	stub := &nodeStub{}
+	stub.err.Store(errors.New(strings.Repeat("é", maxErrorText)))
 	c := dial(t, serve(t, stub))
 	_, err := c.Node.RegisterNode(context.Background(), &v1.RegisterNodeRequest{Name: "fail"})
 	if !errors.Is(err, ErrInternal) {
