@@ -63,8 +63,8 @@ func startNull(b *testing.B) (*fake, *transport.Server) {
 	f := &fake{
 		t: b, pool: pool, chunkBytes: 16 << 20, segBytes: 1 << 30, size: 1 << 30,
 		copysets: []uint64{101}, leader: map[uint64]int{101: 0},
-		nodes: []*fakeNode{{addr: srv.Addr()}},
 	}
+	f.nodes = []*fakeNode{newFakeNode(f, 0, srv.Addr())}
 	b.Cleanup(func() {
 		if err := srv.Close(); err != nil {
 			b.Error(err)

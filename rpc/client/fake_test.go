@@ -81,7 +81,7 @@ type script func(n *fakeNode, op wire.Op, r *wire.IORequest) reaction
 type fakeNode struct {
 	f      *fake
 	index  int
-	addr   string
+	addr   atomic.Pointer[string]
 	srv    *transport.Server
 	script atomic.Pointer[script]
 	frozen atomic.Bool // answers nothing at all, not even pings
@@ -107,7 +107,7 @@ func newFake(t testing.TB, nodes int) *fake {
 		f.leader[cs] = i % testMembers
 	}
 	for i := range nodes {
-		n := &fakeNode{f: f, index: i, addr: "127.0.0.1:0"}
+		n := newFakeNode(f, i, "127.0.0.1:0")
 		f.nodes = append(f.nodes, n)
 		n.start()
 	}
@@ -163,16 +163,23 @@ func (n *fakeNode) react(s script) {
 	n.script.Store(&s)
 }
 
+func newFakeNode(f *fake, index int, addr string) *fakeNode {
+	n := &fakeNode{f: f, index: index}
+	n.addr.Store(&addr)
+	return n
+}
+
 func (n *fakeNode) start() {
 	n.f.t.Helper()
 	var err error
 	for range 100 {
-		n.srv, err = transport.Listen(n.addr, n, transport.ServerConfig{
+		n.srv, err = transport.Listen(*n.addr.Load(), n, transport.ServerConfig{
 			Pool: n.f.pool, Logger: quiet(), Loops: 1,
 			Hello: wire.Hello{ClusterID: "fake", NodeID: uint64(n.index + 1), Role: "node"},
 		})
 		if err == nil {
-			n.addr = n.srv.Addr()
+			addr := n.srv.Addr()
+			n.addr.Store(&addr)
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -316,7 +323,7 @@ func (n *fakeNode) serve(op wire.Op, r *wire.IORequest, data []byte, resp *wire.
 	if l := f.leader[r.Copyset]; l != n.index {
 		if f.hints && l != none {
 			resp.LeaderReplica, resp.LeaderNode = uint64(l+11), uint64(l+1)
-			resp.LeaderAddr = f.nodes[l].addr
+			resp.LeaderAddr = *f.nodes[l].addr.Load()
 		}
 		return wire.StatusNotLeader, nil
 	}
@@ -437,7 +444,7 @@ func (f *fake) copyset(id uint64) *v1.Copyset {
 			i = other
 		}
 		cs.Replicas = append(cs.Replicas, &v1.Replica{
-			ReplicaId: uint64(i + 11), NodeId: uint64(i + 1), Addr: f.nodes[i].addr,
+			ReplicaId: uint64(i + 11), NodeId: uint64(i + 1), Addr: *f.nodes[i].addr.Load(),
 		})
 	}
 	if l := f.leader[id]; l != none {

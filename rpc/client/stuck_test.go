@@ -95,7 +95,7 @@ func TestDataOfAStuckSendStaysUntouchedUntilDone(t *testing.T) {
 	n := startStuckNode(t)
 	f := newFake(t, 0)
 	f.chunkBytes, f.segBytes, f.size = 16<<20, 1<<30, 1<<30
-	f.nodes = []*fakeNode{{f: f, addr: n.ln.Addr().String()}}
+	f.nodes = []*fakeNode{newFakeNode(f, 0, n.ln.Addr().String())}
 	f.setLeader(0)
 	v := f.open(func(c *Config) { c.Timeout = 150 * time.Millisecond })
 	p := fill(1, 30<<20)

@@ -134,8 +134,9 @@ func (v *Volume) refuse(op *Op, err error) {
 	op.Done(op)
 }
 
-// cut makes x the next piece of op: within one chunk, and for data within one frame, ending on a
-// block border unless the operation ends there. The caller holds the state's lock.
+// cut makes x the next piece of op: within one chunk, and for data within one stretch of MaxPayload
+// bytes that begins at a multiple of it in the chunk. So no two pieces share a block, and none
+// touches more blocks than an aligned one. The caller holds the state's lock.
 func (v *Volume) cut(x *piece, op *Op) {
 	s := &op.state
 	chunk, offset := s.next/v.chunkBytes, s.next%v.chunkBytes
@@ -151,7 +152,7 @@ func (v *Volume) cut(x *piece, op *Op) {
 		x.kind = wire.OpWrite
 	}
 	if x.kind != wire.OpZero {
-		n = min(n, wire.MaxPayload-offset%wire.BlockSize)
+		n = min(n, wire.MaxPayload-offset%wire.MaxPayload)
 		at := s.next - op.Off
 		x.data = op.Data[at : at+n : at+n]
 	}
