@@ -151,7 +151,7 @@ type RepairJob struct {
 	Chunk   Chunk
 	Blocks  []uint32
 	Applied uint64
-	Good    map[uint32]Payload // out: block -> bytes, the references handed over
+	Good    map[uint32]Payload // out: block -> bytes, handed over; an empty one reads as zero
 	CRCs    map[uint32]uint32
 
 	read *ReadJob

@@ -229,7 +229,11 @@ func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
 			continue
 		}
 		r.counters.Repaired++
-		r.overlay.put(job.Chunk, n, overlayBlock{index: r.applied, crc: job.CRCs[n], data: p})
+		good := overlayBlock{index: r.applied, crc: job.CRCs[n], data: p}
+		if p.Len == 0 {
+			good.crc, good.zero = zeroCRC, true
+		}
+		r.overlay.put(job.Chunk, n, good)
 	}
 	read := job.read
 	if len(job.Good) == 0 {

@@ -3,7 +3,10 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -180,4 +183,58 @@ func TestRestartWithoutCheckpointReplaysTheLog(t *testing.T) {
 		c.tell()
 		m.checkAll()
 	}
+}
+
+// flipChunkFiles changes a byte in every data block of every chunk file of a store.
+func flipChunkFiles(t *testing.T, dir string) (blocks int) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "chunks", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 4096)
+		for off := info.Size() - testChunk; off < info.Size(); off += 4096 {
+			if _, err := f.ReadAt(b, off); err != nil {
+				t.Fatal(err)
+			}
+			b[off/4096%4096] ^= 0x10
+			if _, err := f.WriteAt(b, off); err != nil {
+				t.Fatal(err)
+			}
+			blocks++
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return blocks
+}
+
+func TestFlippedBytesInChunkFilesAreNeverReturnedAndAreRepaired(t *testing.T) {
+	c := startCluster(t, 3, 2)
+	m := newModel(c, 6)
+	for range 150 {
+		m.step()
+	}
+	lead := c.leader(1)
+	c.nodes[lead].stores[0].Checkpoint(context.Background())
+	if n := flipChunkFiles(t, c.storeDir(lead)); n == 0 {
+		t.Fatal("no chunk file was written")
+	}
+	m.checkAll()
+	bad := c.nodes[lead].stores[0].Report()
+	if bad.CorruptBlocks == 0 || bad.Repaired == 0 {
+		t.Fatalf("corrupt %d, repaired %d: the flipped blocks were not read", bad.CorruptBlocks,
+			bad.Repaired)
+	}
+	t.Logf("%d bad blocks found, %d repaired", bad.CorruptBlocks, bad.Repaired)
 }

@@ -34,7 +34,7 @@ func (s *Store) checkpointer() {
 		}
 		pressing := s.wal.Usage() > s.cfg.LogBytes/2
 		if pressing || time.Since(last) > checkpointEvery && s.due() {
-			s.checkpoint(ctx)
+			s.Checkpoint(ctx)
 			last = time.Now()
 		}
 	}
@@ -58,9 +58,9 @@ func (s *Store) due() bool {
 	return due
 }
 
-// checkpoint makes the chunk files hold everything that was applied when it began, and recycles
+// Checkpoint makes the chunk files hold everything that was applied when it began, and recycles
 // the log before that. A copyset that cannot drain in time keeps its part of the log.
-func (s *Store) checkpoint(ctx context.Context) {
+func (s *Store) Checkpoint(ctx context.Context) {
 	s.ckptMu.Lock()
 	defer s.ckptMu.Unlock()
 	s.each(func(_ *Owner, m *member) { m.BeginCheckpoint() })

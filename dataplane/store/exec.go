@@ -32,7 +32,7 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 	for i := range job.Parts {
 		p := &job.Parts[i]
 		if p.At != 0 {
-			o.store.background(func() { rd.done(rd.fromLog(p)) })
+			o.store.background(func() { rd.fromLog(p) })
 			continue
 		}
 		chunk, ok := o.store.chunks.Get(id)
@@ -56,18 +56,26 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 var zeroCRC = wire.CRC32C(make([]byte, buf.BlockSize))
 
 // fromLog reads one block back from the log.
-func (rd *read) fromLog(p *copyset.ReadPart) (error, []int) {
+func (rd *read) fromLog(p *copyset.ReadPart) {
 	s := rd.owner.store
 	s.logReads <- struct{}{}
-	defer func() { <-s.logReads }()
-	if err := s.wal.ReadPayload(p.At, p.Dst); err != nil {
-		return err, []int{int(p.First)}
+	err := s.readLogBlock(p.At, p.Dst, p.CRCs[0])
+	<-s.logReads
+	if err != nil {
+		rd.done(err, []int{int(p.First)})
+		return
 	}
-	if got := wire.CRC32C(p.Dst); got != p.CRCs[0] {
-		return fmt.Errorf("store: log at %d: %w: crc32c %08x, want %08x", p.At, wal.ErrCorrupt,
-			got, p.CRCs[0]), []int{int(p.First)}
+	rd.done(nil, nil)
+}
+
+func (s *Store) readLogBlock(at wal.LSN, dst []byte, want uint32) error {
+	if err := s.wal.ReadPayload(at, dst); err != nil {
+		return err
 	}
-	return nil, nil
+	if got := wire.CRC32C(dst); got != want {
+		return fmt.Errorf("store: log at %d: %w: crc32c %08x, want %08x", at, wal.ErrCorrupt, got, want)
+	}
+	return nil
 }
 
 func (rd *read) done(err error, bad []int) {
@@ -183,14 +191,9 @@ func (s *Store) loadRun(run *copyset.FlushRun) error {
 		if err != nil {
 			return err
 		}
-		if err := s.wal.ReadPayload(p.At, b.Bytes()); err != nil {
+		if err := s.readLogBlock(p.At, b.Bytes(), run.CRCs[i]); err != nil {
 			b.Release()
 			return err
-		}
-		if got := wire.CRC32C(b.Bytes()); got != run.CRCs[i] {
-			b.Release()
-			return fmt.Errorf("store: log at %d: %w: crc32c %08x, want %08x", p.At,
-				wal.ErrCorrupt, got, run.CRCs[i])
 		}
 		p.B, p.Buf = b.Bytes(), b
 	}

@@ -27,7 +27,10 @@ func (o *Owner) repair(job *copyset.RepairJob) {
 			data, crcs, err := o.store.host.PeerBlocks(p, group, copyset.PeerRead{
 				Chunk: job.Chunk, First: n, Count: 1, Applied: job.Applied})
 			if err == nil {
-				job.Good[n], job.CRCs[n] = data, crcs[0]
+				job.Good[n] = data
+				if len(crcs) > 0 {
+					job.CRCs[n] = crcs[0]
+				}
 				o.store.repaired.Add(1)
 				o.store.log.Info("block repaired from a peer", "copyset", group, "chunk", job.Chunk,
 					"block", n, "from", p.ReplicaID)

@@ -196,7 +196,7 @@ func (s *Store) Close(ctx context.Context) error {
 	var err error
 	s.stopped.Do(func() {
 		if s.Failed() == nil {
-			s.checkpoint(ctx)
+			s.Checkpoint(ctx)
 		}
 		close(s.stop)
 		s.workers.Wait()
