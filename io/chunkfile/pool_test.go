@@ -263,6 +263,7 @@ func TestDeleteWaitsForIOInFlight(t *testing.T) {
 	go func() { deleted <- p.Delete(idA) }()
 	select {
 	case err := <-deleted:
+		close(hold)
 		t.Fatalf("deleted with a write in flight: %v", err)
 	case <-time.After(20 * time.Millisecond):
 	}
