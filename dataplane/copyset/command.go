@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"unsafe"
 )
 
 // ErrBadCommand marks bytes that are no command of this version.
@@ -81,6 +82,26 @@ func (c *Command) AppendTo(dst []byte) []byte {
 	}
 	return dst
 }
+
+// commandCRCs is the checksums of an encoded command, without a copy where the bytes lie as the
+// machine has its numbers.
+func commandCRCs(b []byte) []uint32 {
+	n := (len(b) - commandHeader) / 4
+	if n <= 0 {
+		return nil
+	}
+	p := unsafe.Pointer(&b[commandHeader])
+	if littleEndian && uintptr(p)%4 == 0 {
+		return unsafe.Slice((*uint32)(p), n)
+	}
+	out := make([]uint32, n)
+	for i := range out {
+		out[i] = binary.LittleEndian.Uint32(b[commandHeader+4*i:])
+	}
+	return out
+}
+
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
 func (c *Command) size() int { return commandHeader + 4*len(c.CRCs) }
 

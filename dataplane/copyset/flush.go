@@ -165,7 +165,7 @@ func (r *Replica) EndCheckpoint(fx *Effects) {
 	st := cp.state
 	st.Epoch, st.Peers = r.epoch, r.peers
 	st.Hard, st.Conf = r.entries.hard, r.entries.conf
-	a := &Append{Replica: r}
+	a := r.newAppend()
 	a.addState(r, &st)
 	cp.record = a
 	r.queue(a, fx)

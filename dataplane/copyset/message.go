@@ -171,12 +171,15 @@ func (m *Message) decodeEntries(r *reader, count int, b *buf.Buf) error {
 	if count > 0 {
 		m.Entries, m.Payloads = make([]raftpb.Entry, count), make([]Payload, count)
 	}
+	data := make([]byte, 0, len(r.b)-count*entryHeader)
 	for i := range count {
 		e := &m.Entries[i]
 		e.Term, e.Index = r.u64(), m.Index+1+uint64(i)
 		word, blocks := r.u32(), int(r.u32())
 		e.Type = raftpb.EntryType(word & 0xff)
-		e.Data = append([]byte(nil), r.take(int(word>>8))...)
+		from := len(data)
+		data = append(data, r.take(int(word>>8))...)
+		e.Data = data[from:len(data):len(data)]
 		if r.err != nil || blocks > len(payload)/BlockSize {
 			return fmt.Errorf("%w: entry %d with %d blocks ends early", ErrBadMessage, i, blocks)
 		}

@@ -13,15 +13,17 @@ import (
 
 // The kinds of log records. Part of the log format; the numbers must not change.
 const (
-	RecordEntry wal.Kind = 1 // a raft entry with its payload
-	RecordHard  wal.Kind = 2 // raft's term, vote and commit index
-	RecordState wal.Kind = 3 // a State: everything up to its applied index is in the chunk files
+	// RecordEntry is a raft entry with its payload: meta is the command, empty for the entry with
+	// which a leader begins its term.
+	RecordEntry wal.Kind = 1
+	// RecordHard is raft's term, vote (meta, u64) and commit index (the record's index).
+	RecordHard wal.Kind = 2
+	// RecordState is a State, in the payload: everything up to its applied index is in the chunk
+	// files.
+	RecordState wal.Kind = 3
+	// RecordConf is a raft entry that changes the membership: meta is raft's ConfChangeV2.
+	RecordConf wal.Kind = 4
 )
-
-// entryMeta is the length of what stands before an entry's command in its record:
-//
-//	term of the entry before, u64 | raft entry type, u8 | reserved, 7 bytes | command
-const entryMeta = 16
 
 // Message takes a raft message from another replica and gives its payload references back.
 func (r *Replica) Message(m *Message, now int64, fx *Effects) {
@@ -232,7 +234,7 @@ func (r *Replica) persist(m *raftpb.Message, fx *Effects) {
 	mustSync := len(m.Entries) > 0 || m.Snapshot != nil ||
 		hard.Term != r.saved.Term || hard.Vote != r.saved.Vote
 	r.entries.hard = hard
-	a := &Append{Replica: r}
+	a := r.newAppend()
 	if m.Snapshot != nil {
 		r.install(m.Snapshot, a)
 	}
@@ -262,6 +264,8 @@ const (
 	appendRecords = 512
 	appendBytes   = 2 << 20
 	appendMeta    = 128 << 10
+	// spareAppends is how many are kept for the next.
+	spareAppends = 16
 )
 
 // persistEntries adds entries to the in-memory log and as records to a, or to further appends when
@@ -270,51 +274,45 @@ func (r *Replica) persistEntries(entries []raftpb.Entry, a *Append, fx *Effects)
 	payload, meta := 0, 0
 	for i := range entries {
 		e := &entries[i]
-		prev, err := r.entries.Term(e.Index - 1)
+		p := r.unstage(e.Index, e.Term)
+		payload, meta = payload+p.Len, meta+len(e.Data)
+		err := r.entries.append(*e, p)
 		if err == nil {
-			err = r.entries.append(*e, r.unstage(e.Index, e.Term))
-		}
-		if err == nil {
-			err = a.addEntry(r, e, prev)
+			err = r.addEntry(a, e, p)
 		}
 		if err != nil {
 			r.fail(fmt.Errorf("copyset %d: append of entry %d: %w", r.id, e.Index, err))
 			return a
 		}
-		payload += r.entries.get(e.Index).payload.Len
-		meta += len(e.Data)
 		if len(a.Records) >= appendRecords || payload >= appendBytes || meta >= appendMeta {
 			r.queue(a, fx)
-			a, payload, meta = &Append{Replica: r}, 0, 0
+			a, payload, meta = r.newAppend(), 0, 0
 		}
 	}
 	return a
 }
 
-// addEntry adds the record of an entry that stands in the in-memory log.
-func (a *Append) addEntry(r *Replica, e *raftpb.Entry, prevTerm uint64) error {
-	p := r.entries.get(e.Index).payload
-	var crcs []uint32
-	if e.Type == raftpb.EntryNormal && len(e.Data) > 0 {
-		var c Command
-		if err := c.Decode(e.Data); err != nil {
+// addEntry adds the record of an entry.
+func (r *Replica) addEntry(a *Append, e *raftpb.Entry, p Payload) error {
+	rec := wal.Record{Group: r.id, Kind: RecordEntry, Term: e.Term, Index: e.Index, Meta: e.Data,
+		Payload: p.B}
+	switch {
+	case e.Type != raftpb.EntryNormal:
+		rec.Kind = RecordConf
+	case len(e.Data) > 0:
+		if err := r.cmd.Decode(e.Data); err != nil {
 			return err
 		}
-		if want := c.PayloadBlocks() * BlockSize; p.Len != want {
+		if want := r.cmd.PayloadBlocks() * BlockSize; p.Len != want {
 			return fmt.Errorf("copyset: payload of %d bytes, the command has %d", p.Len, want)
 		}
-		crcs = c.CRCs
+		rec.CRCs = commandCRCs(e.Data)
 	}
 	if a.count == 0 {
 		a.first, a.firstAt = e.Index, len(a.Records)
 	}
 	a.count++
-	meta := make([]byte, entryMeta, entryMeta+len(e.Data))
-	binary.LittleEndian.PutUint64(meta, prevTerm)
-	meta[8] = byte(e.Type)
-	meta = append(meta, e.Data...)
-	a.Records = append(a.Records, wal.Record{Group: r.id, Kind: RecordEntry, Term: e.Term,
-		Index: e.Index, Meta: meta, Payload: p.B, CRCs: crcs})
+	a.Records = append(a.Records, rec)
 	return nil
 }
 
@@ -358,7 +356,30 @@ func (r *Replica) deliver(fx *Effects) {
 		for _, m := range a.responses {
 			r.send(m, fx)
 		}
+		r.recycle(a)
 	}
+}
+
+// newAppend takes an append from those that are done.
+func (r *Replica) newAppend() *Append {
+	if n := len(r.spare); n > 0 {
+		a := r.spare[n-1]
+		r.spare = r.spare[:n-1]
+		return a
+	}
+	return &Append{Replica: r}
+}
+
+// recycle keeps an append for its memory and for the callback that its owner tied to it.
+func (r *Replica) recycle(a *Append) {
+	if len(r.spare) >= spareAppends {
+		return
+	}
+	clear(a.Records)
+	a.Records = a.Records[:0]
+	a.Err, a.responses, a.first, a.count, a.done = nil, nil, 0, 0, false
+	a.state, a.stateIndex = Payload{}, 0
+	r.spare = append(r.spare, a)
 }
 
 // fail ends the replica because its state or its store cannot be trusted any more. The next call

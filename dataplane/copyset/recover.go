@@ -26,7 +26,7 @@ type Recovered struct {
 // Add takes the next record of the copyset, in log order.
 func (rc *Recovered) Add(rec *wal.Record) error {
 	switch rec.Kind {
-	case RecordEntry:
+	case RecordEntry, RecordConf:
 		rc.addEntry(rec)
 	case RecordHard:
 		if len(rec.Meta) != 8 {
@@ -57,14 +57,9 @@ func (rc *Recovered) hard(h raftpb.HardState) {
 
 func (rc *Recovered) addEntry(rec *wal.Record) {
 	l := &rc.entries
-	if len(rec.Meta) < entryMeta {
-		rc.damaged("entry %d of %d bytes", rec.Index, len(rec.Meta))
-		return
-	}
-	prev := binary.LittleEndian.Uint64(rec.Meta)
 	if !rc.seen {
 		rc.seen = true
-		l.base, l.baseTerm, l.bare = rec.Index-1, prev, rec.Index-1
+		l.base, l.bare = rec.Index-1, rec.Index-1
 	}
 	switch {
 	case rec.Index <= l.base:
@@ -73,12 +68,10 @@ func (rc *Recovered) addEntry(rec *wal.Record) {
 		rc.damaged("entry %d follows %d", rec.Index, l.last())
 		return
 	}
-	if t, err := l.Term(rec.Index - 1); err != nil || t != prev {
-		rc.damaged("entry %d follows term %d, the log has %d", rec.Index, prev, t)
-		return
+	e := raftpb.Entry{Term: rec.Term, Index: rec.Index, Data: append([]byte(nil), rec.Meta...)}
+	if rec.Kind == RecordConf {
+		e.Type = raftpb.EntryConfChangeV2
 	}
-	e := raftpb.Entry{Term: rec.Term, Index: rec.Index, Type: raftpb.EntryType(rec.Meta[8]),
-		Data: append([]byte(nil), rec.Meta[entryMeta:]...)}
 	p := Payload{Len: len(rec.Payload), At: rec.At}
 	if err := l.append(e, p); err != nil {
 		rc.damaged("%v", err)
@@ -88,8 +81,8 @@ func (rc *Recovered) addEntry(rec *wal.Record) {
 	l.bare = rec.Index
 }
 
-// addState takes a checkpoint or an installed snapshot. One ahead of the log is a snapshot: the
-// entries before it are of no use.
+// addState takes a checkpoint or an installed snapshot. One ahead of the log, or whose last entry
+// the log has from another term, is a snapshot: the entries before it are of no use.
 func (rc *Recovered) addState(rec *wal.Record) error {
 	st := new(State)
 	if err := st.Decode(rec.Payload); err != nil {
@@ -99,11 +92,10 @@ func (rc *Recovered) addState(rec *wal.Record) error {
 	rc.hard(st.Hard)
 	l := &rc.entries
 	l.conf = st.Conf
-	if t, err := l.Term(st.Applied); !rc.seen || err != nil || t != st.AppliedTerm {
-		if err == nil || st.Applied > l.last() || !rc.seen {
-			l.reset(st.Applied, st.AppliedTerm)
-			rc.seen, rc.damage = true, nil
-		}
+	if !rc.seen || st.Applied > l.last() ||
+		st.Applied > l.base && l.get(st.Applied).entry.Term != st.AppliedTerm {
+		l.reset(st.Applied, st.AppliedTerm)
+		rc.seen, rc.damage = true, nil
 	}
 	return nil
 }
@@ -128,13 +120,28 @@ func (rc *Recovered) State() (*State, error) {
 	}
 	l := &rc.entries
 	l.hard.Commit = max(l.hard.Commit, rc.state.Applied)
-	if rc.state.Applied < l.base {
-		return rc.state, fmt.Errorf("%w: applied up to %d, the log begins at %d", ErrDamaged,
-			rc.state.Applied, l.base+1)
+	if err := rc.findBase(); err != nil {
+		return rc.state, err
 	}
 	if l.hard.Commit > l.last() {
 		return rc.state, fmt.Errorf("%w: committed up to %d, the log ends at %d", ErrDamaged,
 			l.hard.Commit, l.last())
 	}
 	return rc.state, nil
+}
+
+// findBase gives the log the entry before its first one, whose term raft asks for: the state's last
+// entry, or else the first entry itself, which is applied and only of use to a follower.
+func (rc *Recovered) findBase() error {
+	l, st := &rc.entries, rc.state
+	switch {
+	case st.Applied < l.base:
+		return fmt.Errorf("%w: applied up to %d, the log begins at %d", ErrDamaged, st.Applied,
+			l.base+1)
+	case st.Applied == l.base:
+		l.baseTerm = st.AppliedTerm
+	default:
+		l.compact(l.base + 1)
+	}
+	return nil
 }

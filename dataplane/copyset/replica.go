@@ -44,6 +44,7 @@ type Replica struct {
 	status  raft.BasicStatus
 	staged  []stagedEntry
 	appends []*Append // handed to the log and not yet answered, oldest first
+	spare   []*Append
 
 	applied     uint64
 	appliedTerm uint64

@@ -313,8 +313,10 @@ func (o *Owner) execute() {
 		o.send(fx.Messages[i])
 	}
 	for _, a := range fx.Appends {
-		a.Done = func(*wal.Append) {
-			o.queue.post(event{copyset: a.Replica.ID(), appnd: a})
+		if a.Done == nil { // appends come back: one callback lasts
+			a.Done = func(*wal.Append) {
+				o.queue.post(event{copyset: a.Replica.ID(), appnd: a})
+			}
 		}
 		s.wal.Append(&a.Append)
 	}
