@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -109,8 +110,9 @@ func (t *sessions) makeRoom() {
 	delete(t.byID, oldest.id)
 }
 
-// dropVolume forgets the epoch of a deleted volume. Its sessions age out.
-func (t *sessions) dropVolume(volume uint64) { delete(t.epochs, volume) }
+// dropVolume fences every session of a deleted volume for ever, so that a late write cannot make a
+// chunk of it again. Volume ids are not reused; a deleted volume costs 16 bytes.
+func (t *sessions) dropVolume(volume uint64) { t.epochs[volume] = math.MaxUint64 }
 
 // appendTo encodes the table, in sorted order so that equal tables give equal bytes.
 func (t *sessions) appendTo(dst []byte) []byte {

@@ -46,7 +46,7 @@ type Request struct {
 	Kind           Kind
 	Chunk          Chunk
 	Offset, Length uint32 // bytes inside the chunk, any alignment
-	Session, Epoch uint64
+	Session, Epoch uint64 // of the client's attachment; a write's session is not 0
 	OpID, LowWater uint64
 	CRCs           []uint32 // write: one per touched block, over the bytes inside it
 	Payload        Payload  // write: the bytes, Length of them; the reference is handed over

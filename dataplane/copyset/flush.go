@@ -16,6 +16,8 @@ const (
 	flushStart = 512
 	// flushIdle is how long after the last commit a smaller rest goes too.
 	flushIdle = int64(time.Second)
+	// flushRetry is how long a failed job is left before it is tried again.
+	flushRetry = int64(200 * time.Millisecond)
 	// flushBlocks bounds one job.
 	flushBlocks = 256
 	// maxFlushes bounds the jobs of one copyset under way.
@@ -28,7 +30,7 @@ func (r *Replica) maybeFlush(fx *Effects) {
 		r.startRestore(fx)
 		return
 	}
-	if r.deleting {
+	if r.deleting || r.now < r.flushAfter {
 		return
 	}
 	if len(r.deletes) > 0 {
@@ -108,6 +110,8 @@ func (r *Replica) FlushDone(job *FlushJob, now int64, fx *Effects) {
 		r.deleting = false
 		if job.Err == nil {
 			r.deletes = r.deletes[1:]
+		} else {
+			r.flushAfter = now + flushRetry
 		}
 		return
 	}
@@ -115,7 +119,9 @@ func (r *Replica) FlushDone(job *FlushJob, now int64, fx *Effects) {
 	if co := r.overlay.chunks[job.Chunk]; co != nil {
 		co.flushing = false
 	}
-	if job.Err == nil {
+	if job.Err != nil {
+		r.flushAfter = now + flushRetry
+	} else {
 		r.overlay.settle(job.Chunk, job.zeroed, job.Runs)
 	}
 	for _, run := range job.Runs {

@@ -63,7 +63,8 @@ type Replica struct {
 	stampTerm   uint64
 	reads       readQueue
 
-	flushes    int // under way
+	flushes    int   // under way
+	flushAfter int64 // ns; no job before it
 	deletes    []uint64
 	deleting   bool
 	lastCommit int64 // ns

@@ -59,7 +59,7 @@ func (r *Replica) admit(q *Request) wire.Status {
 }
 
 func (r *Replica) admitWrite(q *Request) wire.Status {
-	if q.Kind == KindWrite && q.Payload.Len != int(q.Length) {
+	if q.Session == 0 || q.Kind == KindWrite && q.Payload.Len != int(q.Length) {
 		return wire.StatusBadRequest
 	}
 	c := Command{Session: q.Session, Epoch: q.Epoch, OpID: q.OpID, LowWater: q.LowWater,
