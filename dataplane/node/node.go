@@ -45,7 +45,7 @@ type Config struct {
 
 const (
 	// DefaultPoolBytes is the buffer pool of a node.
-	DefaultPoolBytes = 512 << 20
+	DefaultPoolBytes = 256 << 20
 	// closeTime bounds the last checkpoint of a stop.
 	closeTime = 20 * time.Second
 )
