@@ -61,8 +61,8 @@ func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 // ClusterID is the identity of the cluster whose metadata this is.
 func (s *Server) ClusterID() string { return s.cluster.id }
 
-// Serve answers calls until ctx ends, then lets those in flight finish and closes everything. It
-// returns nil after such a stop. It may be called once.
+// Serve answers calls until ctx ends, then gives those in flight a few seconds to finish and closes
+// everything. It returns nil after such a stop. It may be called once.
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -78,6 +78,11 @@ func (s *Server) Serve(ctx context.Context) error {
 		exit <- nil
 	})
 	err := svr.Run()
+	if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+		s.cfg.Logger.Warn("calls were still in flight when stopping; they were cut off",
+			"waited", exitWait)
+		err = nil
+	}
 	cancel()
 	shell.Wait()
 	if err != nil {

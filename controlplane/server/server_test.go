@@ -600,10 +600,11 @@ func TestGracefulStopLetsCallsFinish(t *testing.T) {
 		err error
 	}
 	answers := make(chan answer, 64)
+	before := w.Admin
 	for i := range cap(answers) {
 		go func() {
 			name := "v" + string(rune('A'+i%26)) + string(rune('a'+i/26))
-			_, err := w.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: name, SizeBytes: 1})
+			_, err := before.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: name, SizeBytes: 1})
 			answers <- answer{err}
 		}()
 	}
