@@ -66,9 +66,9 @@ func (r refusal) Unwrap() error { return r.errno }
 func (c *conn) begin(h header, mode replyMode, pieces int) (*task, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.requests >= c.srv.cfg.MaxConnRequests && c.failed == nil {
+	if limit := c.srv.cfg.MaxConnRequests; c.requests >= limit && c.failed == nil {
 		c.flushLocked()
-		for c.requests >= c.srv.cfg.MaxConnRequests && c.failed == nil {
+		for c.requests > lowWater(limit) && c.failed == nil {
 			c.room.Wait()
 		}
 	}
@@ -78,6 +78,10 @@ func (c *conn) begin(h header, mode replyMode, pieces int) (*task, error) {
 	c.requests++
 	return c.newTask(h, mode, pieces), nil
 }
+
+// lowWater is where a reader that ran into limit goes on: waking it for every slot that becomes
+// free would send replies one by one.
+func lowWater[T int | int64](limit T) T { return limit - (limit+3)/4 }
 
 // flushLocked sends corked replies before the reader waits.
 func (c *conn) flushLocked() {
@@ -93,7 +97,7 @@ func (c *conn) reserve(cost int64) error {
 	c.mu.Lock()
 	if c.bytes > 0 && c.bytes+cost > limit && c.failed == nil {
 		c.flushLocked()
-		for c.bytes > 0 && c.bytes+cost > limit && c.failed == nil {
+		for c.bytes > 0 && c.bytes+cost > lowWater(limit) && c.failed == nil {
 			c.room.Wait()
 		}
 	}

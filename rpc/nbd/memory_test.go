@@ -1,6 +1,7 @@
 package nbd
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
 	"sync"
@@ -22,11 +23,8 @@ type MemoryExport struct {
 	data  []byte
 	holes []bool // per 4 KiB block: never written or trimmed
 
-	// async makes requests end on another goroutine; hook, when set, runs before a request is
-	// carried out and its error is the outcome.
-	async bool
-	hook  func(*Request) error
-	seen  func(*Request)
+	async bool                 // requests end on another goroutine; set before it is served
+	hook  func(*Request) error // runs before a request is carried out; an error is its outcome
 
 	open, closed int
 	backend      *Memory
@@ -105,18 +103,18 @@ func (e *MemoryExport) Close() error {
 
 func (e *MemoryExport) Submit(r *Request) {
 	if e.async {
-		go r.finish(e.carryOut(r))
+		go func() { r.finish(e.carryOut(r)) }()
 		return
 	}
 	r.finish(e.carryOut(r))
 }
 
 func (e *MemoryExport) carryOut(r *Request) error {
-	if e.seen != nil {
-		e.seen(r)
-	}
-	if e.hook != nil {
-		if err := e.hook(r); err != nil {
+	e.mu.Lock()
+	hook := e.hook
+	e.mu.Unlock()
+	if hook != nil {
+		if err := hook(r); err != nil {
 			return err
 		}
 	}
@@ -134,6 +132,28 @@ func (e *MemoryExport) carryOut(r *Request) error {
 		e.mark(r.Off, r.Len, r.Flags&FlagNoHole == 0)
 	}
 	return nil
+}
+
+func (e *MemoryExport) setHook(hook func(*Request) error) {
+	e.mu.Lock()
+	e.hook = hook
+	e.mu.Unlock()
+}
+
+// content is a copy of all bytes.
+func (e *MemoryExport) content() []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return bytes.Clone(e.data)
+}
+
+// wipe makes all bytes differ from zero.
+func (e *MemoryExport) wipe() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.data {
+		e.data[i] = 0xa5
+	}
 }
 
 // mark records blocks as holes (only whole ones) or as data.

@@ -83,7 +83,7 @@ func TestExportSeesAlignedPiecesOfBoundedSize(t *testing.T) {
 	m := newMemoryBackend(fullInfo("vol", 64<<20))
 	var mu sync.Mutex
 	seen := map[Cmd]int64{}
-	m.exports[0].seen = func(r *Request) {
+	m.exports[0].hook = func(r *Request) error {
 		mu.Lock()
 		defer mu.Unlock()
 		limit := int64(MaxRequest)
@@ -97,6 +97,7 @@ func TestExportSeesAlignedPiecesOfBoundedSize(t *testing.T) {
 			t.Errorf("%v: flags %#x, want FUA", r.Cmd, r.Flags)
 		}
 		seen[r.Cmd] += r.Len
+		return nil
 	}
 	_, addr := startServer(t, m, nil)
 	c := dial(t, &Dialer{}, addr, "vol")
@@ -109,9 +110,11 @@ func TestExportSeesAlignedPiecesOfBoundedSize(t *testing.T) {
 		if err := c.Do(cmd, FlagFUA, 513, MaxPayload, data); err != nil {
 			t.Fatalf("%v: %v", cmd, err)
 		}
+		mu.Lock()
 		if seen[cmd] != MaxPayload {
 			t.Errorf("%v: export saw %d bytes, want %d", cmd, seen[cmd], MaxPayload)
 		}
+		mu.Unlock()
 	}
 }
 
@@ -166,8 +169,9 @@ func TestBatchesOfSubmittedRequestsAllEnd(t *testing.T) {
 	wg.Add(len(reqs))
 	c.SubmitBatch(reqs)
 	wg.Wait()
+	stored := m.exports[0].content()
 	for i := range reqs {
-		if !bytes.Equal(m.exports[0].data[i*4096:(i+1)*4096], reqs[i].Data) {
+		if !bytes.Equal(stored[i*4096:(i+1)*4096], reqs[i].Data) {
 			t.Fatalf("block %d was not stored", i)
 		}
 	}
@@ -241,13 +245,15 @@ func TestExtentsTellHolesFromData(t *testing.T) {
 
 func TestErrorsOfTheExportReachTheClient(t *testing.T) {
 	variants(t, func(t *testing.T, e *MemoryExport, c *Client) {
-		bad := fmt.Errorf("disk three: %w", ENOSPC)
-		e.hook = func(r *Request) error {
-			if r.Off <= 1<<20 && r.Off+r.Len > 1<<20 {
-				return bad
-			}
-			return nil
+		failWith := func(err error) {
+			e.setHook(func(r *Request) error {
+				if r.Off <= 1<<20 && r.Off+r.Len > 1<<20 {
+					return err
+				}
+				return nil
+			})
 		}
+		failWith(fmt.Errorf("disk three: %w", ENOSPC))
 		p := make([]byte, 3<<20)
 		for _, cmd := range []Cmd{CmdRead, CmdWrite} {
 			if err := c.Do(cmd, 0, 0, int64(len(p)), p); !errors.Is(err, ENOSPC) {
@@ -257,7 +263,7 @@ func TestErrorsOfTheExportReachTheClient(t *testing.T) {
 		if err := c.Zero(0, 2<<20, 0); !errors.Is(err, ENOSPC) {
 			t.Errorf("zero: %v, want ENOSPC", err)
 		}
-		bad = errors.New("something else")
+		failWith(errors.New("something else"))
 		if err := c.Do(CmdWrite, 0, 1<<20, 10, p[:10]); !errors.Is(err, EIO) {
 			t.Errorf("unknown error: %v, want EIO", err)
 		}
@@ -283,7 +289,7 @@ func TestErrorInTheMiddleOfAStreamedReadClosesTheConnection(t *testing.T) {
 		t.Fatal("read succeeded, want a broken connection")
 	}
 	eventually(t, "the connection ends", func() bool { return s.Stats().Conns == 0 })
-	e.hook = func(*Request) error { return EIO }
+	e.setHook(func(*Request) error { return EIO })
 	c = dial(t, &Dialer{SimpleReplies: true}, addr, "vol")
 	if _, err := c.ReadAt(p, 0); !errors.Is(err, EIO) {
 		t.Fatalf("error before the first byte: %v, want EIO", err)
