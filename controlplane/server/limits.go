@@ -7,11 +7,11 @@ const (
 	maxNodes         = 4096
 	maxStoresPerNode = 256
 	maxVolumes       = 1 << 16
-	maxSessions      = 1 << 16
-	maxProcesses     = 1024 // over it, the one silent for longest is forgotten
-	maxNameBytes     = 128  // names of nodes, zones, volumes, processes
-	maxTextBytes     = 1024 // paths, versions, details; longer ones are cut
-	maxLookup        = 1024 // segments or copysets in one lookup
+	maxSessions      = 1 << 16 // over it, the one that lapsed first is forgotten
+	maxProcesses     = 1024    // over it, the one silent for longest is forgotten
+	maxNameBytes     = 128     // names of nodes, zones, volumes, processes
+	maxTextBytes     = 1024    // paths, versions, details; longer ones are cut
+	maxLookup        = 1024    // segments or copysets in one lookup
 	maxReplicas      = 7
 	maxCopysets      = 1 << 16
 
@@ -32,6 +32,8 @@ const (
 	// count as caught up: under load nobody is ever level.
 	catchUpSlack = 1024
 
+	// forgetSession is how long a session whose lease ran out may still come back.
+	forgetSession = 24 * time.Hour
 	// forgetProcess is how long a silent process stays in the list.
 	forgetProcess = 10 * time.Minute
 	// newKitexSettle is how long Kitex may take from Run to being able to stop.

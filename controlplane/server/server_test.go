@@ -500,12 +500,16 @@ func TestWritersFenceEachOtherAndReadersDoNot(t *testing.T) {
 		t.Fatal("lease too short")
 	}
 	w.tick(9 * time.Second)
-	if !valid(second) || valid(reader) {
-		t.Fatal("a renewal did not count, or a lease never ends")
+	if !valid(second) || valid(first) {
+		t.Fatal("a renewal did not count, or the fenced session came back")
 	}
-	w.tick(11 * time.Second)
-	if valid(second) {
-		t.Fatal("the lease did not end")
+	w.tick(time.Hour)
+	if !valid(second) || !valid(reader) {
+		t.Fatal("a session that nobody replaced did not come back")
+	}
+	w.tick(forgetSession + time.Minute)
+	if valid(second) || valid(reader) {
+		t.Fatal("sessions are kept for ever")
 	}
 	if third := w.open("v", false); third.Epoch != 3 || third.SessionId != 4 {
 		t.Fatalf("%+v", third)
@@ -526,6 +530,41 @@ func TestOpenVolumeIsNotDeleted(t *testing.T) {
 	w.ok(err)
 	_, err = w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: "v"})
 	w.ok(err)
+}
+
+func TestLapsedSessionNeitherKeepsItsVolumeNorOutlivesIt(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	w.create("v", 1<<30)
+	s := w.open("v", false)
+	w.tick(11 * time.Second)
+	_, err := w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: "v"})
+	w.ok(err)
+	resp, err := w.Client.RenewSession(ctx, &v1.RenewSessionRequest{SessionId: s.SessionId})
+	w.ok(err)
+	if resp.Valid || !strings.Contains(resp.Reason, "deleted") {
+		t.Fatalf("%+v", resp)
+	}
+}
+
+func TestTooManySessionsCostTheOneThatLapsedFirst(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	w.create("v", 1<<30)
+	c := w.srv.cluster
+	c.mu.Lock()
+	for id := uint64(1 << 40); len(c.sessions) < maxSessions; id++ {
+		c.sessions[id] = &session{rec: &meta.Session{SessionID: id, VolumeID: 2, ReadOnly: true},
+			expires: w.clock.now().Add(time.Second + time.Duration(id-1<<40))}
+	}
+	c.mu.Unlock()
+	_, err := w.Client.OpenVolume(ctx, &v1.OpenVolumeRequest{Name: "v"})
+	has(t, err, admin.ErrBusy, "65536")
+	w.tick(2 * time.Second)
+	w.open("v", false)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sessions[1<<40] != nil || c.sessions[1<<40+1] == nil || len(c.sessions) != maxSessions {
+		t.Fatalf("%d sessions, and not the oldest was forgotten", len(c.sessions))
+	}
 }
 
 func TestDeletionEndsWhenEveryLeaderHasDroppedTheChunks(t *testing.T) {

@@ -19,9 +19,8 @@ func (c *cluster) openVolume(req *v1.OpenVolumeRequest) (*v1.OpenVolumeResponse,
 	if err != nil {
 		return nil, err
 	}
-	if len(c.sessions) >= maxSessions {
-		return nil, admin.Errorf(admin.ErrBusy, "control: there are %d sessions, no more are "+
-			"opened", maxSessions)
+	if err := c.roomForSession(now); err != nil {
+		return nil, err
 	}
 	rec := *vol
 	if !req.ReadOnly {
@@ -52,14 +51,36 @@ func (c *cluster) openVolume(req *v1.OpenVolumeRequest) (*v1.OpenVolumeResponse,
 	}, nil
 }
 
-// renewSession answers whether the session still holds; that it does not is no error.
+// roomForSession forgets the session that lapsed first when there are too many.
+func (c *cluster) roomForSession(now time.Time) error {
+	if len(c.sessions) < maxSessions {
+		return nil
+	}
+	oldest := uint64(0)
+	for id, s := range c.sessions {
+		if s.lapsed(now) && (oldest == 0 || s.expires.Before(c.sessions[oldest].expires)) {
+			oldest = id
+		}
+	}
+	if oldest == 0 {
+		return admin.Errorf(admin.ErrBusy, "control: there are %d sessions, no more are opened",
+			maxSessions)
+	}
+	return c.dropSessions(oldest)
+}
+
+// renewSession answers whether the session still holds; that it does not is no error, but it is
+// final. A session whose lease ran out holds again when nobody opened the volume after it: the
+// copysets still honour its epoch, so nothing can have come between its writes.
 func (c *cluster) renewSession(req *v1.RenewSessionRequest) (*v1.RenewSessionResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	s := c.sessions[req.SessionId]
-	if s == nil || !now.Before(s.expires) {
-		return &v1.RenewSessionResponse{Reason: "the session was closed or its lease ran out"}, nil
+	if s == nil {
+		return &v1.RenewSessionResponse{
+			Reason: "the session was closed, or silent for too long",
+		}, nil
 	}
 	vol := c.volumes[s.rec.VolumeID]
 	switch {
@@ -70,9 +91,16 @@ func (c *cluster) renewSession(req *v1.RenewSessionRequest) (*v1.RenewSessionRes
 			Reason: "a newer session opened the volume for writing",
 		}, nil
 	}
+	if s.lapsed(now) {
+		c.log.Info("session is back after its lease ran out", "session", s.rec.SessionID,
+			"client", s.rec.Client, "silent", now.Sub(s.expires)+c.cfg.SessionLease)
+	}
 	s.expires = now.Add(c.cfg.SessionLease)
 	return &v1.RenewSessionResponse{Valid: true}, nil
 }
+
+// lapsed says that the lease ran out: the session protects its volume no longer.
+func (s *session) lapsed(now time.Time) bool { return !now.Before(s.expires) }
 
 func superseded(s *session, vol *v1.Volume) bool {
 	return !s.rec.ReadOnly && s.rec.Epoch < vol.Epoch
@@ -115,14 +143,19 @@ func (c *cluster) dropSessions(ids ...uint64) error {
 	return nil
 }
 
-// expireSessions forgets sessions that nobody renewed. Their epoch stays the volume's: a client
-// that wakes up late is fenced by whoever opened the volume after it.
+// expireSessions forgets lapsed sessions that cannot come back: those whose volume is gone or
+// was opened by another, and those silent for forgetSession.
 func (c *cluster) expireSessions(now time.Time) error {
 	var ids []uint64
 	for id, s := range c.sessions {
-		if !now.Before(s.expires) {
+		if !s.lapsed(now) {
+			continue
+		}
+		vol := c.volumes[s.rec.VolumeID]
+		gone := vol == nil || vol.State == stateDeleting || superseded(s, vol)
+		if gone || now.Sub(s.expires) >= forgetSession {
 			ids = append(ids, id)
-			c.log.Info("session expired", "session", id, "client", s.rec.Client)
+			c.log.Info("session ended", "session", id, "client", s.rec.Client)
 		}
 	}
 	return c.dropSessions(ids...)
@@ -133,7 +166,7 @@ func (c *cluster) holder(vol *v1.Volume) *session {
 	now := c.cfg.Now()
 	for _, id := range sortedIDs(c.sessions) {
 		s := c.sessions[id]
-		if s.rec.VolumeID == vol.VolumeId && now.Before(s.expires) && !superseded(s, vol) {
+		if s.rec.VolumeID == vol.VolumeId && !s.lapsed(now) && !superseded(s, vol) {
 			return s
 		}
 	}
