@@ -250,12 +250,11 @@ func (c *serverConn) onClose(err error) {
 		c.idle.Wait()
 	}
 	err = c.err
-	c.mu.Unlock()
-
-	// Nobody writes or queues any more.
+	// Nobody writes or queues any more, but a late Reply still looks at the queue.
 	c.cur.release()
 	c.queue.release()
 	c.unsent.Store(0)
+	c.mu.Unlock()
 	c.dec.reset()
 	c.server.forget(c)
 	c.logClose(err)
