@@ -38,7 +38,8 @@ func (n *Node) heartbeats(ctx context.Context) error {
 		}
 		switch {
 		case err == nil:
-		case errors.Is(err, admin.ErrInvalid) || errors.Is(err, ErrForeign):
+		case errors.Is(err, admin.ErrInvalid) || errors.Is(err, admin.ErrForeign) ||
+			errors.Is(err, ErrForeign):
 			return fmt.Errorf("node: %w", err)
 		case errors.Is(err, admin.ErrNotFound):
 			registered = false // the control plane does not know this node: register anew
