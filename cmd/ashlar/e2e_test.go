@@ -46,7 +46,7 @@ func TestClusterKeepsItsDataAndAddressesAcrossAnOrderedStop(t *testing.T) {
 		t.Errorf("a second `up` ended with %d: %s", status, stderr)
 	}
 	c.stop()
-	for _, p := range c.statusProcesses() {
+	for _, p := range c.processesOnDir() {
 		if syscall.Kill(p, 0) == nil {
 			t.Errorf("process %d outlived the stop", p)
 		}
@@ -58,20 +58,6 @@ func TestClusterKeepsItsDataAndAddressesAcrossAnOrderedStop(t *testing.T) {
 	}
 	l.check(t, again.attach(again.url))
 	again.stop()
-}
-
-// statusProcesses finds processes of the cluster that still hold its lock, by /proc.
-func (c *cluster) statusProcesses() (pids []int) {
-	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
-	for _, link := range links {
-		var pid int
-		at, err := os.Readlink(link)
-		if err == nil && at == c.dir {
-			_, _ = fmt.Sscanf(link, "/proc/%d/cwd", &pid)
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }
 
 func TestAcknowledgedWritesSurviveKillingEveryProcess(t *testing.T) {
@@ -189,7 +175,10 @@ func flipStamps(t *testing.T, dir string) (flips int) {
 	for node := range 3 {
 		root := filepath.Join(dir, "nodes", fmt.Sprintf("n%d", node+1))
 		err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-			if err != nil || d.IsDir() || strings.Contains(path, "wal") {
+			if err == nil && d.IsDir() && d.Name() == "log" {
+				return filepath.SkipDir
+			}
+			if err != nil || d.IsDir() {
 				return err
 			}
 			n, err := flipFile(path, node)
@@ -236,7 +225,7 @@ func TestMistakesOfUsersAreAnsweredAndHarmNothing(t *testing.T) {
 		want   string
 	}{
 		{"volume create vol --size 64MiB", 4, "vol"},
-		{"volume create huge --size 1000TiB", 5, ""},
+		{"volume create huge --size 60TiB", 5, ""},
 		{"volume create bad/../name --size 64MiB", 2, "name"},
 		{"volume show absent", 3, "absent"},
 		{"volume delete absent", 3, "absent"},

@@ -28,6 +28,7 @@ const (
 	readyWait  = 90 * time.Second
 	stopWait   = 60 * time.Second
 	settleWait = 60 * time.Second
+	lifeMax    = 3 * time.Minute // of one cluster; then it is taken for stuck
 	volumeSize = 256 << 20
 )
 
@@ -120,6 +121,8 @@ func start(t *testing.T, dir string, args ...string) *cluster {
 		close(c.ended)
 	}()
 	t.Cleanup(c.cleanup)
+	watchdog := time.AfterFunc(lifeMax, c.dump)
+	t.Cleanup(func() { watchdog.Stop() })
 	select {
 	case line, ok := <-lines:
 		url, found := strings.CutPrefix(line, "ready ")
@@ -147,11 +150,40 @@ func (c *cluster) cleanup() {
 	}
 }
 
+// dump makes every process of a stuck cluster write its goroutines to its log and end.
+func (c *cluster) dump() {
+	c.t.Errorf("the test still runs after %v: see the goroutines below", lifeMax)
+	_ = c.cmd.Process.Kill() // so that it starts nothing again
+	for _, pid := range c.processesOnDir() {
+		_ = syscall.Kill(pid, syscall.SIGQUIT)
+	}
+}
+
+// processesOnDir finds the processes of the cluster that live, by their working directory.
+func (c *cluster) processesOnDir() (pids []int) {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, link := range links {
+		var pid int
+		at, err := os.Readlink(link)
+		if err == nil && at == c.dir {
+			_, _ = fmt.Sscanf(link, "/proc/%d/cwd", &pid)
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// showLogs prints the ends of the logs, and copies them whole to a directory named for it.
 func (c *cluster) showLogs() {
 	logs, _ := filepath.Glob(filepath.Join(c.dir, "log", "*.log"))
+	keep := os.Getenv("ASHLAR_TEST_LOGS")
 	for _, name := range logs {
 		text, _ := os.ReadFile(name)
-		c.t.Logf("--- %s\n%s", filepath.Base(name), text[max(0, len(text)-4096):])
+		if keep != "" {
+			to := filepath.Join(keep, c.t.Name()+"-"+filepath.Base(name))
+			_ = os.WriteFile(to, text, 0o644)
+		}
+		c.t.Logf("--- %s\n%s", filepath.Base(name), text[max(0, len(text)-8192):])
 	}
 }
 
