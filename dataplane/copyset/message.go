@@ -79,10 +79,9 @@ func bit(b bool) byte {
 	return 0
 }
 
-// Split cuts an append message into several whose frames stay within the wire's bounds. Each is a
-// complete raft message: the entry before its first one is named by index and term.
-func (m *Message) Split() []Message {
-	out := []Message{}
+// Split appends to out the message, cut into several whose frames stay within the wire's bounds.
+// Each is a complete raft message: the entry before its first one is named by index and term.
+func (m *Message) Split(out []Message) []Message {
 	rest := *m
 	for {
 		n, payload, meta := 0, 0, messageHeader+len(m.Context)

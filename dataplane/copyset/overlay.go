@@ -140,7 +140,7 @@ func before(a, b Chunk) bool {
 }
 
 // runs cuts the lowest count blocks from entries up to limit into runs of adjacent ones of one
-// sort.
+// sort. All runs of a job share their memory.
 func (co *chunkOverlay) runs(count int, limit uint64) []*FlushRun {
 	order := make([]uint32, 0, len(co.blocks))
 	for n, b := range co.blocks {
@@ -149,25 +149,43 @@ func (co *chunkOverlay) runs(count int, limit uint64) []*FlushRun {
 		}
 	}
 	slices.Sort(order)
-	var out []*FlushRun
-	for _, n := range order[:min(count, len(order))] {
-		b := co.blocks[n]
-		last := (*FlushRun)(nil)
-		if len(out) > 0 {
-			last = out[len(out)-1]
-		}
-		if last == nil || last.First+last.Count != n || last.Zero != b.zero {
-			last = &FlushRun{First: n, Zero: b.zero}
-			out = append(out, last)
-		}
-		last.Count++
-		last.index = append(last.index, b.index)
-		if !b.zero {
-			last.Data = append(last.Data, b.data.retain())
-			last.CRCs = append(last.CRCs, b.crc)
-		}
+	order = order[:min(count, len(order))]
+	mem := runMemory{runs: make([]FlushRun, 0, len(order)), data: make([]Payload, 0, len(order)),
+		crcs: make([]uint32, 0, len(order)), index: make([]uint64, 0, len(order))}
+	for _, n := range order {
+		mem.add(n, co.blocks[n])
+	}
+	out := make([]*FlushRun, len(mem.runs))
+	for i := range mem.runs {
+		out[i] = &mem.runs[i]
 	}
 	return out
+}
+
+// runMemory is the memory of a job's runs, large enough from the start so that nothing moves.
+type runMemory struct {
+	runs  []FlushRun
+	data  []Payload
+	crcs  []uint32
+	index []uint64
+}
+
+func (m *runMemory) add(n uint32, b overlayBlock) {
+	k := len(m.runs)
+	if k == 0 || m.runs[k-1].First+m.runs[k-1].Count != n || m.runs[k-1].Zero != b.zero {
+		d, i := len(m.data), len(m.index)
+		m.runs = append(m.runs, FlushRun{First: n, Zero: b.zero, Data: m.data[d:d],
+			CRCs: m.crcs[d:d], index: m.index[i:i]})
+		k++
+	}
+	last := &m.runs[k-1]
+	last.Count++
+	m.index = append(m.index, b.index)
+	last.index = last.index[:last.Count]
+	if !b.zero {
+		m.data, m.crcs = append(m.data, b.data.retain()), append(m.crcs, b.crc)
+		last.Data, last.CRCs = last.Data[:last.Count], last.CRCs[:last.Count]
+	}
 }
 
 // settle removes from the overlay what a finished flush made redundant: the blocks that were not

@@ -39,12 +39,13 @@ func (p *Payload) Release() {
 	p.Buf, p.B = nil, nil
 }
 
-// slice is block i of the payload, without a reference of its own.
+// block is block i of the payload, without a reference of its own. Its capacity reaches to the end
+// of the buffer, by which neighbours are found to lie side by side.
 func (p Payload) block(i int) []byte {
 	if p.B == nil {
 		return nil
 	}
-	return p.B[i*BlockSize : (i+1)*BlockSize : (i+1)*BlockSize]
+	return p.B[i*BlockSize : (i+1)*BlockSize]
 }
 
 // zeroes is what blocks that were never written read as. It is never written to.

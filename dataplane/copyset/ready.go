@@ -3,6 +3,7 @@ package copyset
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -351,8 +352,7 @@ func (r *Replica) AppendDone(a *Append, now int64, fx *Effects) {
 func (r *Replica) deliver(fx *Effects) {
 	for len(r.appends) > 0 && r.appends[0].done {
 		a := r.appends[0]
-		r.appends[0] = nil
-		r.appends = r.appends[1:]
+		r.appends = slices.Delete(r.appends, 0, 1)
 		for _, m := range a.responses {
 			r.send(m, fx)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +63,7 @@ type link struct {
 	wake          chan struct{}
 	stop          chan struct{}
 	done          sync.WaitGroup
+	out           outgoing // of the goroutine that sends
 }
 
 type result struct {
@@ -194,75 +196,98 @@ func (l *link) reset(err error) {
 
 // drain sends until nothing waits.
 func (l *link) drain(conn transport.Conn) error {
+	out := &l.out
 	for {
-		batch := l.take()
-		if len(batch) == 0 {
+		l.take(out)
+		if len(out.batch) == 0 {
 			return nil
 		}
-		frames := make([]transport.Message, 0, len(batch))
-		for i := range batch {
-			n := len(frames)
-			var err error
-			if frames, err = l.frames(frames, &batch[i]); err != nil {
-				frames = frames[:n]
-				l.log.Warn("message dropped", "copyset", batch[i].m.Copyset, "err", err)
-				l.lost(&batch[i])
+		for i := range out.batch {
+			n := len(out.frames)
+			if err := l.frames(out, &out.batch[i]); err != nil {
+				out.frames = out.frames[:n]
+				l.log.Warn("message dropped", "copyset", out.batch[i].m.Copyset, "err", err)
+				l.lost(&out.batch[i])
 			}
 		}
-		err := conn.Send(frames)
-		for i := range batch {
+		err := conn.Send(out.frames)
+		for i := range out.batch {
 			if err != nil {
-				l.lost(&batch[i])
+				l.lost(&out.batch[i])
 			} else {
-				batch[i].drop()
+				out.batch[i].drop()
 			}
 		}
+		out.reset()
 		if err != nil {
 			return err
 		}
 	}
 }
 
-// take removes the next batch from the queues, messages without entries first.
-func (l *link) take() []item {
+// outgoing is the memory of one write, used again for the next. Frames refer to meta and body, so
+// these only grow while a batch is made.
+type outgoing struct {
+	batch  []item
+	parts  []copyset.Message
+	frames []transport.Message
+	meta   []byte
+	body   [][]byte
+}
+
+func (o *outgoing) reset() {
+	clear(o.batch)
+	clear(o.parts)
+	clear(o.frames)
+	clear(o.body)
+	o.batch, o.parts, o.frames = o.batch[:0], o.parts[:0], o.frames[:0]
+	o.meta, o.body = o.meta[:0], o.body[:0]
+}
+
+// take moves the next batch out of the queues, messages without entries first.
+func (l *link) take(out *outgoing) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := min(len(l.control), batchMessages)
-	batch := append([]item(nil), l.control[:n]...)
-	l.control = l.control[:copy(l.control, l.control[n:])]
+	out.batch = append(out.batch, l.control[:n]...)
+	l.control = slices.Delete(l.control, 0, n)
 	bytes, k := 0, 0
-	for k < len(l.data) && len(batch) < batchMessages &&
+	for k < len(l.data) && len(out.batch) < batchMessages &&
 		(k == 0 || bytes+l.data[k].bytes <= batchBytes) {
 		bytes += l.data[k].bytes
-		batch = append(batch, l.data[k])
+		out.batch = append(out.batch, l.data[k])
 		k++
 	}
-	l.data = l.data[:copy(l.data, l.data[k:])]
+	l.data = slices.Delete(l.data, 0, k)
 	l.dataBytes -= bytes
-	return batch
 }
 
-// frames appends the frames of a message, reading from the log what is not in memory.
-func (l *link) frames(out []transport.Message, it *item) ([]transport.Message, error) {
+// frames adds the frames of a message, reading from the log what is not in memory.
+func (l *link) frames(out *outgoing, it *item) error {
 	for i := range it.m.Payloads {
 		if err := l.load(it, &it.m.Payloads[i]); err != nil {
-			return out, err
+			return err
 		}
 	}
-	for _, part := range it.m.Split() {
-		meta, err := part.AppendTo(nil)
-		if err != nil {
-			return out, err
+	first := len(out.parts)
+	out.parts = it.m.Split(out.parts)
+	for k := first; k < len(out.parts); k++ {
+		part := &out.parts[k]
+		meta, body := len(out.meta), len(out.body)
+		var err error
+		if out.meta, err = part.AppendTo(out.meta); err != nil {
+			return err
 		}
-		f := transport.Message{Header: wire.Header{Op: wire.OpRaft}, Meta: meta}
 		for i := range part.Payloads {
 			if part.Payloads[i].Len > 0 {
-				f.Body = append(f.Body, part.Payloads[i].B)
+				out.body = append(out.body, part.Payloads[i].B)
 			}
 		}
-		out = append(out, f)
+		out.frames = append(out.frames, transport.Message{Header: wire.Header{Op: wire.OpRaft},
+			Meta: out.meta[meta:len(out.meta):len(out.meta)],
+			Body: out.body[body:len(out.body):len(out.body)]})
 	}
-	return out, nil
+	return nil
 }
 
 func (l *link) load(it *item, p *copyset.Payload) error {

@@ -154,7 +154,9 @@ func (s *Store) deleteVolume(group, volume uint64) error {
 func (s *Store) writeRuns(chunk *chunkfile.Chunk, runs []*copyset.FlushRun) error {
 	var wait sync.WaitGroup
 	ios := make([]chunkfile.IO, len(runs))
+	vecs := make([][]byte, 0, len(runs))
 	var loadErr error
+	done := func(*chunkfile.IO) { wait.Done() }
 	for i, run := range runs {
 		if run.Zero {
 			chunk.Zero(int(run.First), int(run.Count))
@@ -165,8 +167,10 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, runs []*copyset.FlushRun) erro
 		}
 		io := &ios[i]
 		io.Block, io.Count, io.CRCs = int(run.First), int(run.Count), run.CRCs
-		io.Vec = joined(run.Data)
-		io.Done = func(*chunkfile.IO) { wait.Done() }
+		from := len(vecs)
+		vecs = joined(vecs, run.Data)
+		io.Vec = vecs[from:len(vecs):len(vecs)]
+		io.Done = done
 		wait.Add(1)
 		chunk.Write(io)
 	}
@@ -200,12 +204,12 @@ func (s *Store) loadRun(run *copyset.FlushRun) error {
 	return nil
 }
 
-// joined lists the blocks as few slices: those that lie side by side in memory become one.
-func joined(data []copyset.Payload) [][]byte {
-	vec := make([][]byte, 0, len(data))
+// joined appends the blocks to vec as few slices: those that lie side by side in memory become one.
+func joined(vec [][]byte, data []copyset.Payload) [][]byte {
+	from := len(vec)
 	for i := range data {
 		b := data[i].B
-		if n := len(vec); n > 0 && data[i].Buf != nil && data[i].Buf == data[i-1].Buf {
+		if n := len(vec); n > from && data[i].Buf != nil && data[i].Buf == data[i-1].Buf {
 			last := vec[n-1]
 			if cap(last) > len(last) && &last[:len(last)+1][len(last)] == &b[0] {
 				vec[n-1] = last[:len(last)+len(b)]

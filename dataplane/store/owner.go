@@ -34,7 +34,8 @@ type Owner struct {
 	queue    queue
 	spare    []event
 	fx       copyset.Effects
-	touched  []*member
+	touched  []*member // to be made Ready in this turn
+	resting  []*member // the memory of the turn before
 	inflight int64
 	pressure bool
 	stopped  chan struct{}
@@ -214,7 +215,7 @@ func (o *Owner) touch(m *member) {
 // settle lets the touched replicas decide and does what they want. Doing so can touch others.
 func (o *Owner) settle(now int64) {
 	touched := o.touched
-	o.touched = nil
+	o.touched = o.resting[:0]
 	for _, m := range touched {
 		m.touched = false
 		m.Ready(now, &o.fx)
@@ -227,6 +228,7 @@ func (o *Owner) settle(now int64) {
 			o.store.leaders.Add(1)
 		}
 	}
+	o.resting = touched
 	o.execute()
 }
 
