@@ -6,12 +6,12 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 LDFLAGS     := -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 BENCHTIME   ?= 1s
-PACKAGES    := ./cmd/... ./controlplane/... ./dataplane/... ./rpc/... ./io/... ./internal/...
+BENCHFLAGS  ?=
 # Packages with concurrency of their own that a machine of two cores can run under -race in minutes.
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo bench clean help packages
+.PHONY: build test race lint demo bench bench-cost clean help packages
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -30,7 +30,7 @@ race: ## every test that takes -short, under the race detector
 	@echo "race: ok"
 
 lint: ## go vet, staticcheck, gofmt, the tidy test
-	@out=$$(gofmt -l cmd controlplane dataplane rpc io internal); \
+	@out=$$(gofmt -l cmd controlplane dataplane perf rpc io internal); \
 		if [ -n "$$out" ]; then echo "lint: run gofmt -w on:"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
@@ -40,11 +40,14 @@ lint: ## go vet, staticcheck, gofmt, the tidy test
 demo: packages build ## a three-node cluster, a real file system image, a killed node, in two minutes
 	@deploy/demo.sh
 
-bench: ## cost per operation: the Go benchmarks of every package
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES)
+bench: ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
+	go run ./perf/bench $(BENCHFLAGS)
+
+microbench: ## the Go benchmarks of every package
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 clean: ## removes what the targets above made
 	rm -rf bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

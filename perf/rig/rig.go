@@ -1,0 +1,273 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// ErrDied marks a process of the cluster that ended by itself.
+var ErrDied = errors.New("rig: a process ended by itself")
+
+const (
+	startWait = 60 * time.Second
+	stopWait  = 25 * time.Second
+	pollEvery = 100 * time.Millisecond
+	// logTail is how much of a log an error shows.
+	logTail = 2 << 10
+)
+
+// Config describes the cluster.
+type Config struct {
+	Binary   string // of ashlar
+	Parent   string // the cluster's directory is made in this one
+	Nodes    int    // 0: 3
+	Copysets int    // 0: 12
+	// NodeSettings are further lines of each node's YAML.
+	NodeSettings string
+	// Env is added to the environment of every process, for instance GODEBUG=...
+	Env []string
+}
+
+// Process is one process of the cluster.
+type Process struct {
+	Role, Name string
+	PID        int
+	Addr       string
+	Admin      string // host:port of a node's admin listener
+
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{}
+}
+
+// Cluster is what Start started.
+type Cluster struct {
+	Dir       string
+	Endpoint  string // control plane
+	NBD       string // host:port
+	Processes []*Process
+
+	cfg            Config
+	lifeline, held *os.File
+	clients        *admin.Clients
+}
+
+// Start makes the directory, starts everything and waits until every copyset has a leader.
+func Start(ctx context.Context, cfg Config) (*Cluster, error) {
+	if cfg.Nodes == 0 {
+		cfg.Nodes = 3
+	}
+	if cfg.Copysets == 0 {
+		cfg.Copysets = 12
+	}
+	c := &Cluster{cfg: cfg}
+	if err := c.start(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Cluster) start(ctx context.Context) (err error) {
+	if c.cfg.Binary, err = filepath.Abs(c.cfg.Binary); err != nil {
+		return fmt.Errorf("rig: %w", err)
+	}
+	if c.Dir, err = os.MkdirTemp(c.cfg.Parent, "ashlar-rig-"); err != nil {
+		return fmt.Errorf("rig: %w", err)
+	}
+	if c.lifeline, c.held, err = os.Pipe(); err != nil {
+		return fmt.Errorf("rig: %w", err)
+	}
+	addrs, err := freeAddrs(2 + 2*c.cfg.Nodes)
+	if err != nil {
+		return err
+	}
+	c.Endpoint, c.NBD = addrs[0], addrs[1]
+	if c.clients, err = admin.Dial(c.Endpoint); err != nil {
+		return fmt.Errorf("rig: %w", err)
+	}
+	err = c.launch(&Process{Role: "control", Name: "control", Addr: c.Endpoint}, fmt.Sprintf(
+		"name: control\nlisten: %s\ndata: %s\nreplicas: %d\nmin_nodes: %d\ncopysets: %d\n",
+		c.Endpoint, filepath.Join(c.Dir, "control"), min(3, c.cfg.Nodes), c.cfg.Nodes,
+		c.cfg.Copysets))
+	for i := 0; i < c.cfg.Nodes && err == nil; i++ {
+		err = c.launchNode(i, addrs[2+2*i], addrs[3+2*i])
+	}
+	if err != nil {
+		return err
+	}
+	return c.awaitLeaders(ctx)
+}
+
+func (c *Cluster) launchNode(i int, addr, adminAddr string) error {
+	name := fmt.Sprintf("n%d", i+1)
+	store := filepath.Join(c.Dir, name)
+	if err := os.Mkdir(store, 0o755); err != nil {
+		return fmt.Errorf("rig: %w", err)
+	}
+	return c.launch(&Process{Role: "node", Name: name, Addr: addr, Admin: adminAddr},
+		fmt.Sprintf("name: %s\nzone: %s\nlisten: %s\ncontrol: %s\nstores: [%s]\nadmin: %s\n%s",
+			name, name, addr, c.Endpoint, store, adminAddr, c.cfg.NodeSettings))
+}
+
+// StartGateway starts the NBD gateway and waits until it accepts connections.
+func (c *Cluster) StartGateway(ctx context.Context) error {
+	err := c.launch(&Process{Role: "gateway", Name: "gateway", Addr: c.NBD}, fmt.Sprintf(
+		"name: gateway\ncontrol: %s\nlisten: %s\n", c.Endpoint, c.NBD))
+	if err != nil {
+		return err
+	}
+	return c.poll(ctx, "the gateway accepts connections", func() bool {
+		conn, err := net.Dial("tcp", c.NBD)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// launch writes a process's settings and starts it.
+func (c *Cluster) launch(p *Process, settings string) error {
+	conf := filepath.Join(c.Dir, p.Name+".yaml")
+	if err := os.WriteFile(conf, []byte(settings), 0o644); err != nil {
+		return fmt.Errorf("rig: %w", err)
+	}
+	p.log = filepath.Join(c.Dir, p.Name+".log")
+	log, err := os.Create(p.log)
+	if err != nil {
+		return fmt.Errorf("rig: %w", err)
+	}
+	defer log.Close()
+	p.cmd = exec.Command(c.cfg.Binary, p.Role, "run", "--supervised", "--config", conf)
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, c.Dir
+	p.cmd.Env = append(os.Environ(), c.cfg.Env...)
+	p.cmd.ExtraFiles = []*os.File{c.lifeline}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		return fmt.Errorf("rig: %s: %w", p.Name, err)
+	}
+	p.PID, p.done = p.cmd.Process.Pid, make(chan struct{})
+	go func() {
+		_ = p.cmd.Wait() // Alive tells of an early end, with the log
+		close(p.done)
+	}()
+	c.Processes = append(c.Processes, p)
+	return nil
+}
+
+func (c *Cluster) awaitLeaders(ctx context.Context) error {
+	return c.poll(ctx, "every copyset has a leader", func() bool {
+		r, err := c.clients.Admin.ClusterStatus(ctx, &v1.ClusterStatusRequest{})
+		return err == nil && r.GetCopysets() > 0 &&
+			r.GetCopysetsWithLeader() == r.GetCopysets()
+	})
+}
+
+func (c *Cluster) poll(ctx context.Context, what string, cond func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for !cond() {
+		if err := c.Alive(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("rig: waiting until %s: %w", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// CreateVolume makes a volume.
+func (c *Cluster) CreateVolume(ctx context.Context, name string, size int64) error {
+	_, err := c.clients.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: name,
+		SizeBytes: uint64(size)})
+	if err != nil {
+		return fmt.Errorf("rig: volume %s: %w", name, err)
+	}
+	return nil
+}
+
+// Nodes are the data-plane processes.
+func (c *Cluster) Nodes() []*Process {
+	var out []*Process
+	for _, p := range c.Processes {
+		if p.Role == "node" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Alive is an error of class ErrDied when a process has ended.
+func (c *Cluster) Alive() error {
+	for _, p := range c.Processes {
+		select {
+		case <-p.done:
+			return fmt.Errorf("%w: %s: %s", ErrDied, p.Name, p.lastWords())
+		default:
+		}
+	}
+	return nil
+}
+
+func (p *Process) lastWords() string {
+	text, _ := os.ReadFile(p.log)
+	return string(bytes.TrimSpace(text[max(0, len(text)-logTail):]))
+}
+
+// Close stops everything and removes the directory.
+func (c *Cluster) Close() error {
+	var errs []error
+	for i := len(c.Processes) - 1; i >= 0; i-- {
+		p := c.Processes[i]
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-p.done:
+		case <-time.After(stopWait):
+			errs = append(errs, fmt.Errorf("rig: %s did not stop within %v and was killed",
+				p.Name, stopWait))
+			_ = p.cmd.Process.Kill()
+			<-p.done
+		}
+	}
+	if c.clients != nil {
+		errs = append(errs, c.clients.Close())
+	}
+	for _, f := range []*os.File{c.lifeline, c.held} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	if c.Dir != "" {
+		errs = append(errs, os.RemoveAll(c.Dir))
+	}
+	return errors.Join(errs...)
+}
+
+// freeAddrs finds n ports of the loopback address that nothing listens on now.
+func freeAddrs(n int) ([]string, error) {
+	var out []string
+	for range n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("rig: %w", err)
+		}
+		defer ln.Close()
+		out = append(out, ln.Addr().String())
+	}
+	return out, nil
+}
