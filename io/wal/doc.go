@@ -70,12 +70,17 @@
 //
 // After recovery the log goes on in a fresh segment, with the first append. Bytes after the cut
 // are never overwritten piecemeal: the new segment says where the log ended before it, so later
-// recoveries do not look beyond. The new segment's epoch is one that no earlier Open used, made
-// durable in log.id before the first write. This matters when the power goes twice: an
-// interrupted first write may leave an intact frame without its header in a file that recovery
-// ignores, and the next life's interrupted first write to the same file may leave its header
-// without its frame. With the sequence number alone the two would make a valid segment with
-// records that the recovery between them did not have.
+// recoveries do not look beyond. Until that append the bytes stay as they are, so that a crash
+// in between finds the same cut.
+//
+// The new segment's epoch is one that no earlier Open used, made durable in log.id before the
+// first write. It matters when the power goes twice. With one write in flight, an interrupted
+// first write to a segment leaves an intact descriptor, and then recovery counts its sequence
+// number as used, or none, and then nothing can pass for a frame later. With two in flight the
+// second may be left alone, further on, where recovery does not look; the next life would use
+// the same file and number, and if its own first write has the same length, the stale frame
+// would lie exactly where its second belongs: a record that the recovery between did not have.
+// The epoch tells them apart.
 //
 // Recovery syncs every segment file before it reads: a process killed in the middle of a write
 // leaves bytes that read back well from a cache and are gone after a power cut.

@@ -54,9 +54,6 @@ const (
 	// maxDescriptor bounds the descriptor of one frame, in bytes: the largest append.
 	maxDescriptor = 512 << 10
 
-	// maxFrame bounds a frame on disk.
-	maxFrame = maxDescriptor + MaxAppendBytes
-
 	// keepReady is how many released segment files are kept for reuse beyond the prepared
 	// ones. More are removed, so that a burst does not hold its space for ever.
 	keepReady = 16

@@ -133,8 +133,13 @@ func (r *recovery) build(cfg Config) *Log {
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}), prepareDone: make(chan struct{}),
 	}
-	g := &l.segs
-	*g = segments{layout: r.layout, prepared: cfg.PreparedSegments}
+	r.buildSegments(&l.segs, cfg.PreparedSegments)
+	return l
+}
+
+// buildSegments sorts the files into live, ready, lost and surplus ones.
+func (r *recovery) buildSegments(g *segments, prepared int) {
+	*g = segments{layout: r.layout, prepared: prepared}
 	g.nextSeq = r.maxSeq + 1
 	if r.head > 0 {
 		g.nextSeq = max(g.nextSeq, r.seq(r.head-1)+1)
@@ -163,5 +168,4 @@ func (r *recovery) build(cfg Config) *Log {
 	if r.tail == 0 {
 		g.tail = g.lsn(g.nextSeq, 0)
 	}
-	return l
 }

@@ -140,18 +140,8 @@ func (r *recovery) classify(s *slot) error {
 		return err
 	}
 	var h frameHeader
-	desc, err := r.win.frame(r.layout, BlockSize, &h)
-	if err != nil {
+	if err := r.lookInside(s, &e, &h); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
-	}
-	e.frame = desc != nil
-	e.newer = e.frame && e.header && h.stamp.newer(s.id.stamp)
-	first := r.win.bytes(BlockSize, BlockSize)
-	untouched := e.blank && (first == nil || allZero(first))
-	if !e.header && !e.frame && !untouched {
-		if e.found, e.empty, err = r.search(&h); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
 	}
 	s.origin = judgeSlot(e)
 	if s.origin == originFrame || s.origin == originScan {
@@ -164,6 +154,23 @@ func (r *recovery) classify(s *slot) error {
 		r.maxEpoch = max(r.maxEpoch, s.id.epoch)
 	}
 	return nil
+}
+
+// lookInside collects what the frames of a segment file tell of its use; h is the frame that
+// tells it. Only a file whose header and first frame are both unreadable is searched.
+func (r *recovery) lookInside(s *slot, e *slotEvidence, h *frameHeader) error {
+	desc, err := r.win.frame(r.layout, BlockSize, h)
+	if err != nil {
+		return err
+	}
+	e.frame = desc != nil
+	e.newer = e.frame && e.header && h.stamp.newer(s.id.stamp)
+	first := r.win.bytes(BlockSize, BlockSize)
+	untouched := e.blank && (first == nil || allZero(first))
+	if !e.header && !e.frame && !untouched {
+		e.found, e.empty, err = r.search(h)
+	}
+	return err
 }
 
 // segment returns what a frame says of its segment.

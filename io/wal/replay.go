@@ -84,7 +84,7 @@ func (r *recovery) walkSegment(i int, links []link) (off int64, cut bool, err er
 func (r *recovery) look(i int, links []link, off int64, h *frameHeader) (e evidence,
 	desc []byte, err error) {
 	s, end := r.live[links[i].id], links[i].end
-	if e.atEnd = off == end || off >= r.win.limit; e.atEnd {
+	if e.atEnd = end > 0 && off >= end || off >= r.win.limit; e.atEnd {
 		return e, nil, nil
 	}
 	if desc, err = r.win.frame(r.layout, off, h); err != nil {
@@ -191,6 +191,7 @@ func (r *recovery) skipLost(s *slot, off, end int64) (int64, error) {
 	} else if r.seq(r.watermark) == s.id.seq {
 		limit = min(limit, r.off(r.watermark))
 	}
+	limit = max(limit, off+BlockSize)
 	next := off + BlockSize
 	for ; next < limit; next += BlockSize {
 		var h frameHeader
