@@ -40,7 +40,7 @@ lint: ## go vet, staticcheck, gofmt, the tidy test
 demo: packages build ## a three-node cluster, a real file system image, a killed node, in two minutes
 	@deploy/demo.sh
 
-bench: ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
+bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)
 
 microbench: ## the Go benchmarks of every package

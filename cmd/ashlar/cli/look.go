@@ -49,7 +49,11 @@ func (a *app) copysetCommand() *cobra.Command {
 		a.listing("list", "Every copyset", exactArgs(),
 			func(ctx context.Context, c *admin.Clients, _ []string) (view.Tabler, error) {
 				r, err := c.Admin.ListCopysets(ctx, &ashlar.ListCopysetsRequest{})
-				return view.Copysets(view.FromCopysets(r.GetCopysets())), err
+				if err != nil {
+					return nil, err
+				}
+				names, err := nodeNames(ctx, c)
+				return view.Copysets(view.FromCopysets(r.GetCopysets(), names)), err
 			}),
 		a.listing("show ID", "One copyset, replica by replica", exactArgs("ID"),
 			func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
@@ -59,9 +63,18 @@ func (a *app) copysetCommand() *cobra.Command {
 						args[0])
 				}
 				r, err := c.Admin.GetCopyset(ctx, &ashlar.GetCopysetRequest{CopysetId: id})
-				return view.FromCopyset(r.GetStatus()), err
+				if err != nil {
+					return nil, err
+				}
+				names, err := nodeNames(ctx, c)
+				return view.FromCopyset(r.GetStatus(), names), err
 			}))
 	return cmd
+}
+
+func nodeNames(ctx context.Context, c *admin.Clients) (view.Names, error) {
+	r, err := c.Admin.ListNodes(ctx, &ashlar.ListNodesRequest{})
+	return view.NamesOf(r.GetNodes()), err
 }
 
 func (a *app) nodeListCommand() *cobra.Command {

@@ -46,7 +46,8 @@ func (a *app) upCommand() *cobra.Command {
 	flags.IntVar(&f.nodes, "nodes", 0, "data-plane nodes, each its own zone (default 3)")
 	flags.StringVar(&f.volume, "volume", "", "volume to export; made with --size when absent")
 	flags.Var(&f.size, "size", "size of a volume to make, such as 4GiB")
-	flags.StringVar(&f.nbd, "nbd", "", "NBD address (default "+config.DefaultNBDAddr+"; port 0: a free one, kept)")
+	flags.StringVar(&f.nbd, "nbd", "",
+		"NBD address (default "+config.DefaultNBDAddr+"; port 0: a free one, kept)")
 	flags.StringVar(&f.socket, "nbd-socket", "", "NBD on this unix socket as well")
 	flags.BoolVar(&f.noRestart, "no-restart", false,
 		"leave a process that died down until SIGHUP")

@@ -55,7 +55,8 @@ func (u *upRun) writeSettings() error {
 	l := u.dir.Layout
 	logs := config.Log{Level: firstOf(u.logLevel, "info"), Format: firstOf(u.logForm, "text")}
 	control := config.DefaultControl()
-	control.Listen, control.Data, control.Log = l.Control, filepath.Join(u.dir.Path, "control"), logs
+	control.Listen, control.Log = l.Control, logs
+	control.Data = filepath.Join(u.dir.Path, "control")
 	control.MinNodes = len(l.Nodes)
 	control.Replicas = min(control.Replicas, len(l.Nodes))
 	gateway := config.DefaultGateway()

@@ -80,7 +80,7 @@ func defaultLog() Log { return Log{Level: "info", Format: "text"} }
 // DefaultNode returns the settings of a node that has a name and a place on disk.
 func DefaultNode() Node {
 	return Node{Name: "n1", Zone: "z1", Listen: DefaultNodeAddr, Control: DefaultControlAddr,
-		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 512 << 20, Log: defaultLog()}
+		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 256 << 20, Log: defaultLog()}
 }
 
 // DefaultControl returns the settings of a control plane for three replicas.

@@ -7,7 +7,7 @@
 // is demanded by name.
 //
 //	node := config.DefaultNode()
-//	if err := config.Load("node.yaml", &node); err != nil { ... } // errors.Is(err, config.ErrInvalid)
+//	err := config.Load("node.yaml", &node) // errors.Is(err, config.ErrInvalid)
 //
 // The same struct written by Render and read by Load is the same struct.
 package config

@@ -193,7 +193,7 @@ func acquire(path string) (*os.File, error) {
 		}
 		time.Sleep(lockRetry)
 	}
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {

@@ -1,10 +1,10 @@
 // Package gateway serves the volumes of a cluster as NBD exports: it joins the block client
 // (rpc/client) to the NBD server (rpc/nbd) and keeps itself listed at the control plane.
 //
-// An export is a volume of the same name. It is opened when the first connection asks for it, shared
-// by every connection that asks for it while it is open, and closed after the last: a flush or FUA
-// on one connection covers the writes of all, because a write is durable on a majority of replicas
-// before it is answered, on whichever connection it came. Opening a volume fences whoever had it
+// An export is a volume of the same name. It is opened when the first connection asks for it,
+// shared by every connection that asks for it while it is open, and closed after the last: a flush
+// or FUA on one connection covers the writes of all, because a write is durable on a majority of
+// replicas before it is answered, on whichever connection it came. Opening a volume fences whoever had it
 // open before; a volume that was fenced here fails its requests with ESHUTDOWN and is opened anew
 // for the next connection.
 //

@@ -83,13 +83,13 @@ func (ns Nodes) Tables() []Table {
 
 // Tables implements Tabler.
 func (cs Copysets) Tables() []Table {
-	t := Table{Heading: []string{"ID", "HEALTH", "LEADER NODE", "TERM", "EPOCH", "REPLICA@NODE:STATE"}}
+	t := Table{Heading: []string{"ID", "HEALTH", "LEADER", "TERM", "EPOCH", "REPLICA@NODE:STATE"}}
 	for _, c := range cs {
 		var members []string
 		for _, r := range c.Replicas {
-			members = append(members, fmt.Sprintf("%d@%d:%s", r.ID, r.NodeID, r.State))
+			members = append(members, fmt.Sprintf("%d@%s:%s", r.ID, r.Node, r.State))
 		}
-		t.Rows = append(t.Rows, []string{num(c.ID), c.Health, num(c.LeaderNodeID),
+		t.Rows = append(t.Rows, []string{num(c.ID), c.Health, c.LeaderNode,
 			num(c.LeaderTerm), num(c.Epoch), strings.Join(members, " ")})
 	}
 	return []Table{t}
@@ -100,7 +100,7 @@ func (c Copyset) Tables() []Table {
 	t := Table{Heading: []string{"REPLICA", "NODE", "STORE", "ADDRESS", "STATE", "LEADER", "TERM",
 		"COMMIT", "APPLIED", "MATCH"}}
 	for _, r := range c.Replicas {
-		t.Rows = append(t.Rows, []string{num(r.ID), num(r.NodeID), num(r.StoreID), r.Addr, r.State,
+		t.Rows = append(t.Rows, []string{num(r.ID), r.Node, num(r.StoreID), r.Addr, r.State,
 			yes(r.Leader), num(r.Term), num(r.CommitIndex), num(r.AppliedIndex),
 			num(r.MatchIndex)})
 	}

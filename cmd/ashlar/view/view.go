@@ -89,6 +89,7 @@ type Replica struct {
 	ID           uint64 `json:"id"`
 	StoreID      uint64 `json:"store_id"`
 	NodeID       uint64 `json:"node_id"`
+	Node         string `json:"node"`
 	Addr         string `json:"addr"`
 	Leader       bool   `json:"leader"`
 	Term         uint64 `json:"term"`
@@ -105,6 +106,7 @@ type Copyset struct {
 	Epoch           uint64    `json:"epoch"`
 	LeaderReplicaID uint64    `json:"leader_replica_id"`
 	LeaderNodeID    uint64    `json:"leader_node_id"`
+	LeaderNode      string    `json:"leader_node"`
 	LeaderTerm      uint64    `json:"leader_term"`
 	Health          string    `json:"health"`
 	Replicas        []Replica `json:"replicas"`
@@ -164,11 +166,25 @@ func fromNode(n *ashlar.Node) Node {
 		})}
 }
 
+// Names gives nodes their names by their ids.
+type Names map[uint64]string
+
+// NamesOf collects the names of a listing.
+func NamesOf(nodes []*ashlar.Node) Names {
+	names := Names{}
+	for _, n := range nodes {
+		names[n.GetNodeId()] = n.GetName()
+	}
+	return names
+}
+
 // FromCopysets converts a listing.
-func FromCopysets(in []*ashlar.CopysetStatus) []Copyset { return convert(in, FromCopyset) }
+func FromCopysets(in []*ashlar.CopysetStatus, names Names) []Copyset {
+	return convert(in, func(s *ashlar.CopysetStatus) Copyset { return FromCopyset(s, names) })
+}
 
 // FromCopyset joins the members of a copyset with what their nodes reported.
-func FromCopyset(s *ashlar.CopysetStatus) Copyset {
+func FromCopyset(s *ashlar.CopysetStatus, names Names) Copyset {
 	c := s.GetCopyset()
 	out := Copyset{ID: c.GetCopysetId(), PoolID: c.GetPoolId(), Epoch: c.GetEpoch(),
 		LeaderReplicaID: c.GetLeaderReplicaId(), LeaderTerm: c.GetLeaderTerm(),
@@ -186,14 +202,14 @@ func FromCopyset(s *ashlar.CopysetStatus) Copyset {
 	out.Replicas = convert(c.GetReplicas(), func(r *ashlar.Replica) Replica {
 		report := reports[r.GetReplicaId()]
 		if r.GetReplicaId() == out.LeaderReplicaID {
-			out.LeaderNodeID = r.GetNodeId()
+			out.LeaderNodeID, out.LeaderNode = r.GetNodeId(), names[r.GetNodeId()]
 		}
 		state := report.GetState()
 		if report == nil {
 			state = "unknown"
 		}
 		return Replica{ID: r.GetReplicaId(), StoreID: r.GetStoreId(), NodeID: r.GetNodeId(),
-			Addr: r.GetAddr(), Leader: report.GetLeader(), Term: report.GetTerm(),
+			Node: names[r.GetNodeId()], Addr: r.GetAddr(), Leader: report.GetLeader(), Term: report.GetTerm(),
 			CommitIndex: report.GetCommitIndex(), AppliedIndex: report.GetAppliedIndex(),
 			MatchIndex: match[r.GetReplicaId()], State: state}
 	})

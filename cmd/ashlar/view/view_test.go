@@ -44,6 +44,7 @@ func copyset() *ashlar.CopysetStatus {
 }
 
 func documents() map[string]Tabler {
+	names := NamesOf([]*ashlar.Node{{NodeId: 1, Name: "a"}, {NodeId: 2, Name: "b"}})
 	return map[string]Tabler{
 		"volumes": Volumes(FromVolumes(volumes())),
 		"empty":   Volumes(FromVolumes(nil)),
@@ -61,8 +62,8 @@ func documents() map[string]Tabler {
 			LastHeartbeatUnixNs: noon, Stores: []*ashlar.Store{{StoreId: 1, Uuid: "u-1",
 				NodeId: 1, Path: "store0", CapacityBytes: 100 << 30, UsedBytes: 1 << 30,
 				Chunks: 64, State: "up"}}}})),
-		"copysets": Copysets(FromCopysets([]*ashlar.CopysetStatus{copyset()})),
-		"copyset":  FromCopyset(copyset()),
+		"copysets": Copysets(FromCopysets([]*ashlar.CopysetStatus{copyset()}, names)),
+		"copyset":  FromCopyset(copyset(), names),
 		"version":  Version{"v1", "go1", "linux/amd64"},
 	}
 }
