@@ -209,9 +209,10 @@ func FromCopyset(s *ashlar.CopysetStatus, names Names) Copyset {
 			state = "unknown"
 		}
 		return Replica{ID: r.GetReplicaId(), StoreID: r.GetStoreId(), NodeID: r.GetNodeId(),
-			Node: names[r.GetNodeId()], Addr: r.GetAddr(), Leader: report.GetLeader(), Term: report.GetTerm(),
-			CommitIndex: report.GetCommitIndex(), AppliedIndex: report.GetAppliedIndex(),
-			MatchIndex: match[r.GetReplicaId()], State: state}
+			Node: names[r.GetNodeId()], Addr: r.GetAddr(), Leader: report.GetLeader(),
+			Term: report.GetTerm(), CommitIndex: report.GetCommitIndex(),
+			AppliedIndex: report.GetAppliedIndex(), MatchIndex: match[r.GetReplicaId()],
+			State: state}
 	})
 	return out
 }
