@@ -74,6 +74,10 @@ func benchAppend(b *testing.B, depth, blocks int) {
 		wg.Done()
 	}
 	r := record(1, 0, blocks, 40)
+	must(b, l, r)
+	for l.Stats().ReadySegments < DefaultPrepared { // as a running store has them
+		time.Sleep(time.Millisecond)
+	}
 	b.ReportAllocs()
 	b.SetBytes(int64(blocks) * BlockSize)
 	b.ResetTimer()
