@@ -55,18 +55,14 @@ func (rc *Recovered) hard(h raftpb.HardState) {
 	cur.Commit = max(cur.Commit, h.Commit)
 }
 
+// addEntry takes an entry. One that does not continue what is there begins the log anew: the oldest
+// records may stand behind a state, or before entries that overwrote them, whose neighbours were
+// recycled. Whether something is missing that should be there shows at the end, in findBase.
 func (rc *Recovered) addEntry(rec *wal.Record) {
 	l := &rc.entries
-	if !rc.seen {
+	if !rc.seen || rec.Index <= l.base || rec.Index > l.last()+1 {
 		rc.seen = true
-		l.base, l.bare = rec.Index-1, rec.Index-1
-	}
-	switch {
-	case rec.Index <= l.base:
-		return
-	case rec.Index > l.last()+1:
-		rc.damaged("entry %d follows %d", rec.Index, l.last())
-		return
+		l.reset(rec.Index-1, 0)
 	}
 	e := raftpb.Entry{Term: rec.Term, Index: rec.Index, Data: append([]byte(nil), rec.Meta...)}
 	if rec.Kind == RecordConf {
@@ -95,7 +91,7 @@ func (rc *Recovered) addState(rec *wal.Record) error {
 	if !rc.seen || st.Applied > l.last() ||
 		st.Applied > l.base && l.get(st.Applied).entry.Term != st.AppliedTerm {
 		l.reset(st.Applied, st.AppliedTerm)
-		rc.seen, rc.damage = true, nil
+		rc.seen = true
 	}
 	return nil
 }
