@@ -12,6 +12,9 @@ const (
 	// leader for electionTicks to 2*electionTicks campaigns.
 	heartbeatTicks = 2
 	electionTicks  = 8
+	// offerTicks is after how many ticks a leader offers a snapshot again to a follower that has
+	// not taken it: the offer, or the fetch that it began, may be lost.
+	offerTicks = 20
 	// leaseDuration is how long after the send time of a message that a quorum answered the leader
 	// may serve reads alone. A follower that took a message refuses other leaders for
 	// electionTicks ticks, the first of which may come at once; clocks of two machines are taken

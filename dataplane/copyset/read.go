@@ -61,9 +61,11 @@ func (r *Replica) leased() bool {
 		r.now < r.lease.until(r.self, r.entries.conf.Voters, r.now)
 }
 
-// proveLeadership starts a round of ReadIndex for the reads that wait.
+// proveLeadership starts a round of ReadIndex for the reads that wait. Raft is asked whether it
+// leads, because a follower would pass the round on to the leader; the reads are refused soon.
 func (r *Replica) proveLeadership() {
-	if len(r.reads.waiting) == 0 || len(r.reads.rounds) >= maxReadRounds {
+	if len(r.reads.waiting) == 0 || len(r.reads.rounds) >= maxReadRounds ||
+		r.node.BasicStatus().RaftState != raft.StateLeader {
 		return
 	}
 	r.reads.seq++

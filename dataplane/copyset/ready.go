@@ -87,6 +87,14 @@ func (r *Replica) unstage(index, term uint64) Payload {
 	return Payload{}
 }
 
+// dropStaged lets the payloads go that raft did not take.
+func (r *Replica) dropStaged() {
+	for i := range r.staged {
+		r.staged[i].payload.Release()
+	}
+	r.staged = r.staged[:0]
+}
+
 // propose hands everything that waits to raft in one message.
 func (r *Replica) propose(fx *Effects) {
 	if len(r.proposals) == 0 {
@@ -142,10 +150,7 @@ func (r *Replica) Ready(now int64, fx *Effects) {
 		r.noteRole(fx)
 		r.proveLeadership()
 	}
-	for i := range r.staged {
-		r.staged[i].payload.Release()
-	}
-	r.staged = r.staged[:0]
+	r.dropStaged()
 	r.serveProven(fx)
 	r.trimCache()
 	r.maybeFlush(fx)

@@ -63,6 +63,7 @@ type Replica struct {
 	stampTerm   uint64
 	reads       readQueue
 
+	ticks      uint64
 	flushes    int   // under way
 	flushAfter int64 // ns; no job before it
 	deletes    []uint64
@@ -162,8 +163,12 @@ func (r *Replica) SetPeers(epoch uint64, peers []Peer) { r.epoch, r.peers = epoc
 // Tick tells the replica that TickInterval has passed.
 func (r *Replica) Tick(now int64) {
 	r.now = now
-	if r.err == nil {
-		r.node.Tick()
+	if r.err != nil {
+		return
+	}
+	r.node.Tick()
+	if r.ticks++; r.ticks%offerTicks == 0 && r.leading() {
+		r.offerAgain()
 	}
 }
 
@@ -201,6 +206,7 @@ func (r *Replica) Stop(err error, fx *Effects) {
 
 // Free gives every buffer back after Stop, when nothing of the replica is in flight any more.
 func (r *Replica) Free() {
+	r.dropStaged()
 	r.overlay.clear()
 	r.entries.truncate(r.entries.base + 1)
 }

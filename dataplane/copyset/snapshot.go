@@ -3,7 +3,9 @@ package copyset
 import (
 	"fmt"
 
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
 	"github.com/ashlar-storage/ashlar/dataplane/lane"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
@@ -24,6 +26,20 @@ func (r *Replica) makeSnapshot() (raftpb.Snapshot, error) {
 		Conf: r.entries.conf, Peers: r.peers, Sessions: r.sessions.appendTo(nil)}
 	return raftpb.Snapshot{Data: st.AppendTo(nil), Metadata: raftpb.SnapshotMetadata{
 		ConfState: st.Conf, Index: st.Applied, Term: st.AppliedTerm}}, nil
+}
+
+// offerAgain has raft send a new marker to the followers that it waits for. It would wait for ever
+// for one that was lost. A follower that is fetching ignores it.
+func (r *Replica) offerAgain() {
+	var waiting []uint64
+	r.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+		if p.State == tracker.StateSnapshot {
+			waiting = append(waiting, id)
+		}
+	})
+	for _, id := range waiting {
+		r.node.ReportSnapshot(id, raft.SnapshotFailure)
+	}
 }
 
 // offerSnapshot takes a leader's marker: the chunks come first.
