@@ -10,8 +10,8 @@ import (
 	_ "github.com/panjf2000/gnet/v2"
 	_ "github.com/spf13/cobra"
 	_ "go.etcd.io/raft/v3"
-	_ "golang.org/x/sys/unix"
-	_ "golang.org/x/sync/errgroup"
-	_ "gopkg.in/yaml.v3"
 	_ "go.uber.org/goleak"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "gopkg.in/yaml.v3"
 )
