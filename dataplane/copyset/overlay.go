@@ -75,7 +75,10 @@ func (o *overlay) zeroChunk(c Chunk, index uint64) {
 		o.forget(b)
 	}
 	clear(co.blocks)
-	co.zeroed, co.oldest = index, index
+	co.zeroed = index
+	if !co.flushing { // a flush under way may still read older blocks from the log
+		co.oldest = index
+	}
 }
 
 // lookup gives the overlay's content of a block, without a reference.
