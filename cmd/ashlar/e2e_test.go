@@ -91,6 +91,65 @@ func TestAcknowledgedWritesSurviveKillingEveryProcess(t *testing.T) {
 	c.stop()
 }
 
+func TestProcessesEndWithTheirSupervisorAndTheNextOneTakesOver(t *testing.T) {
+	skipShort(t)
+	dir := filepath.Join(t.TempDir(), "data")
+	first := start(t, dir, "--volume", "vol", "--size", "64MiB")
+	l := newLedger(256)
+	stop := make(chan struct{})
+	time.AfterFunc(200*time.Millisecond, func() { close(stop) })
+	if err := l.write(first.attach(first.url), workers, stop); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-first.ended
+	// At once: the processes of the first still end.
+	second := start(t, dir)
+	l.check(t, second.attach(second.url))
+	if live := len(second.processesOnDir()); live != 5 {
+		t.Errorf("%d processes live on the directory, want 5", live)
+	}
+	second.stop()
+}
+
+func TestStoresOfANewerVersionOrAnotherClusterAreRefusedSayingWhy(t *testing.T) {
+	skipShort(t)
+	dir := filepath.Join(t.TempDir(), "data")
+	c := start(t, dir)
+	var s struct {
+		ID string `json:"cluster_id"`
+	}
+	c.ask(&s, "cluster", "status")
+	c.stop()
+	name := filepath.Join(dir, "nodes", "n2", "store0", "STORE")
+	good, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const other = "00000000-1111-2222-3333-444444444444"
+	for _, r := range []struct{ old, new, want string }{
+		{`"version": 1`, `"version": 99`, "version 99"},
+		{s.ID, other, other},
+	} {
+		bad := strings.Replace(string(good), r.old, r.new, 1)
+		if err := os.WriteFile(name, []byte(bad), 0o644); err != nil || bad == string(good) {
+			t.Fatalf("%s was not found in %s: %v", r.old, good, err)
+		}
+		_, stderr, status := ashlar("up", "--data", dir)
+		if status != 7 || !strings.Contains(stderr, r.want) || !strings.Contains(stderr, "n2") {
+			t.Errorf("%s: status %d: %s", r.new, status, stderr)
+		}
+	}
+	if err := os.WriteFile(name, good, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, dir)
+	again.awaitFull()
+	again.stop()
+}
+
 func TestWritesGoOnWhenTheLeaderIsKilled(t *testing.T) {
 	skipShort(t)
 	c := start(t, filepath.Join(t.TempDir(), "data"), "--volume", "vol", "--size", "256MiB",

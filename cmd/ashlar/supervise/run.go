@@ -199,8 +199,11 @@ func (s *shell) reap(p *process) {
 	p.cancel()
 	ev := Event{Kind: Exited, Child: p.child.ID, PID: p.cmd.Process.Pid}
 	ev.Why, ev.Permanent = obituary(err)
-	if words := s.opt.Explain(p.child); words != "" && err != nil {
-		ev.Why += ": " + words
+	// A process that was killed had no time for last words.
+	if p.cmd.ProcessState.ExitCode() > 0 {
+		if words := s.opt.Explain(p.child); words != "" {
+			ev.Why += ": " + words
+		}
 	}
 	s.events <- ev
 }
