@@ -1,14 +1,17 @@
 package node
 
 import (
+	"slices"
+
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/rpc/transport"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
-// turn is what an owner gathers for the connections during one turn.
+// turn is what an owner gathers for clients and other nodes during one turn.
 type turn struct {
+	peers []string               // addresses with queued messages
 	conns []transport.ServerConn // with queued answers
 	meta  []byte
 	one   [1]transport.Message
@@ -16,11 +19,7 @@ type turn struct {
 
 // Reply implements store.Host: the answer waits on its connection for the end of the turn.
 func (n *Node) Reply(o *store.Owner, rep *copyset.Reply) {
-	t, _ := o.ReplyScratch.(*turn)
-	if t == nil {
-		t = new(turn)
-		o.ReplyScratch = t
-	}
+	t := turnOf(o)
 	q := rep.Request.Tag.(*request)
 	t.one[0] = transport.Message{Header: wire.Header{Op: q.op, Flags: wire.FlagResponse, ID: q.ID,
 		Status: rep.Status}, Body: rep.Body}
@@ -63,10 +62,7 @@ func (t *turn) note(c transport.ServerConn) {
 
 // FlushReplies implements store.Host: one write for each connection that has answers.
 func (n *Node) FlushReplies(o *store.Owner) {
-	t, _ := o.ReplyScratch.(*turn)
-	if t == nil {
-		return
-	}
+	t := turnOf(o)
 	for i, c := range t.conns {
 		c.Flush()
 		t.conns[i] = nil
@@ -74,8 +70,32 @@ func (n *Node) FlushReplies(o *store.Owner) {
 	t.conns = t.conns[:0]
 }
 
-// Send implements store.Host.
-func (n *Node) Send(s *store.Store, to copyset.Peer, m copyset.Message) { n.links.Send(s, to, m) }
+func turnOf(o *store.Owner) *turn {
+	t, _ := o.Scratch.(*turn)
+	if t == nil {
+		t = new(turn)
+		o.Scratch = t
+	}
+	return t
+}
+
+// Send implements store.Host: the message waits for FlushMessages.
+func (n *Node) Send(o *store.Owner, s *store.Store, to copyset.Peer, m copyset.Message) {
+	n.links.Send(s, to, m)
+	t := turnOf(o)
+	if !slices.Contains(t.peers, to.Addr) {
+		t.peers = append(t.peers, to.Addr)
+	}
+}
+
+// FlushMessages implements store.Host: one write for each node that has messages.
+func (n *Node) FlushMessages(o *store.Owner) {
+	t := turnOf(o)
+	for _, addr := range t.peers {
+		n.links.Flush(addr)
+	}
+	t.peers = t.peers[:0]
+}
 
 // PeerChunks implements store.Host.
 func (n *Node) PeerChunks(to copyset.Peer, copysetID uint64) ([]copyset.Chunk, error) {

@@ -63,7 +63,12 @@ type link struct {
 	wake          chan struct{}
 	stop          chan struct{}
 	done          sync.WaitGroup
-	out           outgoing // of the goroutine that sends
+	bare          int // payloads in data that must be read from the log
+	// sending: somebody is making a write and owns out. handed: it stopped half-way and the link's
+	// goroutine goes on; Complete: it did not.
+	sending bool
+	handed  transport.Sent
+	out     outgoing
 }
 
 type result struct {
@@ -79,7 +84,7 @@ func newLink(addr string, cfg Config) *link {
 	return l
 }
 
-// send queues a message; it never blocks.
+// send queues a message; it never blocks. Flush or a later message sends it.
 func (l *link) send(it item) {
 	l.mu.Lock()
 	full := l.conn == nil
@@ -93,14 +98,36 @@ func (l *link) send(it item) {
 		if !full {
 			l.data = append(l.data, it)
 			l.dataBytes += it.bytes
+			l.bare += len(it.pins)
 		}
 	}
 	l.mu.Unlock()
 	if full {
 		l.lost(&it)
+	}
+}
+
+// flush sends what waits from the calling goroutine, if nobody is sending, as far as that needs
+// neither the disk nor a wait for the socket; the link's own goroutine does the rest. For a lone
+// message that saves waking a goroutine, and a thread with it.
+func (l *link) flush() {
+	l.mu.Lock()
+	conn := l.conn
+	empty := len(l.control)+len(l.data) == 0
+	if l.sending || conn == nil || empty {
+		l.mu.Unlock()
 		return
 	}
-	l.kick()
+	if l.bare > 0 {
+		l.mu.Unlock()
+		l.kick()
+		return
+	}
+	l.sending = true
+	l.mu.Unlock()
+	if err := l.drain(conn, false); err != nil {
+		conn.Close()
+	}
 }
 
 func (l *link) kick() {
@@ -165,7 +192,7 @@ func (l *link) serve(conn transport.Conn) {
 	for err == nil {
 		select {
 		case <-l.wake:
-			err = l.drain(conn)
+			err = l.resume(conn)
 		case <-broken:
 			err = ErrUnreachable
 		case <-l.stop:
@@ -174,18 +201,52 @@ func (l *link) serve(conn transport.Conn) {
 	}
 	conn.Close()
 	<-broken
-	l.reset(err)
+	l.reset(conn, err)
+}
+
+// resume goes on where flush stopped: the rest of a batch that the socket did not take, a batch
+// that found the connection busy, or messages whose payloads are on disk.
+func (l *link) resume(conn transport.Conn) error {
+	l.mu.Lock()
+	handed := l.handed
+	l.handed = transport.Complete
+	if handed == transport.Complete && l.sending {
+		l.mu.Unlock()
+		return nil
+	}
+	l.sending = true
+	l.mu.Unlock()
+	var err error
+	switch handed {
+	case transport.Partial:
+		err = conn.Finish()
+	case transport.Busy:
+		err = conn.Send(l.out.frames)
+	}
+	if handed != transport.Complete {
+		l.finish(err)
+	}
+	if err != nil {
+		l.release()
+		return err
+	}
+	return l.drain(conn, true)
 }
 
 // reset drops everything that waited for the connection.
-func (l *link) reset(err error) {
+func (l *link) reset(conn transport.Conn, err error) {
 	l.mu.Lock()
 	l.conn = nil
 	items := append(l.control, l.data...)
-	l.control, l.data, l.dataBytes = nil, nil, 0
+	l.control, l.data, l.dataBytes, l.bare = nil, nil, 0, 0
 	calls := l.calls
 	l.calls = map[uint64]chan result{}
+	handed := l.handed
+	l.handed = transport.Complete
 	l.mu.Unlock()
+	if handed != transport.Complete {
+		l.abandon(conn, handed)
+	}
 	for i := range items {
 		l.lost(&items[i])
 	}
@@ -194,14 +255,11 @@ func (l *link) reset(err error) {
 	}
 }
 
-// drain sends until nothing waits.
-func (l *link) drain(conn transport.Conn) error {
+// drain sends until nothing waits, and then lets the others send again. Without block it hands
+// over to the link's goroutine where it would have to wait.
+func (l *link) drain(conn transport.Conn, block bool) error {
 	out := &l.out
-	for {
-		l.take(out)
-		if len(out.batch) == 0 {
-			return nil
-		}
+	for l.take(out) {
 		for i := range out.batch {
 			n := len(out.frames)
 			if err := l.frames(out, &out.batch[i]); err != nil {
@@ -210,19 +268,64 @@ func (l *link) drain(conn transport.Conn) error {
 				l.lost(&out.batch[i])
 			}
 		}
-		err := conn.Send(out.frames)
-		for i := range out.batch {
-			if err != nil {
-				l.lost(&out.batch[i])
-			} else {
-				out.batch[i].drop()
-			}
+		handed, err := transport.Complete, error(nil)
+		if block {
+			err = conn.Send(out.frames)
+		} else {
+			handed, err = conn.TrySend(out.frames)
 		}
-		out.reset()
+		if handed != transport.Complete {
+			return l.handOver(conn, handed)
+		}
+		l.finish(err)
 		if err != nil {
+			l.release()
 			return err
 		}
 	}
+	return nil
+}
+
+// handOver leaves the rest of a batch to the link's goroutine. If that has given the connection up
+// meanwhile, the batch ends here.
+func (l *link) handOver(conn transport.Conn, handed transport.Sent) error {
+	l.mu.Lock()
+	if l.conn == conn {
+		l.handed = handed
+		l.mu.Unlock()
+		l.kick()
+		return nil
+	}
+	l.mu.Unlock()
+	l.abandon(conn, handed)
+	return ErrUnreachable
+}
+
+// abandon ends a batch whose connection is gone.
+func (l *link) abandon(conn transport.Conn, handed transport.Sent) {
+	if handed == transport.Partial {
+		_ = conn.Finish() // it fails; senders that wait for their turn learn of it
+	}
+	l.finish(ErrUnreachable)
+	l.release()
+}
+
+// finish gives a batch back, sent or lost.
+func (l *link) finish(err error) {
+	for i := range l.out.batch {
+		if err != nil {
+			l.lost(&l.out.batch[i])
+		} else {
+			l.out.batch[i].drop()
+		}
+	}
+	l.out.reset()
+}
+
+func (l *link) release() {
+	l.mu.Lock()
+	l.sending = false
+	l.mu.Unlock()
 }
 
 // outgoing is the memory of one write, used again for the next. Frames refer to meta and body, so
@@ -244,10 +347,15 @@ func (o *outgoing) reset() {
 	o.meta, o.body = o.meta[:0], o.body[:0]
 }
 
-// take moves the next batch out of the queues, messages without entries first.
-func (l *link) take(out *outgoing) {
+// take moves the next batch out of the queues, messages without entries first. When there is
+// nothing, the right to send is given up.
+func (l *link) take(out *outgoing) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.control)+len(l.data) == 0 {
+		l.sending = false
+		return false
+	}
 	n := min(len(l.control), batchMessages)
 	out.batch = append(out.batch, l.control[:n]...)
 	l.control = slices.Delete(l.control, 0, n)
@@ -255,11 +363,13 @@ func (l *link) take(out *outgoing) {
 	for k < len(l.data) && len(out.batch) < batchMessages &&
 		(k == 0 || bytes+l.data[k].bytes <= batchBytes) {
 		bytes += l.data[k].bytes
+		l.bare -= len(l.data[k].pins)
 		out.batch = append(out.batch, l.data[k])
 		k++
 	}
 	l.data = slices.Delete(l.data, 0, k)
 	l.dataBytes -= bytes
+	return true
 }
 
 // frames adds the frames of a message, reading from the log what is not in memory.

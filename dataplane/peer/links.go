@@ -39,8 +39,8 @@ func (ls *Links) to(addr string) *link {
 	return l
 }
 
-// Send queues a raft message for a member and takes over its payload references. It never blocks;
-// what does not fit is dropped.
+// Send queues a raft message for a member and takes over its payload references; Flush sends it. It
+// never blocks; what does not fit is dropped.
 func (ls *Links) Send(from Loader, to copyset.Peer, m copyset.Message) {
 	it := item{m: m, from: from}
 	l := ls.to(to.Addr)
@@ -56,6 +56,13 @@ func (ls *Links) Send(from Loader, to copyset.Peer, m copyset.Message) {
 		}
 	}
 	l.send(it)
+}
+
+// Flush sends what waits for a member's node, as far as that does not block.
+func (ls *Links) Flush(addr string) {
+	if l := ls.to(addr); l != nil {
+		l.flush()
+	}
 }
 
 // Chunks asks a member for the chunks it has.

@@ -13,7 +13,9 @@ import (
 type Host interface {
 	// Send takes a raft message for another member; it must not block, may drop the message, and
 	// gives its payload references back either way.
-	Send(s *Store, to copyset.Peer, m copyset.Message)
+	Send(o *Owner, s *Store, to copyset.Peer, m copyset.Message)
+	// FlushMessages sends what Send gathered. It must not block.
+	FlushMessages(o *Owner)
 	// Reply answers a client and gives the reply's references back. It must not block.
 	Reply(o *Owner, rep *copyset.Reply)
 	// FlushReplies sends what Reply gathered in this turn of the owner.
@@ -39,8 +41,8 @@ type Owner struct {
 	inflight int64
 	pressure bool
 	stopped  chan struct{}
-	// ReplyScratch is the host's, for what it gathers during a turn.
-	ReplyScratch any
+	// Scratch is the host's, for what it gathers during a turn.
+	Scratch any
 }
 
 type member struct {
@@ -314,6 +316,9 @@ func (o *Owner) execute() {
 	for i := range fx.Messages {
 		o.send(fx.Messages[i])
 	}
+	if len(fx.Messages) > 0 {
+		s.host.FlushMessages(o)
+	}
 	for _, a := range fx.Appends {
 		if a.Done == nil { // appends come back: one callback lasts
 			a.Done = func(*wal.Append) {
@@ -354,7 +359,7 @@ func (o *Owner) send(m copyset.Message) {
 		m.Release()
 		return
 	}
-	o.store.host.Send(o.store, *to, m)
+	o.store.host.Send(o, o.store, *to, m)
 }
 
 // shutdown refuses what is left in the queue and everything the replicas hold.

@@ -9,7 +9,11 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
@@ -66,8 +70,12 @@ type clientConn struct {
 	failed   error // set by the first failed Send
 	out      outQueue
 	vec      [][]byte
-	left     net.Buffers // what WriteTo consumes
+	left     net.Buffers // the unsent rest of vec
 	deadline time.Time
+	raw      syscall.RawConn // nil: no TrySend
+	tryWrite func(fd uintptr) bool
+	tryErr   error
+	iov      []unix.Iovec
 
 	// recv[r:w] is read and not yet consumed; owned by Recv.
 	recv []byte
@@ -81,6 +89,10 @@ func newClientConn(nc net.Conn, addr string, cfg Config) *clientConn {
 	}
 	if c.writeTimeout == 0 {
 		c.writeTimeout = DefaultWriteTimeout
+	}
+	if sc, ok := nc.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn()
+		c.tryWrite = c.tryOnce
 	}
 	return c
 }
@@ -128,6 +140,14 @@ func (c *clientConn) Close() error {
 func (c *clientConn) Send(msgs []Message) error {
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
+	if err := c.gather(msgs); err != nil {
+		return err
+	}
+	return c.finish()
+}
+
+// gather takes messages into out and vec.
+func (c *clientConn) gather(msgs []Message) error {
 	if c.failed != nil {
 		releaseAll(msgs)
 		return c.failed
@@ -142,7 +162,27 @@ func (c *clientConn) Send(msgs []Message) error {
 		n, _ := outSize(&msgs[i])
 		c.out.add(&msgs[i], n)
 	}
-	err := c.writeOut()
+	c.vec = c.out.vector(c.vec[:0])
+	c.left = c.vec
+	return nil
+}
+
+// finish writes what is left, blocking, and lets the messages go.
+func (c *clientConn) finish() error {
+	err := c.extendDeadline()
+	if err == nil && len(c.left) > 0 {
+		_, err = c.left.WriteTo(c.nc)
+	}
+	return c.settle(err)
+}
+
+// settle ends a send: the messages are released, an error ends the connection.
+func (c *clientConn) settle(err error) error {
+	clear(c.vec)
+	c.left = nil
+	if cap(c.vec) > 4*maxIov {
+		c.vec = nil
+	}
 	c.out.release()
 	if err != nil {
 		c.failed = c.wrap("send", err)
@@ -151,19 +191,63 @@ func (c *clientConn) Send(msgs []Message) error {
 	return c.failed
 }
 
-func (c *clientConn) writeOut() error {
-	if err := c.extendDeadline(); err != nil {
-		return err
+func (c *clientConn) TrySend(msgs []Message) (Sent, error) {
+	if c.raw == nil || !c.sendMu.TryLock() {
+		return Busy, nil
 	}
-	c.vec = c.out.vector(c.vec[:0])
-	c.left = c.vec
-	_, err := c.left.WriteTo(c.nc)
-	clear(c.vec)
-	c.left = nil
-	if cap(c.vec) > 4*maxIov {
-		c.vec = nil
+	if err := c.gather(msgs); err != nil {
+		c.sendMu.Unlock()
+		return Complete, err
 	}
-	return err
+	err := c.extendDeadline()
+	if err == nil {
+		c.tryErr = nil
+		if err = c.raw.Write(c.tryWrite); err == nil {
+			err = c.tryErr
+		}
+	}
+	if err == nil && len(c.left) > 0 {
+		return Partial, nil // sendMu stays locked: Finish unlocks it
+	}
+	err = c.settle(err)
+	c.sendMu.Unlock()
+	return Complete, err
+}
+
+func (c *clientConn) Finish() error {
+	defer c.sendMu.Unlock()
+	return c.finish()
+}
+
+// tryOnce writes once, as much as the socket takes, and consumes that from left. It always says
+// that it is done, so that the runtime does not wait for the socket.
+func (c *clientConn) tryOnce(fd uintptr) bool {
+	iov := c.iov[:0]
+	for _, b := range c.left[:min(len(c.left), maxIov)] {
+		v := unix.Iovec{Base: unsafe.SliceData(b)}
+		v.SetLen(len(b))
+		iov = append(iov, v)
+	}
+	c.iov = iov
+	n, _, errno := unix.Syscall(unix.SYS_WRITEV, fd,
+		uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)))
+	clear(iov)
+	if errno != 0 {
+		if errno != unix.EAGAIN && errno != unix.EINTR {
+			c.tryErr = os.NewSyscallError("writev", errno)
+		}
+		return true
+	}
+	for left := int(n); left > 0; {
+		if k := len(c.left[0]); k > left {
+			c.left[0] = c.left[0][left:]
+			break
+		}
+		left -= len(c.left[0])
+		c.left[0] = nil
+		c.left = c.left[1:]
+	}
+	return true
 }
 
 // extendDeadline arms the write deadline. Moving a runtime timer for every

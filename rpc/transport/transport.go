@@ -74,6 +74,12 @@ type Conn interface {
 	// but ErrTooBig the connection is dead. Release callbacks have run when it
 	// returns.
 	Send(msgs []Message) error
+	// TrySend is Send for a caller that must not block: what the kernel takes at
+	// once is sent. With Partial the rest waits by reference, and somebody must
+	// call Finish; with Busy another Send is under way and nothing was taken.
+	TrySend(msgs []Message) (Sent, error)
+	// Finish sends what a Partial TrySend left, blocking as Send does.
+	Finish() error
 	// Recv returns the next message. io.EOF means that the peer closed between
 	// frames.
 	Recv() (Message, error)
@@ -82,6 +88,16 @@ type Conn interface {
 	RemoteAddr() string
 	Close() error
 }
+
+// Sent is what became of a TrySend.
+type Sent uint8
+
+// The outcomes of TrySend.
+const (
+	Complete Sent = iota // the kernel has everything
+	Partial              // Finish must be called
+	Busy                 // nothing was taken; the messages are the caller's
+)
 
 // Config is for Dial.
 type Config struct {
