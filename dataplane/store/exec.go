@@ -73,7 +73,8 @@ func (s *Store) readLogBlock(at wal.LSN, dst []byte, want uint32) error {
 		return err
 	}
 	if got := wire.CRC32C(dst); got != want {
-		return fmt.Errorf("store: log at %d: %w: crc32c %08x, want %08x", at, wal.ErrCorrupt, got, want)
+		return fmt.Errorf("store: log at %d: %w: crc32c %08x, want %08x", at, wal.ErrCorrupt, got,
+			want)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func TestTrySendNeverBlocksAndFinishSendsTheRest(t *testing.T) {
 			t.Fatalf("TrySend took %v", d)
 		}
 		for range 2 {
-			want = append(want, (&plain{h: m.Header, meta: m.Meta, payload: payload}).encode(nil)...)
+			want = plain{h: m.Header, meta: m.Meta, payload: payload}.encode(want)
 		}
 		sent += 2
 	}
