@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
 
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
 	"github.com/ashlar-storage/ashlar/dataplane/node"
@@ -12,8 +14,15 @@ import (
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 )
 
+// gcPercent is how much a node's heap grows before it is collected. Payloads lie outside the heap,
+// so what lives on it is small, and the default would collect many times a second to keep it so.
+const gcPercent = 400
+
 // RunNode serves block I/O.
 func RunNode(ctx context.Context, cfg config.Node, env Env) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	err := node.Run(ctx, node.Config{Name: cfg.Name, Zone: cfg.Zone, Listen: cfg.Listen,
 		Control: cfg.Control, Stores: cfg.Stores, PoolBytes: int64(cfg.Memory),
 		LogBytes: int64(cfg.LogLimit), StoreBytes: int64(cfg.StoreLimit), NoURing: cfg.NoURing,
