@@ -108,6 +108,7 @@ func (m *Message) Release() {
 type Append struct {
 	wal.Append
 	Replica    *Replica
+	held       []Payload // of Records, kept until they are written
 	responses  []raftpb.Message
 	first      uint64 // index of the first entry; 0: none
 	count      int

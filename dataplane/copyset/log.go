@@ -71,10 +71,14 @@ func (l *entryLog) unload(e *logEntry) {
 	e.payload.Release()
 }
 
-// strip lets the payloads of entries up to index go; the log on disk has them.
+// strip lets the payloads of entries up to index go, as far as the log on disk has them.
 func (l *entryLog) strip(index uint64) {
 	for i := max(l.bare, l.base) + 1; i <= min(index, l.last()); i++ {
-		l.unload(l.get(i))
+		e := l.get(i)
+		if e.at == 0 {
+			return
+		}
+		l.unload(e)
 		l.bare = i
 	}
 }

@@ -246,6 +246,7 @@ func (r *Replica) persist(m *raftpb.Message, fx *Effects) {
 	}
 	a = r.persistEntries(m.Entries, a, fx)
 	if r.err != nil {
+		a.letGo()
 		return
 	}
 	a.responses = m.Responses
@@ -319,6 +320,9 @@ func (r *Replica) addEntry(a *Append, e *raftpb.Entry, p Payload) error {
 	}
 	a.count++
 	a.Records = append(a.Records, rec)
+	if p.Buf != nil {
+		a.held = append(a.held, p.retain())
+	}
 	return nil
 }
 
@@ -332,6 +336,7 @@ func (a *Append) addHard(copyset uint64, h raftpb.HardState) {
 // earlier ones, because its answers speak for everything before them.
 func (r *Replica) AppendDone(a *Append, now int64, fx *Effects) {
 	r.now = now
+	a.letGo()
 	if r.err != nil {
 		return
 	}
@@ -363,6 +368,16 @@ func (r *Replica) deliver(fx *Effects) {
 		}
 		r.recycle(a)
 	}
+}
+
+// letGo gives the payloads back. While they are written, the log may be truncated by a new leader
+// or stripped, and the overlay may have newer bytes: nothing else would keep them.
+func (a *Append) letGo() {
+	for i := range a.held {
+		a.held[i].Release()
+	}
+	clear(a.held)
+	a.held = a.held[:0]
 }
 
 // newAppend takes an append from those that are done.
