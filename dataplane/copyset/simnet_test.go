@@ -1,0 +1,243 @@
+package copyset
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+var errSimNet = errors.New("peer does not answer")
+
+// send puts a message on the network in its encoded form, and gives its payloads back.
+func (s *sim) send(from *simNode, m *Message) {
+	defer m.Release()
+	to := int(m.To) - 1
+	for i := range m.Payloads {
+		p := &m.Payloads[i]
+		if p.Len == 0 || p.B != nil {
+			continue
+		}
+		b, err := from.pool.Get(p.Len)
+		if err != nil {
+			from.post(func(int64) { from.r.Unreachable(m.To) })
+			return
+		}
+		p.B, p.Buf = b.Bytes(), b
+		for k := 0; k < p.Len; k += BlockSize {
+			block := from.log.block(p.At + wal.LSN(k))
+			if block == nil {
+				s.fail("replica %d: an entry to send is not in the log at %d", from.id, p.At)
+				return
+			}
+			copy(p.B[k:], block)
+		}
+		s.mark("sent from the log")
+	}
+	for _, part := range m.Split(nil) {
+		meta, err := part.AppendTo(nil)
+		if err != nil {
+			s.fail("encode: %v", err)
+			return
+		}
+		var body []byte
+		for _, p := range part.Payloads {
+			body = append(body, p.B...)
+		}
+		if len(meta) > wire.MaxMeta || len(body) > wire.MaxPayload {
+			s.fail("frame of %d + %d bytes", len(meta), len(body))
+			return
+		}
+		s.note(from.id, m.To, uint64(m.Type), m.Term, part.Index, uint64(len(part.Entries)))
+		s.carry(from, s.nodes[to], meta, body)
+	}
+}
+
+// carry brings a message over once, never, or twice.
+func (s *sim) carry(from, to *simNode, meta, body []byte) {
+	times := 1
+	if s.chance(s.cfg.dup) {
+		times = 2
+		s.mark("message repeated")
+	}
+	for range times {
+		if s.chance(s.cfg.drop) {
+			s.mark("message lost")
+			continue
+		}
+		s.after(s.delay(), func() {
+			if s.cuts[from.i][to.i] || !to.up {
+				return
+			}
+			b := to.buffer(body)
+			if b == nil && len(body) > 0 {
+				return
+			}
+			m := new(Message)
+			if err := m.Decode(meta, b); err != nil {
+				s.fail("decode: %v", err)
+				return
+			}
+			if b != nil {
+				b.Release()
+			}
+			to.post(func(now int64) { to.r.Message(m, now, &to.fx) })
+		})
+	}
+}
+
+// delay is short, and now and then so long that later messages overtake.
+func (s *sim) delay() time.Duration {
+	d := s.around(s.cfg.delay)
+	if s.chance(0.02) {
+		d += s.around(50 * s.cfg.delay)
+	}
+	return d
+}
+
+// ask reads blocks from another replica. done is called once, in the life that asked, or never.
+func (s *sim) ask(n *simNode, peer *simNode, r PeerRead, done func([]byte, error)) {
+	life := n.life
+	answer := func(data []byte, err error) {
+		if done == nil {
+			return
+		}
+		if f := done; n.life == life && n.up {
+			done = nil
+			f(data, err)
+		}
+	}
+	s.after(2*time.Second, func() { answer(nil, errSimNet) })
+	r.Done = func(status wire.Status, body [][]byte, crcs []uint32, hold []Payload) {
+		var data []byte
+		for _, p := range body {
+			data = append(data, p...)
+		}
+		for i := range hold {
+			hold[i].Release()
+		}
+		if status != wire.StatusOK {
+			s.mark("peer refused " + status.String())
+			s.after(s.delay(), func() { answer(nil, status.Err()) })
+			return
+		}
+		if len(data) != int(r.Count)*BlockSize || len(crcs) != int(r.Count) {
+			s.fail("peer read of %d blocks gave %d bytes", r.Count, len(data))
+			return
+		}
+		for k, crc := range crcs {
+			if wire.CRC32C(data[k*BlockSize:(k+1)*BlockSize]) != crc {
+				s.fail("peer read: block %d does not fit its checksum", k)
+			}
+		}
+		if s.cuts[peer.i][n.i] {
+			return
+		}
+		s.after(s.delay(), func() { answer(data, nil) })
+	}
+	s.after(s.delay(), func() {
+		if !s.cuts[n.i][peer.i] {
+			peer.post(func(now int64) { peer.r.Fetch(&r, now, &peer.fx) })
+		}
+	})
+}
+
+// repair asks the others for every bad block, one after the other.
+func (n *simNode) repair(job *RepairJob) {
+	n.s.mark("repair")
+	job.Good, job.CRCs = map[uint32]Payload{}, map[uint32]uint32{}
+	j := n.begin(func() { n.r.RepairDone(job, n.clock(), &n.fx) })
+	n.repairNext(job, j, 0, 0)
+}
+
+func (n *simNode) repairNext(job *RepairJob, j *simJob, block, peer int) {
+	for peer < len(n.s.nodes) && peer == n.i {
+		peer++
+	}
+	if block == len(job.Blocks) {
+		if n.end(j) {
+			n.post(func(now int64) { n.r.RepairDone(job, now, &n.fx) })
+		}
+		return
+	}
+	if peer == len(n.s.nodes) {
+		n.s.mark("no good copy")
+		n.repairNext(job, j, block+1, 0)
+		return
+	}
+	b := job.Blocks[block]
+	n.s.ask(n, n.s.nodes[peer], PeerRead{Chunk: job.Chunk, First: b, Count: 1,
+		Applied: job.Applied}, func(data []byte, err error) {
+		p := n.buffer(data)
+		if err != nil || p == nil {
+			n.repairNext(job, j, block, peer+1)
+			return
+		}
+		n.s.mark("block repaired")
+		job.Good[b], job.CRCs[b] = NewPayload(p), wire.CRC32C(data)
+		n.repairNext(job, j, block+1, 0)
+	})
+}
+
+// fetch brings the chunk files to the leader's, chunk by chunk, in pieces.
+func (n *simNode) fetch(job *SnapshotJob) {
+	n.s.mark("fetch")
+	leader := n.s.nodes[job.Leader.ReplicaID-1]
+	j := n.begin(func() { job.Err = errPower; n.r.SnapshotDone(job, n.clock(), &n.fx) })
+	finish := func(err error) {
+		if n.end(j) {
+			if job.Err = err; err == nil {
+				n.s.mark("fetched")
+			}
+			n.post(func(now int64) { n.r.SnapshotDone(job, now, &n.fx) })
+		}
+	}
+	life := n.life
+	n.s.after(n.s.delay(), func() {
+		if n.life != life || !n.up || !leader.up || n.s.cuts[n.i][leader.i] {
+			n.s.after(time.Second, func() { finish(errSimNet) })
+			return
+		}
+		theirs := map[Chunk]bool{}
+		for _, c := range append(leader.chunks.list(), leader.r.Chunks()...) {
+			theirs[c] = true
+		}
+		n.fetchNext(job, leader, sortedChunks(theirs), 0, func(err error) {
+			for _, c := range n.chunks.list() {
+				if err == nil && !theirs[c] {
+					n.chunks.drop(c)
+				}
+			}
+			finish(err)
+		})
+	})
+}
+
+const simFetch = 5 // blocks of one read
+
+func (n *simNode) fetchNext(job *SnapshotJob, leader *simNode, list []Chunk, first uint32,
+	finish func(error)) {
+	if len(list) == 0 {
+		finish(nil)
+		return
+	}
+	c := list[0]
+	count := min(simFetch, simChunkBlocks-first)
+	n.s.ask(n, leader, PeerRead{Chunk: c, First: first, Count: count, Applied: job.Index},
+		func(data []byte, err error) {
+			if err != nil {
+				finish(err)
+				return
+			}
+			for k := range count {
+				n.chunks.write(c, first+k, data[k*BlockSize:(k+1)*BlockSize])
+			}
+			if next := first + count; next < simChunkBlocks {
+				n.fetchNext(job, leader, list, next, finish)
+				return
+			}
+			n.chunks.syncChunk(c)
+			n.fetchNext(job, leader, list[1:], 0, finish)
+		})
+}

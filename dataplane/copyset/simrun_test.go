@@ -1,0 +1,92 @@
+package copyset
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// calm is a cluster where nothing fails.
+func calm(replicas int) simConfig {
+	return simConfig{replicas: replicas, run: 5 * time.Second, clients: 4, inflight: 3,
+		delay: 100 * time.Microsecond, disk: 200 * time.Microsecond, readShare: 0.4, partial: 0.4,
+		retain: 1 << 20, checkpoint: 500 * time.Millisecond}
+}
+
+// stormy draws what goes wrong in a run from its seed.
+func stormy(seed uint64) simConfig {
+	rng := rand.New(rand.NewPCG(seed, 99))
+	c := calm([...]int{3, 3, 3, 3, 5, 1}[rng.IntN(6)])
+	some := func(mean time.Duration) time.Duration {
+		if rng.IntN(3) == 0 {
+			return 0
+		}
+		return time.Duration((0.5 + rng.Float64()) * float64(mean))
+	}
+	c.run = 8 * time.Second
+	c.drop, c.dup = rng.Float64()*0.05, rng.Float64()*0.05
+	c.delay = some(2*time.Millisecond) + 50*time.Microsecond
+	c.disk = some(3*time.Millisecond) + 50*time.Microsecond
+	c.slowDisk = rng.Float64() * 0.02
+	c.crash, c.cut = some(time.Second), some(time.Second)
+	c.stall, c.transfer = some(time.Second), some(500*time.Millisecond)
+	c.takeover, c.rot = some(2*time.Second), some(300*time.Millisecond)
+	if c.replicas < 3 {
+		c.rot = 0 // nobody to repair it from
+	}
+	c.checkpoint = some(300 * time.Millisecond)
+	c.pressure = some(200 * time.Millisecond)
+	c.drift = rng.Float64() * 0.047
+	c.retain = 64 << 10 << rng.IntN(5)
+	c.partial = rng.Float64()
+	return c
+}
+
+func simSeeds(t *testing.T, short uint64) (first, count uint64) {
+	if v := os.Getenv("ASHLAR_SIM_SEED"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, 1
+	}
+	if v := os.Getenv("ASHLAR_SIM_SEEDS"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return 1, n
+	}
+	return 1, short
+}
+
+func TestCalmClusterIsLinearizable(t *testing.T) {
+	for _, n := range []int{1, 3, 5} {
+		_, s := runSim(t, 1, calm(n))
+		t.Log(n, s.marks)
+	}
+}
+
+func TestStormyClusterIsLinearizable(t *testing.T) {
+	first, count := simSeeds(t, 40)
+	marks := map[string]int{}
+	for seed := first; seed < first+count && !t.Failed(); seed++ {
+		_, s := runSim(t, seed, stormy(seed))
+		for k, v := range s.marks {
+			marks[k] += v
+		}
+	}
+	t.Log(marks)
+}
+
+func TestOneSeedGivesOneRun(t *testing.T) {
+	for seed := uint64(1); seed <= 3; seed++ {
+		a, _ := runSim(t, seed, stormy(seed))
+		b, _ := runSim(t, seed, stormy(seed))
+		if a != b {
+			t.Errorf("seed %d: trace %x, and then %x", seed, a, b)
+		}
+	}
+}
