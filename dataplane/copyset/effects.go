@@ -139,6 +139,7 @@ type ReadJob struct {
 	Bad          []uint32 // blocks whose bytes do not fit their checksum, or could not be read
 
 	req    *Request
+	term   uint64    // in which the blocks were asked for
 	buf    Payload   // Count blocks; those from the overlay are not filled
 	blocks []Payload // the overlay's blocks, held; B nil where buf has the bytes
 	fetch  *PeerRead

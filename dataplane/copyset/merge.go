@@ -58,10 +58,11 @@ func (r *Replica) readOrMerge(job *ReadJob, fx *Effects) {
 	r.merge(job, fx)
 }
 
-// merge lays the request's bytes over the blocks that were read and proposes the whole.
+// merge lays the request's bytes over the blocks that were read and proposes the whole. Blocks read
+// in an earlier term are refused: another leader may have changed them since.
 func (r *Replica) merge(job *ReadJob, fx *Effects) {
 	q := job.req
-	if !r.serving() {
+	if !r.serving() || job.term != r.status.Term {
 		job.release()
 		r.refuse(q, wire.StatusNotLeader, fx)
 		return
@@ -100,7 +101,7 @@ func (r *Replica) readZeroEdges(job *ReadJob, fx *Effects) {
 		return
 	}
 	edge := &ReadJob{Replica: r, Chunk: job.Chunk, First: job.First, Count: uint32(edges),
-		req: job.req, buf: NewPayload(b), CRCs: make([]uint32, edges),
+		req: job.req, term: job.term, buf: NewPayload(b), CRCs: make([]uint32, edges),
 		blocks: make([]Payload, edges)}
 	if head {
 		r.needEdge(edge, 0, job.First)

@@ -127,7 +127,8 @@ func (r *Replica) readBlocks(q *Request, fx *Effects) {
 }
 
 func (r *Replica) readJob(q *Request) *ReadJob {
-	return &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q}
+	return &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q,
+		term: r.status.Term}
 }
 
 func (r *Replica) inMemory(q *Request) bool {
