@@ -39,6 +39,7 @@ type simConfig struct {
 	drop, dup  float64
 	delay      time.Duration // mean one-way
 	disk       time.Duration // mean of one device operation
+	slowRead   float64       // share of reads that take 50 to 550 ms
 	slowDisk   float64       // share of operations that take 100 times as long
 	crash      time.Duration
 	cut        time.Duration
@@ -48,6 +49,7 @@ type simConfig struct {
 	pressure   time.Duration
 	takeover   time.Duration
 	rot        time.Duration
+	hiccup     float64 // share of turns that come up to 60 ms late
 	drift      float64
 	retain     wal.LSN // log kept behind what a restart needs
 	readShare  float64
@@ -291,7 +293,7 @@ func (s *sim) bitRot() {
 // heal ends all faults.
 func (s *sim) heal() {
 	s.healed = true
-	s.cfg.drop, s.cfg.dup, s.cfg.slowDisk = 0, 0, 0
+	s.cfg.drop, s.cfg.dup, s.cfg.slowDisk, s.cfg.slowRead, s.cfg.hiccup = 0, 0, 0, 0, 0
 	for i := range s.cuts {
 		clear(s.cuts[i])
 	}

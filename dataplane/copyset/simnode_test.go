@@ -131,6 +131,9 @@ func (n *simNode) wake() {
 	if n.s.chance(0.01) {
 		d += n.s.around(15 * time.Millisecond) // the scheduler, the collector
 	}
+	if n.s.chance(n.s.cfg.hiccup) {
+		d += time.Duration(n.s.rng.IntN(60)) * time.Millisecond
+	}
 	n.schedule(n.life, d)
 }
 
@@ -155,7 +158,11 @@ func (n *simNode) turn() {
 	n.inbox = nil
 	now := n.clock()
 	n.s.note(uint64(n.s.now), n.id, uint64(len(work)))
-	if n.tickDue {
+	switch { // a select between the mailbox and the ticker takes either first
+	case n.tickDue && len(work) > 0 && n.s.chance(0.5):
+		n.turnSet = true
+		n.schedule(n.life, time.Microsecond)
+	case n.tickDue:
 		n.tickDue = false
 		n.r.Tick(now)
 	}
@@ -209,9 +216,9 @@ func (n *simNode) end(job *simJob) bool {
 	return true
 }
 
-// later runs f after one device operation, unless the job was called off.
-func (n *simNode) later(job *simJob, f func()) {
-	n.s.after(n.s.deviceTime(), func() {
+// later runs f after a time, unless the job was called off.
+func (n *simNode) later(job *simJob, wait time.Duration, f func()) {
+	n.s.after(wait, func() {
 		if n.end(job) {
 			f()
 		}
@@ -260,7 +267,11 @@ func (n *simNode) read(job *ReadJob) {
 		n.readParts(job)
 	}
 	j := n.begin(func() { job.Err = errPower; n.r.ReadDone(job, n.clock(), &n.fx) })
-	n.later(j, func() {
+	wait := n.s.deviceTime()
+	if n.s.chance(n.s.cfg.slowRead) {
+		wait += time.Duration(50+n.s.rng.IntN(500)) * time.Millisecond
+	}
+	n.later(j, wait, func() {
 		if !early {
 			n.readParts(job)
 		}
@@ -290,7 +301,7 @@ func (n *simNode) flush(job *FlushJob) {
 		job.Err = errPower
 		n.r.FlushDone(job, n.clock(), &n.fx)
 	})
-	n.later(j, func() {
+	n.later(j, n.s.deviceTime(), func() {
 		n.s.mark("flush")
 		job.Err = nil
 		n.flushAll(job)

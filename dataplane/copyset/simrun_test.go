@@ -70,16 +70,44 @@ func TestCalmClusterIsLinearizable(t *testing.T) {
 }
 
 func TestStormyClusterIsLinearizable(t *testing.T) {
-	first, count := simSeeds(t, 40)
+	runSeeds(t, 40, stormy)
+}
+
+// shuttle hands the leadership on all the time while the chunk files are slow to read: what was
+// read under one leadership must not be used under the next.
+func shuttle(seed uint64) simConfig {
+	c := stormy(seed)
+	c.replicas, c.transfer = 3, 150*time.Millisecond
+	c.delay, c.disk, c.slowDisk = 200*time.Microsecond, 300*time.Microsecond, 0
+	c.slowRead, c.partial, c.pressure = 0.3, 0.8, 20*time.Millisecond
+	c.cut, c.stall, c.crash = 0, 0, 0
+	return c
+}
+
+// late lets processes run late and cuts leaders off, so that leases are used to their last moment.
+func late(seed uint64) simConfig {
+	c := stormy(seed)
+	c.replicas, c.crash, c.transfer, c.stall = 3, 0, 0, 0
+	c.cut, c.hiccup, c.drift = 300*time.Millisecond, 0.1, 0.047
+	c.delay, c.disk = 50*time.Microsecond, 50*time.Microsecond
+	return c
+}
+
+func runSeeds(t *testing.T, short uint64, config func(uint64) simConfig) {
+	first, count := simSeeds(t, short)
 	marks := map[string]int{}
 	for seed := first; seed < first+count && !t.Failed(); seed++ {
-		_, s := runSim(t, seed, stormy(seed))
+		_, s := runSim(t, seed, config(seed))
 		for k, v := range s.marks {
 			marks[k] += v
 		}
 	}
 	t.Log(marks)
 }
+
+func TestHandOversUnderSlowReadsAreLinearizable(t *testing.T) { runSeeds(t, 10, shuttle) }
+
+func TestLateProcessesDoNotOutliveTheirLease(t *testing.T) { runSeeds(t, 10, late) }
 
 func TestOneSeedGivesOneRun(t *testing.T) {
 	for seed := uint64(1); seed <= 3; seed++ {
