@@ -17,9 +17,10 @@ const (
 	offerTicks = 20
 	// leaseDuration is how long after the send time of a message that a quorum answered the leader
 	// may serve reads alone. A follower that took a message refuses other leaders for
-	// electionTicks ticks, the first of which may come at once; clocks of two machines are taken
-	// to run apart by less than a tenth.
-	leaseDuration = (electionTicks - 1) * TickInterval * 9 / 10
+	// electionTicks ticks. The first two of them may come at once, when a late turn takes the
+	// message, then the tick that waited, and the next one is due; clocks of two machines are
+	// taken to run apart by less than a tenth.
+	leaseDuration = (electionTicks - 2) * TickInterval * 9 / 10
 
 	// maxEntriesPerMsg bounds the command bytes (not payload) of one append message to a follower.
 	maxSizePerMsg = 64 << 10
