@@ -197,10 +197,9 @@ func (r *Replica) Unreachable(peer uint64) {
 
 // Stop ends the replica for good because of err: its store failed. Everything held is refused.
 func (r *Replica) Stop(err error, fx *Effects) {
-	if r.err != nil {
-		return
+	if r.err == nil {
+		r.err = err
 	}
-	r.err = err
 	r.refuseAll(fx)
 }
 
@@ -227,7 +226,9 @@ func (r *Replica) leading() bool { return r.status.RaftState == raft.StateLeader
 
 // serving reports whether this replica leads and has applied an entry of its own term, and with
 // it everything that earlier leaders committed.
-func (r *Replica) serving() bool { return r.leading() && r.appliedTerm == r.status.Term }
+func (r *Replica) serving() bool {
+	return r.err == nil && r.leading() && r.appliedTerm == r.status.Term
+}
 
 // ignore drops raft's refusals of a message or a proposal that it may drop at any time.
 func (r *Replica) ignore(err error) {

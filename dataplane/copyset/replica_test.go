@@ -1,0 +1,305 @@
+package copyset
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// solo is one replica whose effects the test does by hand.
+type solo struct {
+	t       *testing.T
+	r       *Replica
+	pool    *buf.Pool
+	fx      Effects
+	now     int64
+	appends []*Append
+	reads   []*ReadJob
+	replies []Reply
+}
+
+const soloBlocks = 1024
+
+// newSolo makes a replica of a copyset of the given size; alone, it leads when this returns.
+func newSolo(t *testing.T, replicas int) *solo {
+	pool, err := buf.NewPool(buf.Config{Bytes: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers := make([]Peer, replicas)
+	for i := range peers {
+		peers[i].ReplicaID = uint64(i + 1)
+	}
+	h := &solo{t: t, pool: pool, now: 1}
+	h.r, err = New(Config{State: NewState(1, 1, 1, peers), ChunkBlocks: soloBlocks, Pool: pool,
+		Now: h.now, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if replicas == 1 {
+		h.r.Campaign()
+		h.settle()
+		if !h.r.serving() {
+			t.Fatal("a copyset of one does not lead itself")
+		}
+	}
+	t.Cleanup(h.close)
+	return h
+}
+
+// turn ends a batch of calls and takes the effects.
+func (h *solo) turn() {
+	h.now += int64(time.Millisecond)
+	h.r.Ready(h.now, &h.fx)
+	h.appends = append(h.appends, h.fx.Appends...)
+	h.reads = append(h.reads, h.fx.Reads...)
+	h.replies = append(h.replies, h.fx.Replies...)
+	for i := range h.fx.Messages {
+		h.fx.Messages[i].Release()
+	}
+	h.fx.Reset()
+}
+
+// settle ends a batch and makes everything durable that it wants written.
+func (h *solo) settle() {
+	h.turn()
+	for len(h.appends) > 0 {
+		a := h.appends[0]
+		h.appends = h.appends[1:]
+		for i := range a.Records {
+			a.Records[i].At = 4096
+		}
+		h.r.AppendDone(a, h.now, &h.fx)
+		h.turn()
+	}
+}
+
+func (h *solo) close() {
+	h.r.Stop(errors.New("test over"), &h.fx)
+	for len(h.appends)+len(h.reads) > 0 {
+		for _, a := range h.appends {
+			a.Err = errPower
+			h.r.AppendDone(a, h.now, &h.fx)
+		}
+		for _, job := range h.reads {
+			job.Err = errPower
+			h.r.ReadDone(job, h.now, &h.fx)
+		}
+		h.appends, h.reads = nil, nil
+		h.turn()
+	}
+	h.turn()
+	for i := range h.replies {
+		for k := range h.replies[i].Hold {
+			h.replies[i].Hold[k].Release()
+		}
+	}
+	h.r.Free()
+	if err := h.pool.Close(); err != nil {
+		h.t.Error(err)
+	}
+}
+
+func (h *solo) request(kind Kind, off, length uint32, op uint64) *Request {
+	q := &Request{Kind: kind, Chunk: Chunk{Volume: 1}, Offset: off, Length: length, Session: 5,
+		Epoch: 1, OpID: op, LowWater: 1}
+	if kind == KindWrite {
+		b, err := h.pool.Get(int(length))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		for i := range b.Bytes() {
+			b.Bytes()[i] = byte(op)
+		}
+		q.Payload = NewPayload(b)
+		q.CRCs = wire.ChecksumPieces(nil, off, b.Bytes())
+	}
+	return q
+}
+
+func (h *solo) submit(q *Request) { h.r.Submit(q, h.now, &h.fx) }
+
+// answer is the status of the only answer since the last call.
+func (h *solo) answer() wire.Status {
+	h.t.Helper()
+	if len(h.replies) != 1 {
+		h.t.Fatalf("%d answers, want 1", len(h.replies))
+	}
+	rep := h.replies[0]
+	for k := range rep.Hold {
+		rep.Hold[k].Release()
+	}
+	h.replies = nil
+	return rep.Status
+}
+
+func TestFailedAppendRefusesWhatIsHeld(t *testing.T) {
+	h := newSolo(t, 1)
+	h.submit(h.request(KindWrite, 0, BlockSize, 1))
+	h.submit(h.request(KindWrite, 100, 100, 2)) // waits in the lane
+	h.turn()
+	if len(h.appends) != 1 || len(h.replies) != 0 {
+		t.Fatalf("%d appends, %d answers", len(h.appends), len(h.replies))
+	}
+	a := h.appends[0]
+	h.appends = nil
+	a.Err = errors.New("device lost")
+	h.r.AppendDone(a, h.now, &h.fx)
+	h.turn()
+	h.r.Stop(h.r.Err(), &h.fx)
+	h.turn()
+	if len(h.replies) != 2 {
+		t.Fatalf("%d of 2 requests answered after the log failed", len(h.replies))
+	}
+	for _, rep := range h.replies {
+		if rep.Status == wire.StatusOK {
+			t.Error("a write was acknowledged that is not in the log")
+		}
+	}
+	h.replies = nil
+	h.submit(h.request(KindWrite, 0, BlockSize, 3))
+	h.turn()
+	if s := h.answer(); s != wire.StatusUnavailable {
+		t.Errorf("a write after the failure is answered %v", s)
+	}
+}
+
+func TestStopWhileBlocksAreReadRefusesTheMerge(t *testing.T) {
+	h := newSolo(t, 1)
+	h.submit(h.request(KindWrite, 100, 100, 1))
+	h.turn()
+	if len(h.reads) != 1 {
+		t.Fatalf("%d reads for a partial write", len(h.reads))
+	}
+	h.r.Stop(errors.New("stopped"), &h.fx)
+	job := h.reads[0]
+	h.reads = nil
+	h.r.ReadDone(job, h.now, &h.fx)
+	h.turn()
+	if s := h.answer(); s == wire.StatusOK {
+		t.Error("acknowledged by a stopped replica")
+	}
+}
+
+func TestReadThatLosesItsLeaseWhileStoppedIsAnswered(t *testing.T) {
+	h := newSolo(t, 1)
+	h.submit(h.request(KindRead, 0, BlockSize, 0))
+	h.turn()
+	h.r.lease.given = true // as a hand-over does
+	h.r.Stop(errors.New("stopped"), &h.fx)
+	job := h.reads[0]
+	h.reads = nil
+	h.r.ReadDone(job, h.now, &h.fx)
+	h.turn()
+	h.answer()
+}
+
+func TestRequestsAreCheckedBeforeTheyAreTaken(t *testing.T) {
+	h := newSolo(t, 1)
+	for name, c := range map[string]struct {
+		change func(q *Request)
+		want   wire.Status
+	}{
+		"empty":           {func(q *Request) { q.Length = 0; q.Kind = KindRead }, wire.StatusBadRequest},
+		"past the end":    {func(q *Request) { q.Offset = soloBlocks * BlockSize }, wire.StatusOutOfRange},
+		"wraps around":    {func(q *Request) { q.Offset = 1<<32 - 100 }, wire.StatusOutOfRange},
+		"no session":      {func(q *Request) { q.Session = 0 }, wire.StatusBadRequest},
+		"short payload":   {func(q *Request) { q.Length = 100 }, wire.StatusBadRequest},
+		"too long a read": {func(q *Request) { q.Kind, q.Length = KindRead, MaxOpBytes+1 }, wire.StatusBadRequest},
+		"one block too many": {func(q *Request) {
+			q.Kind, q.Offset, q.Length = KindRead, 1, MaxOpBytes
+		}, wire.StatusBadRequest},
+	} {
+		q := h.request(KindWrite, 0, BlockSize, 1)
+		c.change(q)
+		h.submit(q)
+		h.turn()
+		if s := h.answer(); s != c.want {
+			t.Errorf("%s: answered %v, want %v", name, s, c.want)
+		}
+	}
+	if n := h.r.lanes.Len(); n != 0 {
+		t.Errorf("%d operations are in the lanes", n)
+	}
+}
+
+func TestFollowerRefusesAndNamesTheLeader(t *testing.T) {
+	h := newSolo(t, 3)
+	h.submit(h.request(KindWrite, 0, BlockSize, 1))
+	h.turn()
+	if s := h.answer(); s != wire.StatusNotLeader {
+		t.Errorf("answered %v", s)
+	}
+	h.heartbeat(2, 1)
+	h.submit(h.request(KindWrite, 0, BlockSize, 1))
+	h.turn()
+	if l := h.replies[0].Leader; l == nil || l.ReplicaID != 2 {
+		t.Errorf("leader %v, want replica 2", l)
+	}
+	h.answer()
+}
+
+func (h *solo) heartbeat(from, term uint64) {
+	m := &Message{Copyset: 1, Stamp: 77, Message: raftpb.Message{Type: raftpb.MsgHeartbeat,
+		From: from, To: 1, Term: term}}
+	h.r.Message(m, h.now, &h.fx)
+	h.settle()
+}
+
+func TestPendingRequestsAreBounded(t *testing.T) {
+	h := newSolo(t, 1)
+	for i := range MaxPending {
+		h.submit(h.request(KindZero, 0, BlockSize, uint64(i+1)))
+	}
+	h.submit(h.request(KindZero, 0, BlockSize, MaxPending+1))
+	h.turn()
+	if s := h.replies[0].Status; s != wire.StatusOverloaded {
+		t.Errorf("answered %v, want overloaded", s)
+	}
+	h.settle()
+	if len(h.replies) != MaxPending+1 {
+		t.Errorf("%d of %d answered", len(h.replies), MaxPending+1)
+	}
+}
+
+// TestFollowerKeepsItsPromiseLongerThanTheLease counts how long a follower that took a leader's
+// message refuses others, with ticks as early as they can come.
+func TestFollowerKeepsItsPromiseLongerThanTheLease(t *testing.T) {
+	h := newSolo(t, 3)
+	h.heartbeat(2, 1)
+	taken := h.now
+	at := taken // the tick that waited while the turn was late
+	for tick := 1; ; tick++ {
+		if tick > 2 { // the second comes at once too, as it is due
+			at += int64(TickInterval)
+		}
+		h.r.Tick(at)
+		h.r.Message(&Message{Copyset: 1, Message: raftpb.Message{Type: raftpb.MsgPreVote, From: 3,
+			To: 1, Term: 2, Index: 100, LogTerm: 9}}, at, &h.fx)
+		granted := false
+		h.r.Ready(at, &h.fx)
+		for i := range h.fx.Messages {
+			m := &h.fx.Messages[i]
+			granted = granted || m.Type == raftpb.MsgPreVoteResp && !m.Reject
+		}
+		h.fx.Reset()
+		if granted {
+			break
+		}
+		if tick > 3*electionTicks {
+			t.Fatal("never votes again")
+		}
+	}
+	const drift = 10 // in a hundred
+	promise := time.Duration(at-taken) * (100 - drift) / 100
+	if lease := time.Duration((&lease{acked: map[uint64]int64{2: 1}}).until(1,
+		[]uint64{1, 2, 3}, 1) - 1); lease > promise {
+		t.Errorf("the lease is %v, the promise on a slow clock %v", lease, promise)
+	}
+}
