@@ -301,10 +301,10 @@ func TestCloseWaitsAndLaterCallsAreRefused(t *testing.T) {
 }
 
 func TestCacheKeepsItsBoundAndTablesComeBack(t *testing.T) {
-	sim, p, c := newChunk(t, func(cfg *Config) { cfg.CacheChunks = 3 })
+	sim, p, _ := newChunk(t, func(cfg *Config) { cfg.CacheChunks = 3 })
 	const chunks = 20
 	for i := range uint64(chunks) {
-		c = create(t, p, ID{Group: 7, Index: i})
+		c := create(t, p, ID{Group: 7, Index: i})
 		write(t, c, int(i%testBlocks), 100+i)
 		checkpoint(t, c, i)
 	}

@@ -80,6 +80,7 @@ func next(t testing.TB, r *Ring, user uint64) *SQE {
 	e := r.Next()
 	if e == nil {
 		t.Fatal("the queue is full")
+		return nil
 	}
 	e.UserData = user
 	return e
