@@ -140,16 +140,19 @@ func (t *sessions) appendTo(dst []byte) []byte {
 func (t *sessions) decode(b []byte) ([]byte, error) {
 	*t = newSessions()
 	r := reader{b: b}
+	last := rising{}
 	for range r.count(16) {
-		v := r.u64()
+		v := last.next(&r)
 		t.epochs[v] = r.u64()
 	}
+	last = rising{}
 	for range r.count(28) {
-		s := &session{id: r.u64(), lowWater: r.u64(), lastUsed: r.u64()}
+		s := &session{id: last.next(&r), lowWater: r.u64(), lastUsed: r.u64()}
 		n := r.count(8)
 		s.done = make(map[uint64]struct{}, n)
+		op := rising{}
 		for range n {
-			s.done[r.u64()] = struct{}{}
+			s.done[op.next(&r)] = struct{}{}
 		}
 		t.byID[s.id] = s
 	}
@@ -157,4 +160,19 @@ func (t *sessions) decode(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("copyset: exactly-once table: %w", r.err)
 	}
 	return r.b, nil
+}
+
+// rising reads numbers that stand in order, each once.
+type rising struct {
+	last uint64
+	some bool
+}
+
+func (g *rising) next(r *reader) uint64 {
+	v := r.u64()
+	if g.some && v <= g.last && r.err == nil {
+		r.err, r.b = errOrder, nil
+	}
+	g.last, g.some = v, true
+	return v
 }

@@ -79,6 +79,18 @@ func bit(b bool) byte {
 	return 0
 }
 
+// travels reports whether messages of a type go from one replica to another. Raft has others: local
+// ones, and requests that a follower would pass on to a leader, which must not come from outside.
+func travels(t raftpb.MessageType) bool {
+	switch t {
+	case raftpb.MsgApp, raftpb.MsgAppResp, raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp,
+		raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgPreVote, raftpb.MsgPreVoteResp,
+		raftpb.MsgSnap, raftpb.MsgTimeoutNow:
+		return true
+	}
+	return false
+}
+
 // Split appends to out the message, cut into several whose frames stay within the wire's bounds.
 // Each is a complete raft message: the entry before its first one is named by index and term.
 func (m *Message) Split(out []Message) []Message {
@@ -116,8 +128,9 @@ func (m *Message) Decode(meta []byte, b *buf.Buf) error {
 		return fmt.Errorf("%w: version %d, this build reads %d", ErrBadMessage, meta[0],
 			messageVersion)
 	}
-	if meta[2] > 1 || meta[3] > 1 {
-		return fmt.Errorf("%w: reject %d, snapshot %d", ErrBadMessage, meta[2], meta[3])
+	if meta[2] > 1 || meta[3] > 1 || !travels(raftpb.MessageType(meta[1])) {
+		return fmt.Errorf("%w: type %d, reject %d, snapshot %d", ErrBadMessage, meta[1], meta[2],
+			meta[3])
 	}
 	r := reader{b: meta[4:]}
 	count := r.u32()
@@ -129,7 +142,7 @@ func (m *Message) Decode(meta []byte, b *buf.Buf) error {
 	}
 	m.Stamp = int64(r.u64())
 	context, snap := r.u64(), r.u64()
-	if context > uint64(len(r.b)) || snap > uint64(len(r.b)) {
+	if context > uint64(len(r.b)) || snap > uint64(len(r.b))-context {
 		return fmt.Errorf("%w: context of %d bytes, snapshot of %d", ErrBadMessage, context, snap)
 	}
 	if context > 0 {
@@ -146,10 +159,11 @@ func (m *Message) Decode(meta []byte, b *buf.Buf) error {
 }
 
 func (m *Message) decodeSnapshot(p []byte, present bool) error {
+	if present != (m.Type == raftpb.MsgSnap) || !present && len(p) != 0 {
+		return fmt.Errorf("%w: %v with a snapshot of %d bytes, present %v", ErrBadMessage, m.Type,
+			len(p), present)
+	}
 	if !present {
-		if len(p) != 0 {
-			return fmt.Errorf("%w: snapshot bytes without a snapshot", ErrBadMessage)
-		}
 		return nil
 	}
 	m.Snapshot = new(raftpb.Snapshot)
@@ -199,6 +213,9 @@ func (m *Message) takePayload(i int, p []byte, b *buf.Buf) error {
 	e := &m.Entries[i]
 	want := 0
 	var c Command
+	if e.Type != raftpb.EntryNormal && e.Type != raftpb.EntryConfChangeV2 {
+		return fmt.Errorf("%w: entry %d of type %d", ErrBadMessage, e.Index, e.Type)
+	}
 	if e.Type == raftpb.EntryNormal && len(e.Data) > 0 {
 		if err := c.Decode(e.Data); err != nil {
 			return fmt.Errorf("%w: entry %d: %w", ErrBadMessage, e.Index, err)

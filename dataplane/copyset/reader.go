@@ -8,6 +8,9 @@ import (
 // errShort is a decoder's complaint that the bytes end before the format does.
 var errShort = errors.New("bytes end too early")
 
+// errOrder is its complaint that numbers which rise do not.
+var errOrder = errors.New("numbers out of order")
+
 // reader takes little-endian numbers off a byte slice. After an error every read gives zero, so a
 // decoder checks once, at its end.
 type reader struct {

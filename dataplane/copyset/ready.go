@@ -194,6 +194,9 @@ func (r *Replica) send(m raftpb.Message, fx *Effects) {
 		r.ignore(r.node.Step(m))
 		return
 	}
+	if !travels(m.Type) {
+		return // deposed in this turn, raft passes on what only a leader can do
+	}
 	out := Message{Copyset: r.id, Message: m}
 	switch m.Type {
 	case raftpb.MsgApp, raftpb.MsgHeartbeat:
