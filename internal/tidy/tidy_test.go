@@ -24,7 +24,7 @@ const (
 	funcLinesMax  = 70
 	funcLinesLong = 35
 	// At most this share of production functions may be longer than funcLinesLong.
-	funcLongPercentMax = 6
+	funcLongPercentMax = 2
 	columnsMax         = 100
 	tabColumns         = 4
 )
