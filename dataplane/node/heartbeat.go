@@ -67,10 +67,7 @@ func (n *Node) wait(ctx context.Context, d time.Duration) {
 			return
 		case <-poll.C:
 		}
-		n.mu.Lock()
-		fresh := n.desired == 0
-		n.mu.Unlock()
-		if n.leaderChanges() != before || fresh {
+		if n.leaderChanges() != before || !n.adopted.Load() {
 			return
 		}
 	}
@@ -157,6 +154,7 @@ func (n *Node) adopt(resp *v1.HeartbeatNodeResponse) {
 		}
 	}
 	n.reroute()
+	n.adopted.Store(true)
 	if !failed {
 		n.mu.Lock()
 		n.desired = resp.DesiredVersion

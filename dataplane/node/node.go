@@ -48,6 +48,8 @@ const (
 	DefaultPoolBytes = 256 << 20
 	// closeTime bounds the last checkpoint of a stop.
 	closeTime = 20 * time.Second
+	// handOffTime bounds the hand-over of leaderships at a stop.
+	handOffTime = 500 * time.Millisecond
 )
 
 // ErrForeign marks a store that is not this cluster's to use; starting again does not mend it.
@@ -65,6 +67,8 @@ type Node struct {
 	admin   *adminServer
 	routes  atomic.Pointer[map[uint64]*store.Owner] // copyset -> owner; replaced, never changed
 	addr    string
+
+	adopted atomic.Bool // a desired state has been seen: no hurry any more
 
 	mu        sync.Mutex
 	clusterID string
@@ -175,9 +179,11 @@ func (n *Node) owner(copysetID uint64) *store.Owner { return (*n.routes.Load())[
 // Addr is where the native protocol is served.
 func (n *Node) Addr() string { return n.addr }
 
-// Close stops serving: connections first, then each store with a last checkpoint, then memory.
+// Close stops serving: leaderships are handed over, connections end, each store takes a last
+// checkpoint.
 func (n *Node) Close() error {
 	var errs []error
+	n.handOff()
 	if n.admin != nil {
 		errs = append(errs, n.admin.close())
 	}
@@ -196,4 +202,16 @@ func (n *Node) Close() error {
 		errs = append(errs, n.clients.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// handOff gives the leaderships of all stores away, while the connections are still there.
+func (n *Node) handOff() {
+	if n.server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), handOffTime)
+	defer cancel()
+	for _, s := range n.stores {
+		s.HandOff(ctx)
+	}
 }

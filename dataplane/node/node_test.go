@@ -119,6 +119,9 @@ func TestWritesGoOnWhenTheLeaderStops(t *testing.T) {
 	stopped := time.Since(begin)
 	m.step()
 	t.Logf("stop took %v, next operation %v later", stopped, time.Since(begin)-stopped)
+	if c.leader(1) == lead {
+		t.Fatal("the stopped node still leads")
+	}
 	for range 50 {
 		m.step()
 	}

@@ -37,6 +37,8 @@ const (
 	// drainTime is how long a checkpoint waits for one copyset that cannot drain, because it is
 	// fetching chunks, before it goes on without it.
 	drainTime = 20 * time.Second
+	// handOffPoll is how often a store that stops looks whether its leaders have gone.
+	handOffPoll = 5 * time.Millisecond
 	// chunkSyncs bounds the chunk checkpoints under way.
 	chunkSyncs = 32
 )

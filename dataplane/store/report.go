@@ -1,7 +1,9 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 )
@@ -50,6 +52,25 @@ func (s *Store) Ensure(st *copyset.State, lead bool) error {
 // Transfer asks the replica, if it leads, to hand the leadership to another member.
 func (s *Store) Transfer(copysetID, to uint64) {
 	s.with(copysetID, func(m *member) { m.Transfer(to) })
+}
+
+// HandOff has the replicas here give up the leaderships they hold, and waits until they have or ctx
+// ends.
+func (s *Store) HandOff(ctx context.Context) {
+	poll := time.NewTicker(handOffPoll)
+	defer poll.Stop()
+	for {
+		leading := false
+		s.each(func(_ *Owner, m *member) { leading = m.HandOff() || leading })
+		if !leading {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+		}
+	}
 }
 
 // DeleteVolume has the replicas that lead drop the volume's chunks. It reports whether no replica
