@@ -84,7 +84,8 @@ func samplePayload(n int) ([]byte, []uint32) {
 func sampleMessages() (map[string]*Message, map[string][]byte) {
 	p, crcs := samplePayload(3)
 	one := &Command{Kind: CmdWrite, Session: 1, OpID: 1, Volume: 1, Count: 1, CRCs: crcs[:1]}
-	two := &Command{Kind: CmdWrite, Session: 1, OpID: 2, Volume: 1, First: 8, Count: 2, CRCs: crcs[1:]}
+	two := &Command{Kind: CmdWrite, Session: 1, OpID: 2, Volume: 1, First: 8, Count: 2,
+		CRCs: crcs[1:]}
 	app := &Message{Copyset: 1, Stamp: 123456789, Message: raftpb.Message{Type: raftpb.MsgApp,
 		From: 2, To: 3, Term: 4, LogTerm: 3, Index: 99, Commit: 98, Entries: []raftpb.Entry{
 			{Term: 4, Index: 100},
@@ -204,7 +205,8 @@ func TestCommandsThatContradictThemselvesAreRefused(t *testing.T) {
 		}
 	}
 	write[1] = 2
-	if err := new(Command).Decode(write); err == nil || !strings.Contains(err.Error(), "version 2") {
+	err := new(Command).Decode(write)
+	if err == nil || !strings.Contains(err.Error(), "version 2") {
 		t.Errorf("newer version: %v", err)
 	}
 }
@@ -286,10 +288,10 @@ func TestMessagesThatMustNotComeFromOutsideAreRefused(t *testing.T) {
 		if ok := travels(m.Type); ok != (err == nil) {
 			t.Errorf("%v: %v", m.Type, err)
 		}
-		if raftNever := map[raftpb.MessageType]bool{raftpb.MsgHup: true, raftpb.MsgBeat: true,
+		if never := map[raftpb.MessageType]bool{raftpb.MsgHup: true, raftpb.MsgBeat: true,
 			raftpb.MsgProp: true, raftpb.MsgTransferLeader: true, raftpb.MsgReadIndex: true,
 			raftpb.MsgStorageAppendResp: true, raftpb.MsgStorageApplyResp: true,
-			raftpb.MsgSnapStatus: true, raftpb.MsgUnreachable: true}; raftNever[m.Type] && err == nil {
+			raftpb.MsgSnapStatus: true, raftpb.MsgUnreachable: true}; never[m.Type] && err == nil {
 			t.Errorf("%v is taken from outside", m.Type)
 		}
 	}

@@ -26,6 +26,8 @@ type solo struct {
 
 const soloBlocks = 1024
 
+var discard = slog.New(slog.DiscardHandler)
+
 // newSolo makes a replica of a copyset of the given size; alone, it leads when this returns.
 func newSolo(t *testing.T, replicas int) *solo {
 	pool, err := buf.NewPool(buf.Config{Bytes: 64 << 20})
@@ -38,7 +40,7 @@ func newSolo(t *testing.T, replicas int) *solo {
 	}
 	h := &solo{t: t, pool: pool, now: 1}
 	h.r, err = New(Config{State: NewState(1, 1, 1, peers), ChunkBlocks: soloBlocks, Pool: pool,
-		Now: h.now, Logger: slog.New(slog.DiscardHandler)})
+		Now: h.now, Logger: discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,12 +208,16 @@ func TestRequestsAreCheckedBeforeTheyAreTaken(t *testing.T) {
 		change func(q *Request)
 		want   wire.Status
 	}{
-		"empty":           {func(q *Request) { q.Length = 0; q.Kind = KindRead }, wire.StatusBadRequest},
-		"past the end":    {func(q *Request) { q.Offset = soloBlocks * BlockSize }, wire.StatusOutOfRange},
-		"wraps around":    {func(q *Request) { q.Offset = 1<<32 - 100 }, wire.StatusOutOfRange},
-		"no session":      {func(q *Request) { q.Session = 0 }, wire.StatusBadRequest},
-		"short payload":   {func(q *Request) { q.Length = 100 }, wire.StatusBadRequest},
-		"too long a read": {func(q *Request) { q.Kind, q.Length = KindRead, MaxOpBytes+1 }, wire.StatusBadRequest},
+		"empty": {func(q *Request) { q.Length, q.Kind = 0, KindRead }, wire.StatusBadRequest},
+		"past the end": {func(q *Request) {
+			q.Offset = soloBlocks * BlockSize
+		}, wire.StatusOutOfRange},
+		"wraps around":  {func(q *Request) { q.Offset = 1<<32 - 100 }, wire.StatusOutOfRange},
+		"no session":    {func(q *Request) { q.Session = 0 }, wire.StatusBadRequest},
+		"short payload": {func(q *Request) { q.Length = 100 }, wire.StatusBadRequest},
+		"too long a read": {func(q *Request) {
+			q.Kind, q.Length = KindRead, MaxOpBytes+1
+		}, wire.StatusBadRequest},
 		"one block too many": {func(q *Request) {
 			q.Kind, q.Offset, q.Length = KindRead, 1, MaxOpBytes
 		}, wire.StatusBadRequest},

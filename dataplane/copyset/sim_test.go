@@ -121,7 +121,8 @@ func newSim(t *testing.T, seed uint64, cfg simConfig) *sim {
 		leaders: map[uint64]uint64{}, commits: map[uint64]uint64{}, marks: map[string]int{},
 		log: slog.New(slog.DiscardHandler)}
 	if os.Getenv("ASHLAR_SIM_LOG") != "" {
-		s.log = slog.New(slog.NewTextHandler(simWriter{s}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		s.log = slog.New(slog.NewTextHandler(simWriter{s},
+			&slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	for v := range s.fences {
 		s.epochs[v], s.fences[v] = 1, map[uint64]int64{}

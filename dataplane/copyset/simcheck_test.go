@@ -38,7 +38,8 @@ func newZone(what string, begin, end int64) *zone {
 }
 
 func newRegister() *register {
-	return &register{writes: map[uint64]*zone{}, zeroes: []*zone{newZone("nothing written", -1, -1)}}
+	return &register{writes: map[uint64]*zone{},
+		zeroes: []*zone{newZone("nothing written", -1, -1)}}
 }
 
 func (g *register) write(what string, value uint64, begin, end int64, maybe bool) {

@@ -29,7 +29,8 @@ func (op *simOp) String() string {
 	if op.end != math.MaxInt64 {
 		end = time.Duration(op.end).String()
 	}
-	return fmt.Sprintf("%v %v sectors %d+%d value %d by session %d op %d epoch %d, %v..%s, %d tries",
+	return fmt.Sprintf("%v %v sectors %d+%d value %d by session %d op %d epoch %d, %v..%s, "+
+		"%d tries",
 		[...]string{"", "read", "write", "zero"}[op.kind], op.chunk, op.first, op.n, op.value,
 		op.client.session, op.id, op.epoch, time.Duration(op.begin), end, op.tries)
 }

@@ -295,8 +295,8 @@ func (n *simNode) flushBlock(c Chunk, run *FlushRun, k uint32) {
 		data = n.log.block(run.Data[k].At)
 	}
 	if data == nil || wire.CRC32C(data) != run.CRCs[k] {
-		n.s.fail("replica %d: block %d of %v to flush does not fit its checksum (at %d, in memory %v, "+
-			"in the log %v, log %d..%d))", n.id, run.First+k, c, run.Data[k].At,
+		n.s.fail("replica %d: block %d of %v to flush does not fit its checksum (at %d, "+
+			"in memory %v, in the log %v, log %d..%d))", n.id, run.First+k, c, run.Data[k].At,
 			run.Data[k].B != nil, data != nil, n.log.tail, n.log.head)
 		return
 	}
