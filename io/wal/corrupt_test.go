@@ -104,13 +104,17 @@ func TestNoCorruptByteIsReplayedOrLostUnreported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stride := int64(1)
+	if testing.Short() {
+		stride = 29 // no divisor of a field's or a block's size
+	}
 	tried, reported, unaffected := 0, 0, 0
 	for _, base := range names {
 		name := "wal/" + base
 		if _, ok := slotNumber(base); !ok {
 			continue
 		}
-		for off := range int64(crashSegment) {
+		for off := int64(0); off < crashSegment; off += stride {
 			block := readBlock(t, d, name, off/BlockSize*BlockSize)
 			old := block[off%BlockSize]
 			for k, mutate := range mutations {

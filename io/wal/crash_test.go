@@ -19,6 +19,15 @@ var (
 	crashRandom = flag.Int("crash.random", 24, "random subsets tried above crash.bits")
 )
 
+// budget is what a test may spend: the flag's value, or less where time is short (-short, as under
+// the race detector, which looks for races and not for crash states).
+func budget(flag *int, short int) int {
+	if testing.Short() {
+		return min(*flag, short)
+	}
+	return *flag
+}
+
 const crashSegment = 16 << 10
 
 func crashConfig(d disk.Disk) Config {
@@ -160,7 +169,7 @@ func plans(n int, rng *rand.Rand) (list [][]bool) {
 		}
 		list = append(list, p)
 	}
-	if n <= *crashBits {
+	if n <= budget(crashBits, 3) {
 		for bits := range 1 << n {
 			subset(func(i int) bool { return bits>>i&1 == 1 })
 		}
@@ -171,7 +180,7 @@ func plans(n int, rng *rand.Rand) (list [][]bool) {
 		subset(func(i int) bool { return i != k })
 		subset(func(i int) bool { return i == k })
 	}
-	for range *crashRandom {
+	for range budget(crashRandom, 1) {
 		bias := rng.Float64()
 		subset(func(int) bool { return rng.Float64() < bias })
 	}
@@ -304,7 +313,7 @@ func TestASecondCrashNeverRevivesWhatTheFirstLost(t *testing.T) {
 		x := newExplorer(newSim(), newHistory(), 3)
 		first := x.run(t, work)
 		rng.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
-		for i := range min(len(first), *crashDeep) {
+		for i := range min(len(first), budget(crashDeep, 5)) {
 			h := first[i].verify(t, work)
 			next := words("mbr", 2)[rng.IntN(9)]
 			y := newExplorer(first[i].sim, h, uint64(i))
