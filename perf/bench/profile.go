@@ -43,8 +43,14 @@ func (b *bench) profile(ctx context.Context, c *benchCase, dir string) error {
 		_, err := load.Run(loadCtx, load.Volume{V: b.volume}, b.nativeJob(c, 2000, time.Hour))
 		ended <- err
 	}()
+	// Profiles of allocations end with the last collection: the first seconds keep the case before
+	// out of this one's.
+	if err := pause(ctx, settle); err != nil {
+		return err
+	}
 	errs := make(chan error, 2)
 	node := b.cluster.Nodes()[0]
+	_ = download(ctx, "http://"+node.Admin+"/debug/pprof/heap?gc=1", os.DevNull)
 	fetch := func(what string, seconds int) {
 		url := fmt.Sprintf("http://%s/debug/pprof/%s?seconds=%d", node.Admin, what, seconds)
 		errs <- download(ctx, url, filepath.Join(dir, c.name+"."+what))

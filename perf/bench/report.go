@@ -179,8 +179,8 @@ func (r *results) targets(b *strings.Builder) {
 	floor, limit := spreadOf(r.floorOf(true)), spreadOf(bound)
 	b.WriteString("\n### First targets\n\n| target | bound | measured | met |\n|---|--:|--:|---|\n")
 	if write.mid > 0 {
-		fmt.Fprintf(b, "| QD1 write p50 at most 3 x (raw durable write + 2 round trips) | %.0f us | "+
-			"%.2f x | %s |\n", 3*floor.mid, write.mid, yes(write.mid <= 3))
+		fmt.Fprintf(b, "| QD1 write p50 at most 3 x (raw durable write + 2 round trips) | "+
+			"%.0f us | %.2f x | %s |\n", 3*floor.mid, write.mid, yes(write.mid <= 3))
 	}
 	if reads.mid > 0 {
 		fmt.Fprintf(b, "| QD1 read p50 at most 2.5 x raw read + 1 round trip | %.0f us | %.0f us, "+
@@ -274,6 +274,10 @@ func (r *results) costs(b *strings.Builder) {
 			mid := r.perOp(c, row.f).mid
 			if math.Abs(mid) < 0.5*math.Pow10(-row.digits) {
 				mid = 0 // also what the idle share took below zero
+			}
+			if mid == 0 {
+				b.WriteString(" 0 |")
+				continue
 			}
 			fmt.Fprintf(b, " %s |", group(fmt.Sprintf("%.*f", row.digits, mid)))
 		}
