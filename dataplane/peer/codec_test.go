@@ -1,0 +1,85 @@
+package peer
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+)
+
+var sampleBlocks = BlocksRequest{Copyset: 1, Replica: 2, Volume: 3, Chunk: 0x1122334455667788,
+	Applied: 5, First: 6, Count: 0x01020304}
+
+func TestRequestFormatsAreStable(t *testing.T) {
+	for name, c := range map[string]struct {
+		got  []byte
+		want string
+	}{
+		"list": {AppendListRequest(nil, 1, 0x1122334455667788), "01000000000000008877665544332211"},
+		"blocks": {sampleBlocks.AppendTo(nil), "0100000000000000" + "0200000000000000" +
+			"0300000000000000" + "8877665544332211" + "0500000000000000" + "06000000" + "04030201"},
+		"chunks": {AppendChunks(nil, []copyset.Chunk{{Volume: 1, Index: 2}, {Volume: 3}}),
+			"01000000000000000200000000000000" + "03000000000000000000000000000000"},
+	} {
+		if got := hex.EncodeToString(c.got); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestRequestsOfAnyOtherLengthAreRefused(t *testing.T) {
+	list, blocks := AppendListRequest(nil, 1, 2), sampleBlocks.AppendTo(nil)
+	if c, r, err := DecodeListRequest(list); c != 1 || r != 2 || err != nil {
+		t.Error(c, r, err)
+	}
+	var got BlocksRequest
+	if err := got.Decode(blocks); err != nil || got != sampleBlocks {
+		t.Error(got, err)
+	}
+	for n := range len(blocks) + 2 {
+		b := make([]byte, n)
+		if _, _, err := DecodeListRequest(b); (err == nil) != (n == len(list)) ||
+			err != nil && !errors.Is(err, ErrBadRequest) {
+			t.Errorf("list of %d bytes: %v", n, err)
+		}
+		if err := got.Decode(b); (err == nil) != (n == len(blocks)) ||
+			err != nil && !errors.Is(err, ErrBadRequest) {
+			t.Errorf("blocks of %d bytes: %v", n, err)
+		}
+	}
+}
+
+func TestChunkListIsBounded(t *testing.T) {
+	want := []copyset.Chunk{{Volume: 1, Index: 2}, {Volume: 1, Index: 3}}
+	got, err := DecodeChunks(AppendChunks(nil, want))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Error(got, err)
+	}
+	for _, n := range []int{1, 15, 17, 16 * (MaxChunks + 1)} {
+		if _, err := DecodeChunks(make([]byte, n)); !errors.Is(err, ErrBadRequest) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+func FuzzRequests(f *testing.F) {
+	f.Add(AppendListRequest(nil, 1, 2))
+	f.Add(sampleBlocks.AppendTo(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, r, err := DecodeListRequest(b); err == nil {
+			if again := AppendListRequest(nil, c, r); !bytes.Equal(again, b) {
+				t.Errorf("%x encodes to %x", b, again)
+			}
+		}
+		var r BlocksRequest
+		if r.Decode(b) == nil && !bytes.Equal(r.AppendTo(nil), b) {
+			t.Errorf("%x encodes to %x", b, r.AppendTo(nil))
+		}
+		if list, err := DecodeChunks(b); err == nil && !bytes.Equal(AppendChunks(nil, list), b) {
+			t.Errorf("%x encodes to %x", b, AppendChunks(nil, list))
+		}
+	})
+}
