@@ -57,7 +57,11 @@ func simSeeds(t *testing.T, short uint64) (first, count uint64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return 1, n
+		from := uint64(1)
+		if f, err := strconv.ParseUint(os.Getenv("ASHLAR_SIM_FROM"), 10, 64); err == nil {
+			from = f
+		}
+		return from, n
 	}
 	return 1, short
 }

@@ -425,8 +425,8 @@ func TestStoppingStoreAnswersWhatIsUnderWay(t *testing.T) {
 	s := r.store(0)
 	answers := make(chan result, 200)
 	for i := range uint64(200) {
-		q := &copyset.Request{Kind: copyset.KindZero, Offset: uint32(i) * 100, Length: 5000, Session: 1,
-			Epoch: 1, OpID: i + 1, Tag: answers}
+		q := &copyset.Request{Kind: copyset.KindZero, Offset: uint32(i) * 100, Length: 5000,
+			Session: 1, Epoch: 1, OpID: i + 1, Tag: answers}
 		if !s.Owner(1).Submit(1, q) {
 			answers <- result{status: wire.StatusUnavailable}
 		}
