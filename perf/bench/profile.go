@@ -12,13 +12,11 @@ import (
 	"github.com/ashlar-storage/ashlar/perf/load"
 )
 
-const (
-	profileSeconds = 8
-	traceSeconds   = 1
-)
+// profileTime is how long each kind of profile takes, in seconds.
+var profileTime = map[string]int{"profile": 8, "trace": 1}
 
-// profiles writes CPU and allocation profiles of one node, and an execution trace, under each load
-// of the native client.
+// profiles writes the CPU profile and an execution trace of one node under each load of the native
+// client, and its allocation profiles before and after (pprof -base shows the difference).
 func (b *bench) profiles(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -43,31 +41,36 @@ func (b *bench) profile(ctx context.Context, c *benchCase, dir string) error {
 		_, err := load.Run(loadCtx, load.Volume{V: b.volume}, b.nativeJob(c, 2000, time.Hour))
 		ended <- err
 	}()
-	// Profiles of allocations end with the last collection: the first seconds keep the case before
-	// out of this one's.
 	if err := pause(ctx, settle); err != nil {
 		return err
 	}
-	errs := make(chan error, 2)
-	node := b.cluster.Nodes()[0]
-	_ = download(ctx, "http://"+node.Admin+"/debug/pprof/heap?gc=1", os.DevNull)
-	fetch := func(what string, seconds int) {
-		url := fmt.Sprintf("http://%s/debug/pprof/%s?seconds=%d", node.Admin, what, seconds)
-		errs <- download(ctx, url, filepath.Join(dir, c.name+"."+what))
-	}
-	go fetch("profile", profileSeconds)
-	go fetch("allocs", profileSeconds)
-	err := <-errs
-	if err2 := <-errs; err == nil {
-		err = err2
+	node, path := b.cluster.Nodes()[0], filepath.Join(dir, c.name)
+	err := allocations(ctx, node.Admin, path+".allocs.base")
+	for _, what := range []string{"profile", "trace"} {
+		if err == nil {
+			url := fmt.Sprintf("http://%s/debug/pprof/%s?seconds=%d", node.Admin, what,
+				profileTime[what])
+			err = download(ctx, url, path+"."+what)
+		}
 	}
 	if err == nil {
-		go fetch("trace", traceSeconds)
-		err = <-errs
+		err = allocations(ctx, node.Admin, path+".allocs")
 	}
 	cancel()
 	<-ended // its error is that of the cancelled context
 	return err
+}
+
+// allocations writes the profile of what was allocated since the node started. The runtime makes an
+// allocation part of it at the second collection after.
+func allocations(ctx context.Context, admin, path string) error {
+	for range 3 {
+		err := download(ctx, "http://"+admin+"/debug/pprof/heap?gc=1", os.DevNull)
+		if err != nil {
+			return err
+		}
+	}
+	return download(ctx, "http://"+admin+"/debug/pprof/allocs", path)
 }
 
 func download(ctx context.Context, url, path string) error {
