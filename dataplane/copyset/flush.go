@@ -90,7 +90,12 @@ func (r *Replica) enterFlush(job *FlushJob, op *lane.Op) {
 
 func (r *Replica) flushGranted(job *FlushJob, fx *Effects) {
 	job.ungrant--
-	if job.ungrant == 0 {
+	switch {
+	case job.ungrant > 0:
+	case r.err != nil: // stopped: nothing begins any more
+		job.Err = r.err
+		r.FlushDone(job, r.now, fx)
+	default:
 		fx.Flushes = append(fx.Flushes, job)
 	}
 }

@@ -227,8 +227,8 @@ func (r *Replica) ReadDone(job *ReadJob, now int64, fx *Effects) {
 func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
 	r.now = now
 	for n, p := range job.Good {
-		if _, newer := r.overlay.lookup(job.Chunk, n); newer {
-			p.Release()
+		if b, ok := r.overlay.lookup(job.Chunk, n); ok && (b.zero || b.data.B != nil) {
+			p.Release() // newer; a block that is only in the log is the bad one
 			continue
 		}
 		r.counters.Repaired++

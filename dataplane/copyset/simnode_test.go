@@ -404,8 +404,13 @@ func (n *simNode) takeDown() {
 		f(n.clock())
 	}
 	n.inbox = nil
+	n.discard()
 	n.r.Stop(errPower, &n.fx)
 	for {
+		if begun := len(n.fx.Reads) + len(n.fx.Flushes) + len(n.fx.Repairs) +
+			len(n.fx.Snapshots) + len(n.fx.Appends); begun > 0 {
+			n.s.fail("replica %d begins %d jobs after it was stopped", n.id, begun)
+		}
 		n.discard()
 		if len(n.jobs) == 0 {
 			break

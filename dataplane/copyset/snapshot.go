@@ -129,7 +129,8 @@ func (r *Replica) Fetch(p *PeerRead, now int64, fx *Effects) {
 	case r.applied < p.Applied || r.restore != nil:
 		p.Done(wire.StatusRetry, nil, nil, nil)
 		return
-	case p.Count == 0 || p.Count > MaxOpBytes/BlockSize || p.First+p.Count > r.chunkBlocks:
+	case p.Count == 0 || p.Count > MaxOpBytes/BlockSize ||
+		uint64(p.First)+uint64(p.Count) > uint64(r.chunkBlocks):
 		p.Done(wire.StatusBadRequest, nil, nil, nil)
 		return
 	}
@@ -145,6 +146,12 @@ func (r *Replica) Fetch(p *PeerRead, now int64, fx *Effects) {
 }
 
 func (r *Replica) fetchGranted(job *ReadJob, fx *Effects) {
+	if r.err != nil { // stopped: nothing begins any more
+		r.leave(&job.op, fx)
+		job.release()
+		job.fetch.Done(wire.StatusUnavailable, nil, nil, nil)
+		return
+	}
 	r.plan(job)
 	fx.Reads = append(fx.Reads, job)
 }

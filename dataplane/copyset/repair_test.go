@@ -1,0 +1,133 @@
+package copyset
+
+import (
+	"testing"
+
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// fetched is the answer to a Fetch, which must come at once or after what the replica wants read.
+func (h *solo) fetched(p *PeerRead) wire.Status {
+	h.t.Helper()
+	status := wire.Status(9999)
+	p.Done = func(s wire.Status, _ [][]byte, _ []uint32, hold []Payload) {
+		for i := range hold {
+			hold[i].Release()
+		}
+		status = s
+	}
+	h.r.Fetch(p, h.now, &h.fx)
+	h.turn()
+	return status
+}
+
+func TestReadsOfOtherReplicasAreChecked(t *testing.T) {
+	h := newSolo(t, 1)
+	for name, c := range map[string]struct {
+		p    PeerRead
+		want wire.Status
+	}{
+		"nothing":       {PeerRead{}, wire.StatusBadRequest},
+		"too many":      {PeerRead{Count: MaxOpBytes/BlockSize + 1}, wire.StatusBadRequest},
+		"past the end":  {PeerRead{First: soloBlocks, Count: 1}, wire.StatusBadRequest},
+		"wraps around":  {PeerRead{First: 1<<32 - 2, Count: 2}, wire.StatusBadRequest},
+		"not that far":  {PeerRead{Count: 1, Applied: 1 << 40}, wire.StatusRetry},
+		"first of many": {PeerRead{Count: MaxOpBytes / BlockSize}, 9999},
+	} {
+		if got := h.fetched(&c.p); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// badRead submits a read of one block and answers it as bad, and gives the repair that follows.
+func (h *solo) badRead() *RepairJob {
+	h.t.Helper()
+	h.submit(h.request(KindRead, 0, BlockSize, 0))
+	h.turn()
+	job := h.reads[0]
+	h.reads = nil
+	job.Err, job.Bad = errSimBad, []uint32{0}
+	h.r.ReadDone(job, h.now, &h.fx)
+	if len(h.fx.Repairs) != 1 {
+		h.t.Fatalf("%d repairs", len(h.fx.Repairs))
+	}
+	repair := h.fx.Repairs[0]
+	repair.Good, repair.CRCs = map[uint32]Payload{}, map[uint32]uint32{}
+	h.turn()
+	return repair
+}
+
+func (h *solo) good(repair *RepairJob, fill byte) {
+	b, err := h.pool.Get(BlockSize)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for i := range b.Bytes() {
+		b.Bytes()[i] = fill
+	}
+	repair.Good[0], repair.CRCs[0] = NewPayload(b), wire.CRC32C(b.Bytes())
+}
+
+func (h *solo) wantBlock(fill byte) {
+	h.t.Helper()
+	h.turn()
+	if len(h.replies) != 1 || h.replies[0].Status != wire.StatusOK ||
+		h.replies[0].Body[0][0] != fill {
+		h.t.Errorf("answers %+v, want one that begins with %d", h.replies, fill)
+	}
+	if len(h.replies) == 1 {
+		h.answer()
+	}
+}
+
+func TestRepairedBlockIsAnsweredAndFlushed(t *testing.T) {
+	h := newSolo(t, 1)
+	repair := h.badRead()
+	h.good(repair, 7)
+	h.r.RepairDone(repair, h.now, &h.fx)
+	h.wantBlock(7)
+	if h.r.overlay.blocks != 1 {
+		t.Error("the good block will not be written back")
+	}
+}
+
+func TestRepairOfABlockOfZeroes(t *testing.T) {
+	h := newSolo(t, 1)
+	repair := h.badRead()
+	repair.Good[0] = Payload{}
+	h.r.RepairDone(repair, h.now, &h.fx)
+	h.wantBlock(0)
+}
+
+func TestRepairDoesNotUndoAWriteThatCameMeanwhile(t *testing.T) {
+	h := newSolo(t, 1)
+	repair := h.badRead()
+	h.submit(h.request(KindWrite, 0, BlockSize, 9))
+	h.settle()
+	h.answer()
+	h.good(repair, 7)
+	h.r.RepairDone(repair, h.now, &h.fx)
+	h.wantBlock(9)
+}
+
+func TestBlockThatNobodyHasIsRefused(t *testing.T) {
+	h := newSolo(t, 1)
+	repair := h.badRead()
+	h.r.RepairDone(repair, h.now, &h.fx)
+	h.turn()
+	if s := h.answer(); s != wire.StatusCorrupt {
+		t.Errorf("answered %v", s)
+	}
+}
+
+// TestBlockThatIsBadInTheLogIsRepaired: after a restart the overlay's bytes are in the log only.
+func TestBlockThatIsBadInTheLogIsRepaired(t *testing.T) {
+	h := newSolo(t, 1)
+	h.r.overlay.put(Chunk{Volume: 1}, 0, overlayBlock{index: 1, crc: 5,
+		data: Payload{At: 4096, Len: BlockSize}})
+	repair := h.badRead()
+	h.good(repair, 7)
+	h.r.RepairDone(repair, h.now, &h.fx)
+	h.wantBlock(7)
+}
