@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
 	"github.com/ashlar-storage/ashlar/io/wal"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
@@ -194,6 +195,9 @@ func (r *Replica) send(m raftpb.Message, fx *Effects) {
 		r.ignore(r.node.Step(m))
 		return
 	}
+	if r.onlyCommit(&m) {
+		return
+	}
 	if !travels(m.Type) {
 		return // deposed in this turn, raft passes on what only a leader can do
 	}
@@ -212,6 +216,35 @@ func (r *Replica) send(m raftpb.Message, fx *Effects) {
 		return
 	}
 	fx.Messages = append(fx.Messages, out)
+}
+
+// onlyCommit reports whether a message tells a follower that keeps up nothing but the new commit
+// index. Raft sends one to every follower for every commit, as many as there are messages with
+// entries, and each costs a system call and a turn on both sides and an answer. To raft it is a lost
+// message: the next entries carry the index, or the next heartbeat. A follower that is being probed
+// gets its message, because there the answer is what is waited for.
+func (r *Replica) onlyCommit(m *raftpb.Message) bool {
+	if m.Type != raftpb.MsgApp || len(m.Entries) > 0 || m.Index != r.entries.last() {
+		return false
+	}
+	r.asked.id, r.asked.replicating = m.To, false
+	r.node.WithProgress(r.asked.visit)
+	return r.asked.replicating
+}
+
+// progressQuery asks raft about one follower, without an allocation for each question.
+type progressQuery struct {
+	id          uint64
+	replicating bool
+	visit       func(uint64, raft.ProgressType, tracker.Progress)
+}
+
+func (q *progressQuery) init() {
+	q.visit = func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+		if id == q.id {
+			q.replicating = p.State == tracker.StateReplicate
+		}
+	}
 }
 
 // attach finds the payload of every entry of an append message.

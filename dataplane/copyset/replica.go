@@ -42,6 +42,7 @@ type Replica struct {
 	entries entryLog
 	saved   raftpb.HardState // as last given to the log
 	status  raft.BasicStatus
+	asked   progressQuery
 	staged  []stagedEntry
 	appends []*Append // handed to the log and not yet answered, oldest first
 	spare   []*Append
@@ -113,6 +114,7 @@ func New(cfg Config) (*Replica, error) {
 		r.voteAfter = cfg.Now + electionTicks*int64(TickInterval)
 	}
 	r.saved = r.entries.hard
+	r.asked.init()
 	r.entries.snapshot = r.makeSnapshot
 	return r, r.start()
 }
