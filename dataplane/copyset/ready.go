@@ -60,6 +60,9 @@ func (r *Replica) noteStamp(m *Message) {
 			r.leaderStamp = max(r.leaderStamp, m.Stamp)
 		}
 	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp:
+		if m.Type == raftpb.MsgHeartbeatResp {
+			r.heard = append(r.heard, m.From)
+		}
 		if r.leading() && m.Term == r.status.Term && m.Stamp != 0 {
 			r.lease.answer(m.From, m.Stamp)
 		}
@@ -94,6 +97,7 @@ func (r *Replica) dropStaged() {
 		r.staged[i].payload.Release()
 	}
 	r.staged = r.staged[:0]
+	r.heard = r.heard[:0]
 }
 
 // propose hands everything that waits to raft in one message.
@@ -221,10 +225,12 @@ func (r *Replica) send(m raftpb.Message, fx *Effects) {
 // onlyCommit reports whether a message tells a follower that keeps up nothing but the new commit
 // index. Raft sends one to every follower for every commit, as many as there are messages with
 // entries, and each costs a system call and a turn on both sides and an answer. To raft it is a lost
-// message: the next entries carry the index, or the next heartbeat. A follower that is being probed
-// gets its message, because there the answer is what is waited for.
+// message: the next entries carry the index, or the next heartbeat. Two look alike and must go,
+// because their answer is what is waited for: the message to a follower that is being probed, and
+// the one that raft sends when a heartbeat is answered, by which lost entries are noticed.
 func (r *Replica) onlyCommit(m *raftpb.Message) bool {
-	if m.Type != raftpb.MsgApp || len(m.Entries) > 0 || m.Index != r.entries.last() {
+	if m.Type != raftpb.MsgApp || len(m.Entries) > 0 || m.Index != r.entries.last() ||
+		slices.Contains(r.heard, m.To) {
 		return false
 	}
 	r.asked.id, r.asked.replicating = m.To, false

@@ -43,6 +43,7 @@ type Replica struct {
 	saved   raftpb.HardState // as last given to the log
 	status  raft.BasicStatus
 	asked   progressQuery
+	heard   []uint64 // followers that answered a heartbeat in this turn
 	staged  []stagedEntry
 	appends []*Append // handed to the log and not yet answered, oldest first
 	spare   []*Append

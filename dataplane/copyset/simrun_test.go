@@ -74,7 +74,18 @@ func TestCalmClusterIsLinearizable(t *testing.T) {
 }
 
 func TestStormyClusterIsLinearizable(t *testing.T) {
-	runSeeds(t, 40, stormy)
+	marks := runSeeds(t, 40, stormy)
+	if _, count := simSeeds(t, 40); count < 40 || t.Failed() {
+		return
+	}
+	for _, what := range []string{"crash", "crash of all", "cut", "stall", "transfer", "takeover",
+		"recovered", "unreported append kept", "block torn", "fetched", "checkpoint", "flush",
+		"chunk dropped", "flush from the log", "read from the log", "sent from the log",
+		"block repaired", "message lost", "message repeated"} {
+		if marks[what] == 0 {
+			t.Errorf("never happened: %s", what)
+		}
+	}
 }
 
 // shuttle hands the leadership on all the time while the chunk files are slow to read: what was
@@ -97,7 +108,7 @@ func late(seed uint64) simConfig {
 	return c
 }
 
-func runSeeds(t *testing.T, short uint64, config func(uint64) simConfig) {
+func runSeeds(t *testing.T, short uint64, config func(uint64) simConfig) map[string]int {
 	first, count := simSeeds(t, short)
 	marks := map[string]int{}
 	for seed := first; seed < first+count && !t.Failed(); seed++ {
@@ -107,6 +118,7 @@ func runSeeds(t *testing.T, short uint64, config func(uint64) simConfig) {
 		}
 	}
 	t.Log(marks)
+	return marks
 }
 
 func TestHandOversUnderSlowReadsAreLinearizable(t *testing.T) { runSeeds(t, 10, shuttle) }
