@@ -22,6 +22,7 @@ type solo struct {
 	appends []*Append
 	reads   []*ReadJob
 	replies []Reply
+	sent    []raftpb.Message
 }
 
 const soloBlocks = 1024
@@ -63,6 +64,7 @@ func (h *solo) turn() {
 	h.reads = append(h.reads, h.fx.Reads...)
 	h.replies = append(h.replies, h.fx.Replies...)
 	for i := range h.fx.Messages {
+		h.sent = append(h.sent, h.fx.Messages[i].Message)
 		h.fx.Messages[i].Release()
 	}
 	h.fx.Reset()
@@ -307,5 +309,174 @@ func TestFollowerKeepsItsPromiseLongerThanTheLease(t *testing.T) {
 	if lease := time.Duration((&lease{acked: map[uint64]int64{2: 1}}).until(1,
 		[]uint64{1, 2, 3}, 1) - 1); lease > promise {
 		t.Errorf("the lease is %v, the promise on a slow clock %v", lease, promise)
+	}
+}
+
+// receive hands over a raft message from another member and settles what follows.
+func (h *solo) receive(m raftpb.Message) {
+	m.To = 1
+	h.r.Message(&Message{Copyset: 1, Message: m}, h.now, &h.fx)
+	h.settle()
+}
+
+// elect makes replica 1 of three the leader, by the votes of replica 2.
+func (h *solo) elect() {
+	h.t.Helper()
+	h.r.Campaign()
+	h.settle()
+	term := h.r.Status().Term + 1
+	h.receive(raftpb.Message{Type: raftpb.MsgPreVoteResp, From: 2, Term: term})
+	h.receive(raftpb.Message{Type: raftpb.MsgVoteResp, From: 2, Term: term})
+	h.receive(raftpb.Message{Type: raftpb.MsgAppResp, From: 2, Term: term,
+		Index: h.r.entries.last()})
+	if !h.r.serving() {
+		h.t.Fatalf("not elected: %+v", h.r.Status())
+	}
+}
+
+func TestMergeIsNotMadeFromBlocksOfAnEarlierTerm(t *testing.T) {
+	h := newSolo(t, 3)
+	h.elect()
+	h.submit(h.request(KindWrite, 100, 100, 1))
+	h.submit(h.request(KindZero, 2*BlockSize+100, 100, 2))
+	h.turn()
+	jobs := h.reads
+	h.reads = nil
+	h.heartbeat(2, h.r.status.Term+1) // another leads, and may write
+	h.elect()
+	last := h.r.entries.last()
+	for _, job := range jobs {
+		h.r.ReadDone(job, h.now, &h.fx)
+	}
+	h.settle()
+	if h.r.entries.last() != last || len(h.replies) != 2 {
+		t.Errorf("%d entries proposed, %d answers", h.r.entries.last()-last, len(h.replies))
+	}
+	for _, rep := range h.replies {
+		if rep.Status != wire.StatusNotLeader {
+			t.Errorf("answered %v", rep.Status)
+		}
+	}
+	h.replies = nil
+}
+
+// entryFrom is an append message with one write of one block.
+func (h *solo) entryFrom(leader, term, index uint64) *Message {
+	h.t.Helper()
+	q := h.request(KindWrite, 0, BlockSize, term)
+	c := Command{Kind: CmdWrite, Session: 1, OpID: term, Volume: 1, Count: 1, CRCs: q.CRCs}
+	return &Message{Copyset: 1, Payloads: []Payload{q.Payload}, Message: raftpb.Message{
+		Type: raftpb.MsgApp, From: leader, To: 1, Term: term, Index: index - 1,
+		Entries: []raftpb.Entry{{Term: term, Index: index, Data: c.AppendTo(nil)}}}}
+}
+
+func TestPayloadOutlivesItsEntryWhileItIsWritten(t *testing.T) {
+	h := newSolo(t, 3)
+	h.r.Message(h.entryFrom(2, 1, 1), h.now, &h.fx)
+	h.turn()
+	h.r.Message(h.entryFrom(3, 2, 1), h.now, &h.fx) // takes the place of the first
+	h.turn()
+	if n := h.pool.Stats().InUseBufs; n != 2 {
+		t.Errorf("%d buffers in use while two are being written", n)
+	}
+	h.settle()
+	if n := h.pool.Stats().InUseBufs; n != 1 {
+		t.Errorf("%d buffers in use after both are written, want that of the entry", n)
+	}
+}
+
+func TestFetchWaitsForFlushesUnderWay(t *testing.T) {
+	h := newSolo(t, 3)
+	h.r.Message(h.entryFrom(2, 1, 1), h.now, &h.fx)
+	h.settle()
+	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, Term: 1, Commit: 1})
+	h.r.SetPressure(true)
+	h.r.Ready(h.now, &h.fx)
+	if len(h.fx.Flushes) != 1 {
+		t.Fatalf("%d flushes under pressure", len(h.fx.Flushes))
+	}
+	flush := h.fx.Flushes[0]
+	h.turn()
+	st := NewState(1, 1, 2, h.r.Peers())
+	st.Applied, st.AppliedTerm = 50, 1
+	meta := raftpb.SnapshotMetadata{Index: 50, Term: 1,
+		ConfState: raftpb.ConfState{Voters: []uint64{1, 2, 3}}}
+	offer := raftpb.Message{Type: raftpb.MsgSnap, From: 2, To: 1, Term: 1,
+		Snapshot: &raftpb.Snapshot{Data: st.AppendTo(nil), Metadata: meta}}
+	h.r.Message(&Message{Copyset: 1, Message: offer}, h.now, &h.fx)
+	h.r.Ready(h.now, &h.fx)
+	if len(h.fx.Snapshots) != 0 {
+		t.Error("the fetch begins beside a flush, which may write older bytes over fetched ones")
+	}
+	h.r.FlushDone(flush, h.now, &h.fx)
+	h.r.Ready(h.now, &h.fx)
+	if len(h.fx.Snapshots) != 1 {
+		t.Fatalf("%d fetches after the flush", len(h.fx.Snapshots))
+	}
+	h.r.SnapshotDone(h.fx.Snapshots[0], h.now, &h.fx)
+	h.settle()
+	if h.r.Applied() != 50 || h.r.entries.base != 50 {
+		t.Errorf("applied %d, log from %d", h.r.Applied(), h.r.entries.base+1)
+	}
+}
+
+func TestReadWithoutALeaseWaitsForProof(t *testing.T) {
+	h := newSolo(t, 3)
+	h.elect()
+	h.r.overlay.zeroChunk(Chunk{Volume: 1}, 1) // so that no disk is asked
+	read := func() []byte {
+		h.sent = nil
+		h.submit(h.request(KindRead, 0, BlockSize, 0))
+		h.turn()
+		if len(h.replies) != 0 {
+			t.Fatalf("answered %v without lease or proof", h.replies[0].Status)
+		}
+		for _, m := range h.sent {
+			if m.Type == raftpb.MsgHeartbeat && len(m.Context) > 0 {
+				return m.Context
+			}
+		}
+		t.Fatal("no proof is asked for")
+		return nil
+	}
+	term := h.r.status.Term
+	proof := raftpb.Message{Type: raftpb.MsgHeartbeatResp, From: 2, Term: term, Context: read()}
+	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeatResp, From: 2, Term: term})
+	if len(h.replies) != 0 {
+		t.Error("an answer to another heartbeat counts as proof")
+	}
+	h.receive(proof)
+	if s := h.answer(); s != wire.StatusOK {
+		t.Errorf("proven, and answered %v", s)
+	}
+	read()
+	h.heartbeat(2, term+1)
+	if s := h.answer(); s != wire.StatusNotLeader {
+		t.Errorf("deposed, and answered %v", s)
+	}
+}
+
+func TestReadUnderTheLeaseIsAnsweredAtOnce(t *testing.T) {
+	h := newSolo(t, 3)
+	h.elect()
+	h.r.overlay.zeroChunk(Chunk{Volume: 1}, 1)
+	h.r.lease.answer(2, h.now)
+	h.submit(h.request(KindRead, 0, BlockSize, 0))
+	h.turn()
+	if s := h.answer(); s != wire.StatusOK {
+		t.Errorf("answered %v", s)
+	}
+	h.now += int64(leaseDuration)
+	h.submit(h.request(KindRead, 0, BlockSize, 0))
+	h.turn()
+	if len(h.replies) != 0 {
+		t.Error("answered under a lease that has run out")
+	}
+	h.r.lease.answer(2, h.now)
+	h.r.Transfer(2)
+	h.submit(h.request(KindRead, 0, BlockSize, 0))
+	h.turn()
+	if len(h.replies) != 0 {
+		t.Error("answered under a lease that was given away")
 	}
 }

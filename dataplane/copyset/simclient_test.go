@@ -91,6 +91,12 @@ func (c *simClient) next() {
 		op.n = uint32(1 + s.rng.IntN(2*per))
 		op.first = uint32(s.rng.IntN(simSectors - 2*per))
 	}
+	if s.chance(0.5) { // a few blocks that many want
+		op.chunk.Index, op.first = 0, op.first%(2*per)
+		if op.first+op.n > simSectors {
+			op.n = simSectors - op.first
+		}
+	}
 	if op.kind == KindZero && s.chance(0.2) {
 		op.first, op.n = 0, simSectors
 	}
