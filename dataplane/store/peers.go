@@ -4,10 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+const (
+	// repairTime is how long peers that have not applied enough yet are asked for a block again,
+	// and repairPause how often. An idle follower learns what is committed from a heartbeat.
+	repairTime  = time.Second
+	repairPause = copyset.TickInterval / 2
 )
 
 // repair asks the other members for blocks that are bad here.
@@ -23,24 +32,45 @@ func (o *Owner) repair(job *copyset.RepairJob) {
 		}
 	})
 	for _, n := range job.Blocks {
-		for _, p := range peers {
-			data, crcs, err := o.store.host.PeerBlocks(p, group, copyset.PeerRead{
-				Chunk: job.Chunk, First: n, Count: 1, Applied: job.Applied})
-			if err == nil {
-				job.Good[n] = data
-				if len(crcs) > 0 {
-					job.CRCs[n] = crcs[0]
-				}
-				o.store.repaired.Add(1)
-				o.store.log.Info("block repaired from a peer", "copyset", group, "chunk", job.Chunk,
-					"block", n, "from", p.ReplicaID)
-				break
-			}
-			o.store.log.Warn("no good copy there", "copyset", group, "block", n,
-				"peer", p.ReplicaID, "err", err)
+		for end := time.Now().Add(repairTime); o.repairBlock(job, n, peers) &&
+			time.Now().Before(end) && o.store.pause(repairPause); {
 		}
 	}
 	o.queue.post(event{copyset: group, repair: job})
+}
+
+// repairBlock asks each peer for a block. It reports whether none gave it and one may soon: a
+// follower learns a little later than the leader what is committed.
+func (o *Owner) repairBlock(job *copyset.RepairJob, n uint32, peers []copyset.Peer) (again bool) {
+	s, group := o.store, job.Replica.ID()
+	for _, p := range peers {
+		data, crcs, err := s.host.PeerBlocks(p, group, copyset.PeerRead{Chunk: job.Chunk, First: n,
+			Count: 1, Applied: job.Applied})
+		if err == nil {
+			job.Good[n] = data
+			if len(crcs) > 0 {
+				job.CRCs[n] = crcs[0]
+			}
+			s.repaired.Add(1)
+			s.log.Info("block repaired from a peer", "copyset", group, "chunk", job.Chunk,
+				"block", n, "from", p.ReplicaID)
+			return false
+		}
+		again = again || wire.StatusOf(err) == wire.StatusRetry
+		s.log.Warn("no good copy there", "copyset", group, "block", n, "peer", p.ReplicaID,
+			"err", err)
+	}
+	return again
+}
+
+// pause waits; false when the store stops meanwhile.
+func (s *Store) pause(d time.Duration) bool {
+	select {
+	case <-s.stop:
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 // fetch brings the chunk files of a replica to the leader's state and makes them durable.
