@@ -28,14 +28,12 @@ type simNode struct {
 	fx       Effects
 	log      simLog
 	chunks   simFiles
-	recovery *Recovered
 
 	inbox        []func(now int64)
 	turnSet      bool
 	tickDue      bool
 	stalledUntil int64
 	jobs         []*simJob
-	checkpointed bool // one is on its way
 	active       []simRange
 }
 
