@@ -19,15 +19,15 @@ type simNode struct {
 	id    uint64
 	peers []Peer
 
-	up       bool
-	life     int // a restart makes a new one; what belongs to an older one is void
-	born     int64
-	rate     float64
-	pool     *buf.Pool
-	r        *Replica
-	fx       Effects
-	log      simLog
-	chunks   simFiles
+	up     bool
+	life   int // a restart makes a new one; what belongs to an older one is void
+	born   int64
+	rate   float64
+	pool   *buf.Pool
+	r      *Replica
+	fx     Effects
+	log    simLog
+	chunks simFiles
 
 	inbox        []func(now int64)
 	turnSet      bool
