@@ -224,10 +224,10 @@ func (r *Replica) send(m raftpb.Message, fx *Effects) {
 
 // onlyCommit reports whether a message tells a follower that keeps up nothing but the new commit
 // index. Raft sends one to every follower for every commit, as many as there are messages with
-// entries, and each costs a system call and a turn on both sides and an answer. To raft it is a lost
-// message: the next entries carry the index, or the next heartbeat. Two look alike and must go,
-// because their answer is what is waited for: the message to a follower that is being probed, and
-// the one that raft sends when a heartbeat is answered, by which lost entries are noticed.
+// entries, and each costs a system call and a turn on both sides and an answer. To raft it is a
+// lost message: the next entries carry the index, or the next heartbeat. Two look alike and must
+// go, because their answer is what is waited for: the message to a follower that is being probed,
+// and the one that raft sends when a heartbeat is answered, by which lost entries are noticed.
 func (r *Replica) onlyCommit(m *raftpb.Message) bool {
 	if m.Type != raftpb.MsgApp || len(m.Entries) > 0 || m.Index != r.entries.last() ||
 		slices.Contains(r.heard, m.To) {
