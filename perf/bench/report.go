@@ -180,17 +180,25 @@ func (r *results) targets(b *strings.Builder) {
 	b.WriteString("\n### First targets\n\n| target | bound | measured | met |\n|---|--:|--:|---|\n")
 	if write.mid > 0 {
 		fmt.Fprintf(b, "| QD1 write p50 at most 3 x (raw durable write + 2 round trips) | "+
-			"%.0f us | %.2f x | %s |\n", 3*floor.mid, write.mid, yes(write.mid <= 3))
+			"%.0f us | %.2f x | %s |\n", 3*floor.mid, write.mid, met(write.mid <= 3, write.high <= 3))
 	}
 	if reads.mid > 0 {
 		fmt.Fprintf(b, "| QD1 read p50 at most 2.5 x raw read + 1 round trip | %.0f us | %.0f us, "+
 			"%.2f of the bound | %s |\n", limit.mid, spreadOf(read).mid, reads.mid,
-			yes(reads.mid <= 1))
+			met(reads.mid <= 1, reads.high <= 1))
 	}
 	if rate.mid > 0 {
 		fmt.Fprintf(b, "| QD32 random writes, on 2 cores | 10,000 IOPS | %s | %s |\n",
-			rate.format(0), yes(rate.mid >= 10000))
+			rate.format(0), met(rate.mid >= 10000, rate.low >= 10000))
 	}
+}
+
+// met says whether the median reaches a target, and whether every round does.
+func met(median, every bool) string {
+	if median && !every {
+		return "in the median, not in every round"
+	}
+	return yes(median)
 }
 
 func yes(ok bool) string {

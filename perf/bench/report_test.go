@@ -78,6 +78,18 @@ func TestRatiosAreFormedInsideARound(t *testing.T) {
 	}
 }
 
+func TestTargetThatOneRoundMissesIsNotCalledMet(t *testing.T) {
+	r := sampleResults()
+	for i := range r.Samples {
+		if s := &r.Samples[i]; s.Case == "native-write-32" && s.Round == 1 {
+			s.IOPS = 9000
+		}
+	}
+	if text := r.markdown(); !strings.Contains(text, "| in the median, not in every round |") {
+		t.Errorf("12,000 and 9,000 IOPS against 10,000:\n%s", text)
+	}
+}
+
 func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 	for _, args := range [][]string{{"-size", "1KiB"}, {"-size", "x"}, {"-rounds", "0"},
 		{"-only", "("}, {"-nosuch"}} {
