@@ -180,7 +180,8 @@ func (r *results) targets(b *strings.Builder) {
 	b.WriteString("\n### First targets\n\n| target | bound | measured | met |\n|---|--:|--:|---|\n")
 	if write.mid > 0 {
 		fmt.Fprintf(b, "| QD1 write p50 at most 3 x (raw durable write + 2 round trips) | "+
-			"%.0f us | %.2f x | %s |\n", 3*floor.mid, write.mid, met(write.mid <= 3, write.high <= 3))
+			"%.0f us | %.2f x | %s |\n", 3*floor.mid, write.mid,
+			met(write.mid <= 3, write.high <= 3))
 	}
 	if reads.mid > 0 {
 		fmt.Fprintf(b, "| QD1 read p50 at most 2.5 x raw read + 1 round trip | %.0f us | %.0f us, "+
