@@ -1,11 +1,13 @@
 package node
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/dataplane/peer"
+	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/rpc/transport"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
@@ -20,15 +22,35 @@ type request struct {
 
 var requests = sync.Pool{New: func() any { return new(request) }}
 
+// batch is what one readable event of a connection brought: the owners that have something to do.
+type batch struct{ owners []*store.Owner }
+
+func (b *batch) note(o *store.Owner) {
+	if !slices.Contains(b.owners, o) {
+		b.owners = append(b.owners, o)
+	}
+}
+
 // OnOpen implements transport.Handler.
-func (n *Node) OnOpen(transport.ServerConn) {}
+func (n *Node) OnOpen(c transport.ServerConn) { c.SetUser(new(batch)) }
 
 // OnClose implements transport.Handler. What the connection asked for goes on and is answered to
 // nobody; a client sends it again elsewhere under the same operation id.
 func (n *Node) OnClose(transport.ServerConn, error) {}
 
-// OnBatchEnd implements transport.Handler.
-func (n *Node) OnBatchEnd(transport.ServerConn) {}
+// OnBatchEnd implements transport.Handler: the event loop takes the owners' turns itself, where
+// nobody is at it, instead of waking a goroutine for what it has just read.
+func (n *Node) OnBatchEnd(c transport.ServerConn) {
+	b, ok := c.User().(*batch)
+	if !ok {
+		return // closed before it greeted
+	}
+	for i, o := range b.owners {
+		o.Run()
+		b.owners[i] = nil
+	}
+	b.owners = b.owners[:0]
+}
 
 // OnMessage implements transport.Handler: the first station of everything that arrives.
 func (n *Node) OnMessage(c transport.ServerConn, m *transport.Message) {
@@ -92,6 +114,8 @@ func (n *Node) onClient(c transport.ServerConn, m *transport.Message) {
 		}
 		requests.Put(q)
 		n.answer(c, m.Header, status, nil)
+	} else {
+		c.User().(*batch).note(o)
 	}
 }
 
@@ -130,6 +154,7 @@ func (n *Node) onRaft(c transport.ServerConn, m *transport.Message) {
 	}
 	if o := n.owner(msg.Copyset); o != nil {
 		o.Message(msg)
+		c.User().(*batch).note(o)
 		return
 	}
 	msg.Release()

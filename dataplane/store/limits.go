@@ -14,6 +14,10 @@ const (
 	// requestCost is what a request counts for in bytes beside its payload.
 	requestCost = 512
 
+	// runTurns is how many turns an event loop takes for an owner before it goes back to its
+	// sockets.
+	runTurns = 2
+
 	// pressureHigh and pressureLow are the shares of the buffer pool, in percent, at which the
 	// overlays begin and cease to be flushed as fast as the device takes it; at refuseShare
 	// writes are refused.

@@ -28,10 +28,12 @@ type Host interface {
 		[]uint32, error)
 }
 
-// Owner steps the replicas given to it, one goroutine for all of them. All methods but Post and Do
-// belong to that goroutine.
+// Owner steps the replicas given to it, one goroutine at a time: whoever holds mu is the owner.
+// That is its own goroutine, or an event loop that has just queued what it read (Run) and would
+// otherwise have to wake one. All methods but the exported ones belong to the holder.
 type Owner struct {
 	store    *Store
+	mu       sync.Mutex
 	replicas map[uint64]*member
 	queue    queue
 	spare    []event
@@ -74,34 +76,40 @@ type queue struct {
 	closed bool
 }
 
-// offer takes an event from outside the store; false once the owner has stopped.
+// offer takes an event from outside the store; false once the owner has stopped. It wakes nobody.
 func (q *queue) offer(e event) bool {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.closed {
-		q.mu.Unlock()
 		return false
 	}
-	q.add(e)
+	q.events = append(q.events, e)
 	return true
 }
 
-// post takes a completion. After the owner has stopped they gather for its last words.
+// post takes a completion and wakes the owner. After that has stopped they gather for its last
+// words.
 func (q *queue) post(e event) {
 	q.mu.Lock()
-	q.add(e)
-}
-
-// add finishes offer and post, and unlocks.
-func (q *queue) add(e event) {
 	q.events = append(q.events, e)
 	first := len(q.events) == 1
 	q.mu.Unlock()
 	if first {
-		select {
-		case q.wake <- struct{}{}:
-		default:
-		}
+		q.kick()
 	}
+}
+
+func (q *queue) kick() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) waiting() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.events) > 0
 }
 
 func (q *queue) take(spare []event) []event {
@@ -117,13 +125,13 @@ func newOwner(s *Store) *Owner {
 		queue: queue{wake: make(chan struct{}, 1)}}
 }
 
-// Submit hands a client's request to the copyset's owner. A false result means that the store is
-// stopping: the caller answers.
+// Submit hands a client's request to the copyset's owner; Run makes it take it. A false result
+// means that the store is stopping: the caller answers.
 func (o *Owner) Submit(copysetID uint64, q *copyset.Request) bool {
 	return o.queue.offer(event{copyset: copysetID, req: q})
 }
 
-// Message hands over a raft message with its payload references.
+// Message hands over a raft message with its payload references; Run makes the owner take it.
 func (o *Owner) Message(m *copyset.Message) {
 	if !o.queue.offer(event{copyset: m.Copyset, msg: m}) {
 		m.Release()
@@ -135,6 +143,23 @@ func (o *Owner) PeerRead(copysetID uint64, p *copyset.PeerRead) {
 	if !o.queue.offer(event{copyset: copysetID, peer: p}) {
 		p.Done(wire.StatusUnavailable, nil, nil, nil)
 	}
+	o.queue.kick()
+}
+
+// Run takes turns on the calling goroutine while something waits, unless somebody is at it, who
+// then sees to it. After runTurns the owner's goroutine goes on. It must not be called from a turn.
+func (o *Owner) Run() {
+	for range runTurns {
+		if !o.mu.TryLock() {
+			return
+		}
+		o.turn(false)
+		o.mu.Unlock()
+		if !o.queue.waiting() {
+			return
+		}
+	}
+	o.queue.kick()
 }
 
 // Do runs f on the owner's goroutine and waits for it; false when the owner has stopped.
@@ -143,6 +168,7 @@ func (o *Owner) Do(f func()) bool {
 	if !o.queue.offer(event{do: func() { f(); close(done) }}) {
 		return false
 	}
+	o.queue.kick()
 	select {
 	case <-done:
 		return true
@@ -159,13 +185,23 @@ func (o *Owner) run(stop <-chan struct{}) {
 	for {
 		select {
 		case <-o.queue.wake:
-			o.turn(false)
+			o.locked(func() { o.turn(false) })
 		case <-tick.C:
-			o.turn(true)
+			o.locked(func() { o.turn(true) })
 		case <-stop:
-			o.shutdown()
+			o.locked(o.shutdown)
 			return
 		}
+	}
+}
+
+// locked runs f as the owner, and then whatever came while somebody's Run found the lock taken.
+func (o *Owner) locked(f func()) {
+	o.mu.Lock()
+	f()
+	o.mu.Unlock()
+	if o.queue.waiting() {
+		o.queue.kick()
 	}
 }
 
