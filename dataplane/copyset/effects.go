@@ -168,6 +168,7 @@ type FlushJob struct {
 	Runs         []*FlushRun
 	DeleteVolume uint64 // not 0: drop the volume's chunks instead
 	Err          error
+	Bad          []uint32 // blocks that only the log has, and there they are bad
 
 	zeroed  uint64
 	whole   lane.Op

@@ -126,6 +126,7 @@ func (r *Replica) FlushDone(job *FlushJob, now int64, fx *Effects) {
 	}
 	if job.Err != nil {
 		r.flushAfter = now + flushRetry
+		r.repairFlush(job, fx)
 	} else {
 		r.overlay.settle(job.Chunk, job.zeroed, job.Runs)
 	}
@@ -141,6 +142,16 @@ func (r *Replica) FlushDone(job *FlushJob, now int64, fx *Effects) {
 	if job.ZeroChunk {
 		r.leave(&job.whole, fx)
 	}
+}
+
+// repairFlush asks the other replicas for blocks that a flush could not read back from the log.
+func (r *Replica) repairFlush(job *FlushJob, fx *Effects) {
+	if len(job.Bad) == 0 || r.err != nil {
+		return
+	}
+	r.counters.CorruptBlocks += uint64(len(job.Bad))
+	fx.Repairs = append(fx.Repairs, &RepairJob{Replica: r, Chunk: job.Chunk, Blocks: job.Bad,
+		Applied: r.applied})
 }
 
 // checkpoint is one on its way: everything up to its applied index goes to the chunk files, then a

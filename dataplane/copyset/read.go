@@ -239,6 +239,9 @@ func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
 		r.overlay.put(job.Chunk, n, good)
 	}
 	read := job.read
+	if read == nil {
+		return // for a flush, which is tried again by itself
+	}
 	if len(job.Good) == 0 {
 		r.ReadDone(read, now, fx)
 		return

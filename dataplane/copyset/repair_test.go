@@ -131,3 +131,44 @@ func TestBlockThatIsBadInTheLogIsRepaired(t *testing.T) {
 	h.r.RepairDone(repair, h.now, &h.fx)
 	h.wantBlock(7)
 }
+
+// TestFlushOfABlockThatIsBadInTheLogRepairsIt: the flush fails, the block comes from a peer, and
+// the next flush has it.
+func TestFlushOfABlockThatIsBadInTheLogRepairsIt(t *testing.T) {
+	h := newSolo(t, 1)
+	h.r.overlay.put(Chunk{Volume: 1}, 0, overlayBlock{index: 1, crc: 5,
+		data: Payload{At: 4096, Len: BlockSize}})
+	h.r.SetPressure(true)
+	job := h.flushJob()
+	job.Err, job.Bad = errSimBad, []uint32{0}
+	h.r.FlushDone(job, h.now, &h.fx)
+	if len(h.fx.Repairs) != 1 {
+		t.Fatalf("%d repairs", len(h.fx.Repairs))
+	}
+	repair := h.fx.Repairs[0]
+	repair.Good, repair.CRCs = map[uint32]Payload{}, map[uint32]uint32{}
+	h.good(repair, 7)
+	h.r.RepairDone(repair, h.now, &h.fx)
+	h.turn()
+	h.now += flushRetry
+	job = h.flushJob()
+	if b := job.Runs[0].Data[0].B; b == nil || b[0] != 7 {
+		t.Errorf("the next flush writes %v", b)
+	}
+	h.r.FlushDone(job, h.now, &h.fx)
+	if h.r.overlay.blocks != 0 {
+		t.Error("the repaired block stays in the overlay")
+	}
+}
+
+// flushJob is the flush that the replica wants now.
+func (h *solo) flushJob() *FlushJob {
+	h.t.Helper()
+	h.r.Ready(h.now, &h.fx)
+	if len(h.fx.Flushes) != 1 {
+		h.t.Fatalf("%d flushes", len(h.fx.Flushes))
+	}
+	job := h.fx.Flushes[0]
+	h.turn()
+	return job
+}

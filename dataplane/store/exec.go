@@ -109,6 +109,8 @@ func (o *Owner) flush(job *copyset.FlushJob) {
 	case errors.Is(job.Err, disk.ErrNoSpace):
 		s.setFull(job.Err)
 	case errors.Is(job.Err, buf.ErrExhausted):
+	case len(job.Bad) > 0:
+		s.noteBad(job.Err, len(job.Bad))
 	default:
 		s.fail(job.Err)
 	}
@@ -136,7 +138,7 @@ func (s *Store) flushJob(job *copyset.FlushJob) error {
 			return err
 		}
 	}
-	return s.writeRuns(chunk, job.Runs)
+	return s.writeRuns(chunk, job)
 }
 
 func (s *Store) deleteVolume(group, volume uint64) error {
@@ -152,7 +154,8 @@ func (s *Store) deleteVolume(group, volume uint64) error {
 }
 
 // writeRuns writes the runs of a job to the chunk and waits for all of them.
-func (s *Store) writeRuns(chunk *chunkfile.Chunk, runs []*copyset.FlushRun) error {
+func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
+	runs := job.Runs
 	var wait sync.WaitGroup
 	ios := make([]chunkfile.IO, len(runs))
 	vecs := make([][]byte, 0, len(runs))
@@ -163,7 +166,7 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, runs []*copyset.FlushRun) erro
 			chunk.Zero(int(run.First), int(run.Count))
 			continue
 		}
-		if loadErr = s.loadRun(run); loadErr != nil {
+		if loadErr = s.loadRun(job, run); loadErr != nil {
 			break
 		}
 		io := &ios[i]
@@ -185,8 +188,9 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, runs []*copyset.FlushRun) erro
 	return loadErr
 }
 
-// loadRun reads the blocks of a run that are only in the log.
-func (s *Store) loadRun(run *copyset.FlushRun) error {
+// loadRun reads the blocks of a run that are only in the log. One that is bad there is noted in the
+// job: the store is well, and another replica has the block.
+func (s *Store) loadRun(job *copyset.FlushJob, run *copyset.FlushRun) error {
 	for i := range run.Data {
 		p := &run.Data[i]
 		if p.B != nil {
@@ -197,6 +201,7 @@ func (s *Store) loadRun(run *copyset.FlushRun) error {
 			return err
 		}
 		if err := s.readLogBlock(p.At, b.Bytes(), run.CRCs[i]); err != nil {
+			job.Bad = append(job.Bad, run.First+uint32(i))
 			b.Release()
 			return err
 		}
