@@ -80,7 +80,7 @@ func (r *Replica) applyBlocks(c *Command, first uint32, count, at int, index uin
 		if p.At != 0 {
 			b.data.At = p.At + wal.LSN(at+i)*BlockSize
 		}
-		b.data.retain()
+		b.data.Retain()
 		r.overlay.put(chunk, first+uint32(i), b)
 	}
 }
@@ -102,7 +102,7 @@ func (r *Replica) applyZero(c *Command, index uint64) {
 		r.applyBlocks(c, end, 1, at, index)
 	}
 	for n := first; n < end; n++ {
-		r.overlay.put(chunk, n, overlayBlock{index: index, crc: zeroCRC, zero: true})
+		r.overlay.put(chunk, n, overlayBlock{index: index, crc: wire.ZeroCRC, zero: true})
 	}
 }
 

@@ -186,7 +186,7 @@ func (m *runMemory) add(n uint32, b overlayBlock) {
 	m.index = append(m.index, b.index)
 	last.index = last.index[:last.Count]
 	if !b.zero {
-		m.data, m.crcs = append(m.data, b.data.retain()), append(m.crcs, b.crc)
+		m.data, m.crcs = append(m.data, b.data.Retain()), append(m.crcs, b.crc)
 		last.Data, last.CRCs = last.Data[:last.Count], last.CRCs[:last.Count]
 	}
 }

@@ -21,15 +21,13 @@ func NewPayload(b *buf.Buf) Payload {
 	return Payload{B: b.Bytes(), Buf: b, Len: len(b.Bytes())}
 }
 
-func (p Payload) retain() Payload {
+// Retain adds a reference for another holder.
+func (p Payload) Retain() Payload {
 	if p.Buf != nil {
 		p.Buf.Retain()
 	}
 	return p
 }
-
-// Retain adds a reference for another holder.
-func (p Payload) Retain() Payload { return p.retain() }
 
 // Release gives the reference back. The bytes must not be used afterwards.
 func (p *Payload) Release() {

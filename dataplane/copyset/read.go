@@ -159,9 +159,9 @@ func (r *Replica) plan(job *ReadJob) {
 		switch {
 		case ok && b.zero:
 			job.blocks[i] = Payload{B: zeroes[:BlockSize], Len: BlockSize}
-			job.CRCs[i] = zeroCRC
+			job.CRCs[i] = wire.ZeroCRC
 		case ok && b.data.B != nil:
-			job.blocks[i] = b.data.retain()
+			job.blocks[i] = b.data.Retain()
 			job.CRCs[i] = b.crc
 		case ok:
 			job.CRCs[i] = b.crc
@@ -191,8 +191,6 @@ func (job *ReadJob) add(i, block uint32, at wal.LSN) {
 	job.Parts = append(job.Parts, ReadPart{First: block, Count: 1, At: at,
 		Dst: job.buf.B[i*BlockSize : (i+1)*BlockSize], CRCs: job.CRCs[i : i+1]})
 }
-
-var zeroCRC = wire.CRC32C(zeroes[:BlockSize])
 
 // ReadDone takes a finished ReadJob back.
 func (r *Replica) ReadDone(job *ReadJob, now int64, fx *Effects) {
@@ -234,7 +232,7 @@ func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
 		r.counters.Repaired++
 		good := overlayBlock{index: r.applied, crc: job.CRCs[n], data: p}
 		if p.Len == 0 {
-			good.crc, good.zero = zeroCRC, true
+			good.crc, good.zero = wire.ZeroCRC, true
 		}
 		r.overlay.put(job.Chunk, n, good)
 	}

@@ -74,7 +74,7 @@ func (r *Replica) stageEntries(m *Message) {
 	for i := range m.Entries {
 		if i < len(m.Payloads) && m.Payloads[i].Len > 0 {
 			e := &m.Entries[i]
-			r.staged = append(r.staged, stagedEntry{e.Index, e.Term, m.Payloads[i].retain()})
+			r.staged = append(r.staged, stagedEntry{e.Index, e.Term, m.Payloads[i].Retain()})
 		}
 	}
 }
@@ -127,7 +127,7 @@ func (r *Replica) propose(fx *Effects) {
 		q.stage = stageCommit
 		r.waiting[e.Index] = q
 		if q.entry.Len > 0 {
-			r.staged = append(r.staged, stagedEntry{e.Index, e.Term, q.entry.retain()})
+			r.staged = append(r.staged, stagedEntry{e.Index, e.Term, q.entry.Retain()})
 		}
 	}
 	clear(r.batch)
@@ -265,7 +265,7 @@ func (r *Replica) attach(m *Message) bool {
 			return false
 		}
 		if le.payload.Len > 0 {
-			m.Payloads[i] = le.payload.retain()
+			m.Payloads[i] = le.payload.Retain()
 		}
 	}
 	return true
@@ -363,7 +363,7 @@ func (r *Replica) addEntry(a *Append, e *raftpb.Entry, p Payload) error {
 	a.count++
 	a.Records = append(a.Records, rec)
 	if p.Buf != nil {
-		a.held = append(a.held, p.retain())
+		a.held = append(a.held, p.Retain())
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func (n *Node) answerBlocks(c transport.ServerConn, h wire.Header, s wire.Status
 // allZero reports whether every block reads as zero: such an answer needs no payload.
 func allZero(crcs []uint32, body [][]byte) bool {
 	for _, crc := range crcs {
-		if crc != zeroCRC {
+		if crc != wire.ZeroCRC {
 			return false
 		}
 	}
@@ -209,8 +209,6 @@ func allZero(crcs []uint32, body [][]byte) bool {
 	}
 	return true
 }
-
-var zeroCRC = wire.CRC32C(make([]byte, wire.BlockSize))
 
 func releaseAll(hold []copyset.Payload) {
 	for i := range hold {
@@ -228,15 +226,14 @@ func (n *Node) onList(c transport.ServerConn, m *transport.Message) {
 	}
 	h := m.Header
 	go func() {
-		for _, s := range n.stores {
-			if s.Owner(id) == n.owner(id) {
-				list := peer.AppendChunks(nil, s.Chunks(id))
-				c.Reply([]transport.Message{{Header: wire.Header{Op: h.Op, Flags: wire.FlagResponse,
-					ID: h.ID}, Body: [][]byte{list}}})
-				return
-			}
+		s := n.home(id)
+		if s == nil {
+			n.answer(c, h, wire.StatusWrongCopyset, nil)
+			return
 		}
-		n.answer(c, h, wire.StatusWrongCopyset, nil)
+		list := peer.AppendChunks(nil, s.Chunks(id))
+		c.Reply([]transport.Message{{Header: wire.Header{Op: h.Op, Flags: wire.FlagResponse,
+			ID: h.ID}, Body: [][]byte{list}}})
 	}()
 }
 

@@ -118,10 +118,8 @@ func (n *Node) beat(ctx context.Context) error {
 		n.adopt(resp)
 	}
 	for _, t := range resp.Transfers {
-		for _, s := range n.stores {
-			if s.Owner(t.CopysetId) == n.owner(t.CopysetId) {
-				s.Transfer(t.CopysetId, t.ToReplicaId)
-			}
+		if s := n.home(t.CopysetId); s != nil {
+			s.Transfer(t.CopysetId, t.ToReplicaId)
 		}
 	}
 	n.deleteVolumes(resp.DeleteVolumes)

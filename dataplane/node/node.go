@@ -176,6 +176,17 @@ func (n *Node) reroute() {
 
 func (n *Node) owner(copysetID uint64) *store.Owner { return (*n.routes.Load())[copysetID] }
 
+// home is the store that a copyset's replica lies on; nil when there is none here.
+func (n *Node) home(copysetID uint64) *store.Store {
+	owner := n.owner(copysetID)
+	for _, s := range n.stores {
+		if owner != nil && s.Owner(copysetID) == owner {
+			return s
+		}
+	}
+	return nil
+}
+
 // Addr is where the native protocol is served.
 func (n *Node) Addr() string { return n.addr }
 

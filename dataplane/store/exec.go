@@ -39,7 +39,7 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 		if !ok {
 			clear(p.Dst)
 			for k := range p.CRCs {
-				p.CRCs[k] = zeroCRC
+				p.CRCs[k] = wire.ZeroCRC
 			}
 			rd.done(nil, nil)
 			continue
@@ -52,8 +52,6 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 	}
 	rd.done(nil, nil)
 }
-
-var zeroCRC = wire.CRC32C(make([]byte, buf.BlockSize))
 
 // fromLog reads one block back from the log.
 func (rd *read) fromLog(p *copyset.ReadPart) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,7 +134,7 @@ func (s *Store) recover() error {
 	for _, d := range rec.Damage {
 		s.log.Error("the log is damaged", "file", d.File, "offset", d.Offset, "err", d.Err)
 		for id, rc := range found {
-			if len(d.Groups) == 0 || contains(d.Groups, id) {
+			if len(d.Groups) == 0 || slices.Contains(d.Groups, id) {
 				rc.Damage(d.Err)
 			}
 		}
@@ -146,15 +147,6 @@ func (s *Store) recover() error {
 			"torn", rec.Torn, "took", time.Since(begin).Round(time.Millisecond))
 	}
 	return nil
-}
-
-func contains(ids []uint64, id uint64) bool {
-	for _, g := range ids {
-		if g == id {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Store) restore(id uint64, rc *copyset.Recovered) {

@@ -51,5 +51,8 @@ func pieceLen(offset uint32, left int) int {
 	return min(left, BlockSize-int(offset%BlockSize))
 }
 
+// ZeroCRC is the checksum of a block of zeroes: what a block that was never written reads as.
+var ZeroCRC = CRC32C(make([]byte, BlockSize))
+
 // CRC32C is the checksum of the whole system over p.
 func CRC32C(p []byte) uint32 { return crc32.Checksum(p, castagnoli) }
