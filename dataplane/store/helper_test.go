@@ -196,7 +196,9 @@ func (r *rig) deliver(dst *Store, m *copyset.Message) {
 		r.t.Error(err)
 		return
 	}
-	dst.Owner(got.Copyset).Message(got)
+	owner := dst.Owner(got.Copyset)
+	owner.Message(got)
+	go owner.Run() // this is a turn of the sender's owner
 }
 
 type result struct {
@@ -300,10 +302,12 @@ func (r *rig) send(i int, id uint64, q copyset.Request, data []byte) result {
 		q.Payload, q.Length = copyset.NewPayload(b), uint32(len(data))
 		q.CRCs = wire.ChecksumPieces(nil, q.Offset, data)
 	}
-	if !r.store(uint64(i)).Owner(id).Submit(id, &q) {
+	owner := r.store(uint64(i)).Owner(id)
+	if !owner.Submit(id, &q) {
 		q.Payload.Release()
 		return result{status: wire.StatusUnavailable}
 	}
+	owner.Run()
 	select {
 	case res := <-ch:
 		return res
