@@ -67,6 +67,13 @@ func sampleState() *State {
 		Peers: []Peer{{1, 11, 21, "10.0.0.1:7000"}, {2, 12, 22, ""}}, Sessions: t.appendTo(nil)}
 }
 
+func sampleJoint() *State {
+	s := sampleState()
+	s.Conf = raftpb.ConfState{Voters: []uint64{1, 2, 5}, VotersOutgoing: []uint64{1, 2, 3},
+		Learners: []uint64{4}, LearnersNext: []uint64{3}, AutoLeave: true}
+	return s
+}
+
 // samplePayload is n blocks with the checksums of each.
 func samplePayload(n int) ([]byte, []uint32) {
 	p := make([]byte, n*BlockSize)
@@ -144,6 +151,7 @@ func TestLogAndWireFormatsAreStable(t *testing.T) {
 		golden(t, "command-"+name+".txt", c.AppendTo(nil))
 	}
 	golden(t, "state.txt", sampleState().AppendTo(nil))
+	golden(t, "state-joint.txt", sampleJoint().AppendTo(nil))
 	messages, _ := sampleMessages()
 	for name, m := range messages {
 		golden(t, "message-"+name+".txt", encodeMessage(t, m))
@@ -212,7 +220,12 @@ func TestCommandsThatContradictThemselvesAreRefused(t *testing.T) {
 }
 
 func TestStateRoundTrip(t *testing.T) {
-	want := sampleState()
+	for _, want := range []*State{sampleState(), sampleJoint()} {
+		stateRoundTrip(t, want)
+	}
+}
+
+func stateRoundTrip(t *testing.T, want *State) {
 	b := want.AppendTo(nil)
 	for _, padding := range []int{0, 1, 4096} {
 		var got State
@@ -411,6 +424,7 @@ func FuzzCommand(f *testing.F) {
 
 func FuzzState(f *testing.F) {
 	f.Add(sampleState().AppendTo(nil))
+	f.Add(sampleJoint().AppendTo(nil))
 	f.Add(NewState(1, 1, 1, nil).AppendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var s State

@@ -167,8 +167,10 @@ func (r *Replica) BeginCheckpoint() {
 	if r.err != nil || r.checkpoint != nil {
 		return
 	}
+	// The membership is that of the applied index: a change behind it is replayed.
 	r.checkpoint = &checkpoint{state: State{Copyset: r.id, Replica: r.self, Applied: r.applied,
-		AppliedTerm: r.appliedTerm, Sessions: r.sessions.appendTo(nil)}}
+		AppliedTerm: r.appliedTerm, Conf: cloneConf(&r.entries.conf),
+		Sessions: r.sessions.appendTo(nil)}}
 }
 
 // Drained reports whether the chunk files have everything up to the checkpoint's state.
@@ -186,7 +188,7 @@ func (r *Replica) EndCheckpoint(fx *Effects) {
 	}
 	st := cp.state
 	st.Epoch, st.Peers = r.epoch, r.peers
-	st.Hard, st.Conf = r.entries.hard, r.entries.conf
+	st.Hard = r.entries.hard
 	a := r.newAppend()
 	a.addState(r, &st)
 	cp.record = a

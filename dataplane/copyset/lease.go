@@ -1,6 +1,10 @@
 package copyset
 
-import "slices"
+import (
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
 
 // lease is a leader's right to serve reads alone. A follower that took a message of this leader
 // refuses every other candidate for electionTicks ticks, so while a quorum took messages that were
@@ -27,8 +31,18 @@ func (l *lease) answer(from uint64, stamp int64) {
 	l.acked[from] = max(l.acked[from], stamp)
 }
 
-// until is the time in ns to which the lease runs; voters include the leader itself.
-func (l *lease) until(self uint64, voters []uint64, now int64) int64 {
+// until is the time in ns to which the lease runs. While the membership is a joint one, a majority
+// of the old voters and one of the new must have answered: either could elect somebody.
+func (l *lease) until(self uint64, conf *raftpb.ConfState, now int64) int64 {
+	at := l.heard(self, conf.Voters, now)
+	if len(conf.VotersOutgoing) > 0 {
+		at = min(at, l.heard(self, conf.VotersOutgoing, now))
+	}
+	return at
+}
+
+// heard is until for one set of voters; they include the leader itself, unless it is leaving.
+func (l *lease) heard(self uint64, voters []uint64, now int64) int64 {
 	if l.given {
 		return 0
 	}

@@ -1,6 +1,10 @@
 package copyset
 
-import "testing"
+import (
+	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
 
 func TestLeaseRunsFromTheOldestOfTheNewestMajority(t *testing.T) {
 	const now = 1000
@@ -33,7 +37,7 @@ func TestLeaseRunsFromTheOldestOfTheNewestMajority(t *testing.T) {
 		if c.from == 0 {
 			want = 0
 		}
-		if got := l.until(1, c.voters, now); got != want {
+		if got := l.until(1, &raftpb.ConfState{Voters: c.voters}, now); got != want {
 			t.Errorf("voters %v, answers %v: until %d, want %d", c.voters, c.acked, got, want)
 		}
 	}
@@ -44,19 +48,19 @@ func TestLeaseGivenAwayComesBackInTheNextTermOnly(t *testing.T) {
 	l.reset(1)
 	l.answer(2, 10)
 	l.given = true
-	if l.until(1, []uint64{1, 2, 3}, 20) != 0 {
+	if l.until(1, &raftpb.ConfState{Voters: []uint64{1, 2, 3}}, 20) != 0 {
 		t.Error("a lease after the leadership was handed over")
 	}
 	l.answer(2, 30)
-	if l.until(1, []uint64{1, 2, 3}, 40) != 0 {
+	if l.until(1, &raftpb.ConfState{Voters: []uint64{1, 2, 3}}, 40) != 0 {
 		t.Error("an answer brought it back")
 	}
 	l.reset(2)
-	if l.until(1, []uint64{1, 2, 3}, 40) != 0 {
+	if l.until(1, &raftpb.ConfState{Voters: []uint64{1, 2, 3}}, 40) != 0 {
 		t.Error("answers of an earlier term count")
 	}
 	l.answer(2, 50)
-	if l.until(1, []uint64{1, 2, 3}, 60) != 50+int64(leaseDuration) {
+	if l.until(1, &raftpb.ConfState{Voters: []uint64{1, 2, 3}}, 60) != 50+int64(leaseDuration) {
 		t.Error("no lease in the new term")
 	}
 }
@@ -85,5 +89,27 @@ func TestRestartedReplicaTakesNoPartInElectionsAtFirst(t *testing.T) {
 	r.Ready(100+electionTicks*int64(TickInterval), &fx)
 	if len(fx.Appends) == 0 {
 		t.Error("does not record a vote afterwards")
+	}
+}
+
+func TestLeaseInAJointMembershipNeedsBothMajorities(t *testing.T) {
+	conf := &raftpb.ConfState{Voters: []uint64{1, 2, 4}, VotersOutgoing: []uint64{1, 2, 3}}
+	for _, c := range []struct {
+		acked map[uint64]int64
+		from  int64 // 0: no lease
+	}{
+		{map[uint64]int64{3: 10}, 0},
+		{map[uint64]int64{4: 10}, 0},
+		{map[uint64]int64{2: 10}, 10},
+		{map[uint64]int64{3: 20, 4: 10}, 10},
+	} {
+		want := int64(0)
+		if c.from > 0 {
+			want = c.from + int64(leaseDuration)
+		}
+		l := lease{acked: c.acked}
+		if got := l.until(1, conf, 1000); got != want {
+			t.Errorf("%v answered: until %d, want %d", c.acked, got, want)
+		}
 	}
 }

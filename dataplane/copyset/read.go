@@ -58,7 +58,7 @@ func (r *Replica) beginRead(q *Request, fx *Effects) {
 // the request arrived.
 func (r *Replica) leased() bool {
 	return r.serving() && r.status.LeadTransferee == raft.None &&
-		r.now < r.lease.until(r.self, r.entries.conf.Voters, r.now)
+		r.now < r.lease.until(r.self, &r.entries.conf, r.now)
 }
 
 // proveLeadership starts a round of ReadIndex for the reads that wait. Raft is asked whether it

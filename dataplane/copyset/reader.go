@@ -64,3 +64,11 @@ func (r *reader) count(size int) int {
 
 // bytes reads a length and that many bytes, which alias the input.
 func (r *reader) bytes() []byte { return r.take(r.count(1)) }
+
+// ids reads a number of ids and the ids.
+func (r *reader) ids() (ids []uint64) {
+	for range r.count(8) {
+		ids = append(ids, r.u64())
+	}
+	return ids
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/ashlar-storage/ashlar/io/wal"
@@ -19,6 +20,7 @@ type Recovered struct {
 	entries entryLog
 	state   *State
 	stateAt wal.LSN
+	bornAt  wal.LSN // of the state with which this member began
 	seen    bool
 	damage  error
 }
@@ -77,12 +79,18 @@ func (rc *Recovered) addEntry(rec *wal.Record) {
 	l.bare = rec.Index
 }
 
-// addState takes a checkpoint or an installed snapshot. One ahead of the log, or whose last entry
+// addState takes a checkpoint or an installed snapshot. With the state of a member that has just
+// been made, everything before is void: it belongs to a member whose place this one took, if to
+// any. One ahead of the log, or whose last entry
 // the log has from another term, is a snapshot: the entries before it are of no use.
 func (rc *Recovered) addState(rec *wal.Record) error {
 	st := new(State)
 	if err := st.Decode(rec.Payload); err != nil {
 		return err
+	}
+	newborn := st.Applied == 0 && raft.IsEmptyHardState(st.Hard)
+	if newborn || rc.state != nil && rc.state.Replica != st.Replica {
+		*rc = Recovered{bornAt: rec.At}
 	}
 	rc.state, rc.stateAt = st, rec.At
 	rc.hard(st.Hard)
@@ -102,8 +110,21 @@ func (rc *Recovered) damaged(format string, args ...any) {
 	}
 }
 
-// Damage declares the part of the log damaged, because the log itself found so.
-func (rc *Recovered) Damage(err error) { rc.damaged("%v", err) }
+// Damage declares the part of the log damaged, because the log itself found so before the position
+// to; 0: nobody knows where. What lies before the member was made is not its own.
+func (rc *Recovered) Damage(to wal.LSN, err error) {
+	if to == 0 || to > rc.bornAt {
+		rc.damaged("%v", err)
+	}
+}
+
+// Replica is the member that the records belong to; 0 when no state of it was found.
+func (rc *Recovered) Replica() uint64 {
+	if rc.state == nil {
+		return 0
+	}
+	return rc.state.Replica
+}
 
 // State is the newest state found, with what the log adds to it; nil when none was found. It fails
 // with ErrDamaged.

@@ -153,10 +153,37 @@ func TestVoteIsNeverTakenBack(t *testing.T) {
 
 func TestDamageFoundByTheLogKeepsTheReplicaDown(t *testing.T) {
 	rc := new(script).state(0, 0, none).entry(1, 1).replay(t)
-	rc.Damage(errors.New("segment 7 is unreadable"))
+	rc.Damage(0, errors.New("segment 7 is unreadable"))
 	if _, err := rc.State(); !errors.Is(err, ErrDamaged) {
 		t.Errorf("%v", err)
 	}
+}
+
+func TestDamageBeforeAMemberWasMadeIsNotItsOwn(t *testing.T) {
+	s := new(script).state(7, 1, raftpb.HardState{Term: 3, Vote: 2, Commit: 7}).entry(3, 8).
+		entry(3, 10)
+	born := s.state(0, 0, none).records[3].At
+	s.records[3].Payload = reborn(t, s.records[3].Payload, 9)
+	rc := s.entry(1, 1).replay(t)
+	rc.Damage(born-1, errors.New("frame lost"))
+	st, err := rc.State()
+	if err != nil || st.Replica != 9 || rc.entries.hard.Term != 0 || rc.entries.last() != 1 {
+		t.Fatalf("%+v, hard state %+v, %v", st, rc.entries.hard, err)
+	}
+	rc.Damage(born+1, errors.New("frame lost"))
+	if _, err := rc.State(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("damage behind its first record: %v", err)
+	}
+}
+
+// reborn is an encoded state under another member's number.
+func reborn(t *testing.T, b []byte, replica uint64) []byte {
+	var st State
+	if err := st.Decode(b); err != nil {
+		t.Fatal(err)
+	}
+	st.Replica = replica
+	return st.AppendTo(nil)
 }
 
 func TestReplicaCutOffBeforeItsFirstStateIsNone(t *testing.T) {
@@ -169,7 +196,7 @@ func TestRecordsOfNewerVersionsAreRefused(t *testing.T) {
 	for name, r := range map[string]wal.Record{
 		"kind":       {Group: 1, Kind: 99},
 		"hard state": {Group: 1, Kind: RecordHard, Meta: make([]byte, 7)},
-		"state":      {Group: 1, Kind: RecordState, Payload: []byte{2}},
+		"state":      {Group: 1, Kind: RecordState, Payload: []byte{3}},
 	} {
 		if err := new(Recovered).Add(&r); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -31,6 +32,7 @@ type Replica struct {
 	id, self    uint64 // copyset, replica
 	epoch       uint64
 	peers       []Peer
+	change      Change
 	chunkBlocks uint32
 	pool        *buf.Pool
 	log         *slog.Logger
@@ -173,6 +175,9 @@ func (r *Replica) Tick(now int64) {
 	if r.ticks++; r.ticks%offerTicks == 0 && r.leading() {
 		r.offerAgain()
 	}
+	if r.ticks%changeTicks == 0 {
+		r.advanceChange()
+	}
 }
 
 // Campaign makes this replica stand for election now: the way a new copyset gets the leader that
@@ -249,6 +254,9 @@ type Status struct {
 	OverlayBlocks                        int
 	OverlayBytes                         int64
 	Progress                             []PeerProgress
+	Voters, Learners                     []uint64
+	Joint                                bool // the membership is between two sets of voters
+	Recorded                             bool // a durable record says that this member exists
 	Err                                  error
 	Counters                             Counters
 }
@@ -267,6 +275,8 @@ func (r *Replica) Status() Status {
 		First: r.entries.base + 1, Last: r.entries.last(), Leading: r.leading(),
 		Serving: r.serving(), Restoring: r.restore != nil, OverlayBlocks: r.overlay.blocks,
 		OverlayBytes: r.overlay.bytes, Err: r.err, Counters: r.counters,
+		Voters: slices.Clone(r.entries.conf.Voters), Learners: slices.Clone(r.entries.conf.Learners),
+		Joint: len(r.entries.conf.VotersOutgoing) > 0, Recorded: r.stateAt != 0,
 	}
 	if s.Leading {
 		r.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {

@@ -307,7 +307,7 @@ func TestFollowerKeepsItsPromiseLongerThanTheLease(t *testing.T) {
 	const drift = 10 // in a hundred
 	promise := time.Duration(at-taken) * (100 - drift) / 100
 	if lease := time.Duration((&lease{acked: map[uint64]int64{2: 1}}).until(1,
-		[]uint64{1, 2, 3}, 1) - 1); lease > promise {
+		&raftpb.ConfState{Voters: []uint64{1, 2, 3}}, 1) - 1); lease > promise {
 		t.Errorf("the lease is %v, the promise on a slow clock %v", lease, promise)
 	}
 }

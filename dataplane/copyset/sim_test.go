@@ -333,7 +333,7 @@ func (s *sim) watch(n *simNode) {
 		if o == n || !o.up || o.r.err != nil || !o.r.serving() || o.r.status.Term >= r.status.Term {
 			continue
 		}
-		if o.clock() < o.r.lease.until(o.id, o.r.entries.conf.Voters, o.clock()) {
+		if o.clock() < o.r.lease.until(o.id, &o.r.entries.conf, o.clock()) {
 			s.fail("replica %d serves in term %d while %d has the lease of term %d", n.id,
 				r.status.Term, o.id, o.r.status.Term)
 		}

@@ -11,7 +11,12 @@ import (
 // ErrBadState marks bytes that are no checkpoint state of this version.
 var ErrBadState = errors.New("copyset: bad state")
 
-const stateVersion = 1
+// A state has version 2 while the membership is a joint one, and version 1 otherwise, so that a
+// release that knows no changes of membership reads every state but those.
+const (
+	statePlain = 1
+	stateJoint = 2
+)
 
 // Peer is one member of the copyset and where to reach it.
 type Peer struct {
@@ -24,7 +29,9 @@ type Peer struct {
 // format, little-endian, numbers of 8 bytes but for the version (1) and counts and lengths (4):
 //
 //	version | copyset | epoch | replica | applied index | applied term | term | vote | commit
-//	count, voters | count, learners | count, peers {replica, node, store, length, address}
+//	count, voters | count, learners
+//	version 2 only: count, outgoing voters | count, next learners | leaves by itself (1): 0 or 1
+//	count, peers {replica, node, store, length, address}
 //	exactly-once table (see sessions)
 type State struct {
 	Copyset, Epoch, Replica uint64
@@ -35,7 +42,8 @@ type State struct {
 	Sessions                []byte // the exactly-once table, encoded
 }
 
-// NewState is the state of a replica of a copyset that holds nothing yet.
+// NewState is the state of a replica of a copyset that holds nothing yet, and of whose log nothing
+// is known: peers are the members at its very beginning.
 func NewState(copyset, epoch, replica uint64, peers []Peer) *State {
 	empty := newSessions()
 	s := &State{Copyset: copyset, Epoch: epoch, Replica: replica, Peers: peers,
@@ -49,15 +57,21 @@ func NewState(copyset, epoch, replica uint64, peers []Peer) *State {
 // AppendTo appends the encoded state to dst.
 func (s *State) AppendTo(dst []byte) []byte {
 	le := binary.LittleEndian
-	dst = append(dst, stateVersion)
+	version := byte(statePlain)
+	if s.joint() {
+		version = stateJoint
+	}
+	dst = append(dst, version)
 	for _, v := range [...]uint64{s.Copyset, s.Epoch, s.Replica, s.Applied, s.AppliedTerm,
 		s.Hard.Term, s.Hard.Vote, s.Hard.Commit} {
 		dst = le.AppendUint64(dst, v)
 	}
-	for _, ids := range [...][]uint64{s.Conf.Voters, s.Conf.Learners} {
-		dst = le.AppendUint32(dst, uint32(len(ids)))
-		for _, id := range ids {
-			dst = le.AppendUint64(dst, id)
+	dst = appendIDs(dst, s.Conf.Voters, s.Conf.Learners)
+	if s.joint() {
+		dst = appendIDs(dst, s.Conf.VotersOutgoing, s.Conf.LearnersNext)
+		dst = append(dst, 0)
+		if s.Conf.AutoLeave {
+			dst[len(dst)-1] = 1
 		}
 	}
 	dst = le.AppendUint32(dst, uint32(len(s.Peers)))
@@ -71,21 +85,39 @@ func (s *State) AppendTo(dst []byte) []byte {
 	return append(dst, s.Sessions...)
 }
 
+func (s *State) joint() bool { return len(s.Conf.VotersOutgoing) > 0 }
+
+func appendIDs(dst []byte, lists ...[]uint64) []byte {
+	le := binary.LittleEndian
+	for _, ids := range lists {
+		dst = le.AppendUint32(dst, uint32(len(ids)))
+		for _, id := range ids {
+			dst = le.AppendUint64(dst, id)
+		}
+	}
+	return dst
+}
+
 // Decode reads a state; zero bytes may follow it, as it is stored in whole blocks. It fails with
 // ErrBadState.
 func (s *State) Decode(b []byte) error {
 	r := reader{b: b}
-	if v := r.u8(); v != stateVersion {
-		return fmt.Errorf("%w: version %d, this build reads %d", ErrBadState, v, stateVersion)
+	version := r.u8()
+	if version != statePlain && version != stateJoint {
+		return fmt.Errorf("%w: version %d, this build reads %d and %d", ErrBadState, version,
+			statePlain, stateJoint)
 	}
 	for _, v := range [...]*uint64{&s.Copyset, &s.Epoch, &s.Replica, &s.Applied, &s.AppliedTerm,
 		&s.Hard.Term, &s.Hard.Vote, &s.Hard.Commit} {
 		*v = r.u64()
 	}
-	s.Conf = raftpb.ConfState{}
-	for _, ids := range [...]*[]uint64{&s.Conf.Voters, &s.Conf.Learners} {
-		for range r.count(8) {
-			*ids = append(*ids, r.u64())
+	s.Conf = raftpb.ConfState{Voters: r.ids(), Learners: r.ids()}
+	if version == stateJoint {
+		s.Conf.VotersOutgoing, s.Conf.LearnersNext = r.ids(), r.ids()
+		leave := r.u8()
+		s.Conf.AutoLeave = leave == 1
+		if r.err == nil && (!s.joint() || leave > 1) {
+			return fmt.Errorf("%w: version %d without a joint membership", ErrBadState, version)
 		}
 	}
 	s.Peers = nil

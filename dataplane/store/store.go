@@ -135,7 +135,7 @@ func (s *Store) recover() error {
 		s.log.Error("the log is damaged", "file", d.File, "offset", d.Offset, "err", d.Err)
 		for id, rc := range found {
 			if len(d.Groups) == 0 || slices.Contains(d.Groups, id) {
-				rc.Damage(d.Err)
+				rc.Damage(d.To, d.Err)
 			}
 		}
 	}

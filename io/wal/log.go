@@ -109,6 +109,17 @@ func (l *Log) Release(before LSN) {
 	signal(l.readyCh)
 }
 
+// ForgetUnreadable lets the files go that recovery could not read at all. Until they are gone, each
+// opening reports them anew, as damage at an unknown place. The caller has noted, durably, what
+// they may have cost.
+func (l *Log) ForgetUnreadable() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.segs.surplus = append(l.segs.surplus, l.segs.lost...)
+	l.segs.lost = nil
+	l.kickPreparer()
+}
+
 // Head returns the position after the last durable record.
 func (l *Log) Head() LSN {
 	l.mu.Lock()
