@@ -109,6 +109,7 @@ func (o *Owner) flush(job *copyset.FlushJob) {
 	case errors.Is(job.Err, buf.ErrExhausted):
 	case len(job.Bad) > 0:
 		s.noteBad(job.Err, len(job.Bad))
+	case lostChunk(job.Err, 0): // the owner ends the replica
 	default:
 		s.fail(job.Err)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -35,22 +36,26 @@ type Owner struct {
 	store    *Store
 	mu       sync.Mutex
 	replicas map[uint64]*member
-	queue    queue
-	spare    []event
-	fx       copyset.Effects
-	touched  []*member // to be made Ready in this turn
-	resting  []*member // the memory of the turn before
-	inflight int64
-	pressure bool
-	stopped  chan struct{}
+	// condemned are replicas that ended before their store, and have something under way.
+	condemned map[*copyset.Replica]*member
+	queue     queue
+	spare     []event
+	fx        copyset.Effects
+	touched   []*member // to be made Ready in this turn
+	resting   []*member // the memory of the turn before
+	inflight  int64
+	pressure  bool
+	stopped   chan struct{}
 	// Scratch is the host's, for what it gathers during a turn.
 	Scratch any
 }
 
 type member struct {
 	*copyset.Replica
-	touched bool
-	leader  uint64 // as last looked at
+	touched   bool
+	condemned bool
+	busy      int    // jobs of it that are under way
+	leader    uint64 // as last looked at
 }
 
 // event is one thing an owner has to deal with; exactly one field beside copyset is set.
@@ -121,7 +126,8 @@ func (q *queue) take(spare []event) []event {
 }
 
 func newOwner(s *Store) *Owner {
-	return &Owner{store: s, replicas: map[uint64]*member{}, stopped: make(chan struct{}),
+	return &Owner{store: s, replicas: map[uint64]*member{},
+		condemned: map[*copyset.Replica]*member{}, stopped: make(chan struct{}),
 		queue: queue{wake: make(chan struct{}, 1)}}
 }
 
@@ -256,6 +262,10 @@ func (o *Owner) settle(now int64) {
 	o.touched = o.resting[:0]
 	for _, m := range touched {
 		m.touched = false
+		if m.condemned {
+			o.bury(m)
+			continue
+		}
 		m.Ready(now, &o.fx)
 		if err := m.Err(); err != nil {
 			m.Stop(err, &o.fx)
@@ -276,12 +286,13 @@ func (o *Owner) handle(e *event, now int64) {
 		o.execute()
 		return
 	}
-	m := o.replicas[e.copyset]
+	m := o.memberOf(e)
 	if m == nil {
 		o.refuse(e)
 		return
 	}
 	o.touch(m)
+	o.noteLoss(m, e)
 	switch {
 	case e.req != nil:
 		o.submit(m, e.req, now)
@@ -303,6 +314,59 @@ func (o *Owner) handle(e *event, now int64) {
 		m.FlushDone(e.flush, now, &o.fx)
 	case e.snap != nil:
 		m.SnapshotDone(e.snap, now, &o.fx)
+	}
+}
+
+// replica is whose job an event brings back; nil for one that comes from outside.
+func (e *event) replica() *copyset.Replica {
+	switch {
+	case e.appnd != nil:
+		return e.appnd.Replica
+	case e.read != nil:
+		return e.read.Replica
+	case e.repair != nil:
+		return e.repair.Replica
+	case e.flush != nil:
+		return e.flush.Replica
+	case e.snap != nil:
+		return e.snap.Replica
+	}
+	return nil
+}
+
+// memberOf is whom an event concerns. A job goes back to the replica that began it, also when
+// another has its place by now.
+func (o *Owner) memberOf(e *event) *member {
+	m := o.replicas[e.copyset]
+	r := e.replica()
+	if r == nil {
+		return m
+	}
+	if m == nil || m.Replica != r {
+		m = o.condemned[r]
+	}
+	if m != nil {
+		m.busy--
+	}
+	return m
+}
+
+// noteLoss ends the replica when a job found that a chunk of it is gone.
+func (o *Owner) noteLoss(m *member, e *event) {
+	switch {
+	case e.read != nil && lostChunk(e.read.Err, len(e.read.Bad)):
+		o.condemn(m, fmt.Errorf("%w: %w", copyset.ErrDamaged, e.read.Err))
+	case e.flush != nil && lostChunk(e.flush.Err, len(e.flush.Bad)):
+		o.condemn(m, fmt.Errorf("%w: %w", copyset.ErrDamaged, e.flush.Err))
+	}
+}
+
+// started counts a job of a replica in.
+func (o *Owner) started(r *copyset.Replica) {
+	if m := o.replicas[r.ID()]; m != nil && m.Replica == r {
+		m.busy++
+	} else if m := o.condemned[r]; m != nil {
+		m.busy++
 	}
 }
 
@@ -361,21 +425,26 @@ func (o *Owner) execute() {
 				o.queue.post(event{copyset: a.Replica.ID(), appnd: a})
 			}
 		}
+		o.started(a.Replica)
 		s.wal.Append(&a.Append)
 	}
 	for i := range fx.Replies {
 		o.reply(&fx.Replies[i])
 	}
 	for _, job := range fx.Reads {
+		o.started(job.Replica)
 		o.startRead(job)
 	}
 	for _, job := range fx.Repairs {
+		o.started(job.Replica)
 		s.background(func() { o.repair(job) })
 	}
 	for _, job := range fx.Flushes {
+		o.started(job.Replica)
 		s.background(func() { o.flush(job) })
 	}
 	for _, job := range fx.Snapshots {
+		o.started(job.Replica)
 		s.background(func() { o.fetch(job) })
 	}
 	if len(fx.Reads) > 0 {
@@ -425,6 +494,9 @@ func (o *Owner) drain() {
 func (o *Owner) finish() {
 	o.drain()
 	for _, m := range o.replicas {
+		m.Free()
+	}
+	for _, m := range o.condemned {
 		m.Free()
 	}
 }

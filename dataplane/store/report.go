@@ -2,52 +2,10 @@ package store
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 )
-
-// ErrExists: the store has a replica of the copyset already.
-var ErrExists = errors.New("store: copyset exists")
-
-// Ensure makes the replica that the control plane wants here, or tells the one that runs who its
-// peers are. With lead the new replica stands for election at once.
-func (s *Store) Ensure(st *copyset.State, lead bool) error {
-	if err := s.Failed(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	damage := s.damaged[st.Copyset]
-	s.mu.Unlock()
-	if damage != nil {
-		return damage
-	}
-	o := s.Owner(st.Copyset)
-	var err error
-	ran := o.Do(func() {
-		if m := o.replicas[st.Copyset]; m != nil {
-			m.SetPeers(st.Epoch, st.Peers)
-			return
-		}
-		var r *copyset.Replica
-		if r, err = s.newReplica(st, nil); err != nil {
-			return
-		}
-		m := &member{Replica: r}
-		o.replicas[st.Copyset] = m
-		r.BeginCheckpoint()
-		r.EndCheckpoint(&o.fx)
-		if lead {
-			r.Campaign()
-		}
-		o.touch(m)
-	})
-	if !ran {
-		return errStopping
-	}
-	return err
-}
 
 // Transfer asks the replica, if it leads, to hand the leadership to another member.
 func (s *Store) Transfer(copysetID, to uint64) {
@@ -121,8 +79,10 @@ func (s *Store) Replicas() []copyset.Status {
 	s.each(func(_ *Owner, m *member) { out = append(out, m.Status()) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, err := range s.damaged {
-		out = append(out, copyset.Status{Copyset: id, Err: err})
+	for id, l := range s.lost {
+		if !l.replaced {
+			out = append(out, copyset.Status{Copyset: id, Replica: l.Replica, Err: l.err})
+		}
 	}
 	return out
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,8 +61,9 @@ type Store struct {
 	ckptMu   sync.Mutex // one checkpoint at a time
 	failure  error
 	full     error
-	damaged  map[uint64]error // copyset -> why its replica does not run
-	leaders  atomic.Uint64    // changes of leader seen
+	lost     map[uint64]*lostReplica // by copyset
+	lostMu   sync.Mutex              // one write of the list at a time
+	leaders  atomic.Uint64           // changes of leader seen
 	corrupt  atomic.Uint64
 	repaired atomic.Uint64
 }
@@ -93,7 +93,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{cfg: cfg, log: cfg.Logger.With("store", cfg.Path), disk: cfg.Disk, pool: cfg.Pool,
 		host: cfg.Host, start: time.Now(), stop: make(chan struct{}),
 		flushes: make(chan struct{}, maxFlushJobs), logReads: make(chan struct{}, maxLogReads),
-		damaged: map[uint64]error{}}
+		lost: map[uint64]*lostReplica{}}
 	if err := s.loadIdentity(); err != nil {
 		return nil, err
 	}
@@ -112,59 +112,6 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("store %s: %w", cfg.Path, err)
 	}
 	return s, nil
-}
-
-// recover replays the log and makes a replica of what it says about each copyset.
-func (s *Store) recover() error {
-	begin := time.Now()
-	found := map[uint64]*copyset.Recovered{}
-	log, rec, err := wal.Open(wal.Config{Disk: s.disk, Dir: "log", StoreID: s.meta.UUID,
-		SegmentSize: s.cfg.SegmentSize, Logger: s.log}, func(r *wal.Record) error {
-		rc := found[r.Group]
-		if rc == nil {
-			rc = new(copyset.Recovered)
-			found[r.Group] = rc
-		}
-		return rc.Add(r)
-	})
-	if err != nil {
-		return err
-	}
-	s.wal = log
-	for _, d := range rec.Damage {
-		s.log.Error("the log is damaged", "file", d.File, "offset", d.Offset, "err", d.Err)
-		for id, rc := range found {
-			if len(d.Groups) == 0 || slices.Contains(d.Groups, id) {
-				rc.Damage(d.To, d.Err)
-			}
-		}
-	}
-	for id, rc := range found {
-		s.restore(id, rc)
-	}
-	if len(found) > 0 {
-		s.log.Info("recovered", "copysets", len(found), "records", rec.Records, "bytes", rec.Bytes,
-			"torn", rec.Torn, "took", time.Since(begin).Round(time.Millisecond))
-	}
-	return nil
-}
-
-func (s *Store) restore(id uint64, rc *copyset.Recovered) {
-	st, err := rc.State()
-	if err == nil && st == nil {
-		return // made, and cut off before its first state was durable: it promised nothing
-	}
-	var r *copyset.Replica
-	if err == nil {
-		r, err = s.newReplica(st, rc)
-	}
-	if err != nil {
-		s.log.Error("copyset does not start", "copyset", id, "err", err)
-		s.damaged[id] = err
-		return
-	}
-	o := s.Owner(id)
-	o.replicas[id] = &member{Replica: r}
 }
 
 func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.Replica, error) {
@@ -281,7 +228,7 @@ func (s *Store) noteBad(err error, blocks int) {
 func (s *Store) missing(copysetID uint64) wire.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.damaged[copysetID] != nil {
+	if l := s.lost[copysetID]; l != nil && !l.replaced {
 		return wire.StatusUnavailable
 	}
 	return wire.StatusWrongCopyset

@@ -179,22 +179,25 @@ func TestStoreOfOthersIsRefused(t *testing.T) {
 }
 
 // corrupt flips a byte of a block in the chunk files of a store; false when it is not there.
-func (r *rig) corrupt(i int, data []byte) bool {
+func (r *rig) corrupt(i int, data []byte) bool { return r.corruptIn(i, "chunks", data) }
+
+// corruptIn is corrupt in another folder.
+func (r *rig) corruptIn(i int, folder string, data []byte) bool {
 	d := r.disks[i]
-	names, err := d.List("chunks")
+	names, err := d.List(folder)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	found := false
 	for _, name := range names {
-		f, err := d.Open("chunks/" + name)
+		f, err := d.Open(folder + "/" + name)
 		if err != nil {
 			continue
 		}
 		page := make([]byte, block)
 		for off := int64(0); off+block <= f.Size(); off += block {
 			if _, err := f.ReadAt(page, off); err == nil && bytes.Equal(page, data) {
-				d.Corrupt("chunks/"+name, off+100, []byte{data[100] ^ 0xff})
+				d.Corrupt(folder+"/"+name, off+100, []byte{data[100] ^ 0xff})
 				found = true
 			}
 		}
@@ -366,9 +369,7 @@ func TestUnknownAndDamagedCopysetsAreToldApart(t *testing.T) {
 		t.Errorf("unknown copyset: %v", res.status)
 	}
 	s := r.store(0)
-	s.mu.Lock()
-	s.damaged[78] = copyset.ErrDamaged
-	s.mu.Unlock()
+	s.lose(78, 1, copyset.ErrDamaged)
 	if res := r.op(0, 78, q, nil); res.status != wire.StatusUnavailable {
 		t.Errorf("damaged copyset: %v", res.status)
 	}

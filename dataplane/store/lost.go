@@ -1,0 +1,176 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"slices"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/io/disk"
+)
+
+// A replica that may have lost something it promised must never vote or answer again, also when
+// the place where the loss showed has long been recycled. So the store keeps a list of the members
+// it has lost, on disk, and a copyset comes back here only as a member with a higher number. The
+// control plane gives numbers out once and rising.
+
+// lostFile holds the list: JSON, so that an operator can read it.
+const lostFile = "LOST"
+
+const (
+	lostFormat  = "ashlar-lost-replicas"
+	lostVersion = 1
+)
+
+// lostReplica is one entry.
+type lostReplica struct {
+	Copyset uint64 `json:"copyset"`
+	Replica uint64 `json:"replica"` // 0: not known
+	Reason  string `json:"reason"`
+
+	err      error
+	replaced bool // a new member runs; the entry stays until that one is found at an opening
+}
+
+type lostList struct {
+	Format   string         `json:"format"`
+	Version  int            `json:"version"`
+	Replicas []*lostReplica `json:"replicas"`
+	CRC      uint32         `json:"crc32c"` // of the list as compact JSON
+}
+
+func lostCRC(list []*lostReplica) uint32 {
+	data, err := json.Marshal(list)
+	if err != nil {
+		panic("store: a list of numbers and text does not encode: " + err.Error())
+	}
+	return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+}
+
+// errLostList marks a list that cannot be trusted, so that no replica can.
+var errLostList = errors.New("store: the list of lost replicas is unreadable")
+
+func decodeLost(data []byte) ([]*lostReplica, error) {
+	var l lostList
+	if err := json.Unmarshal(data, &l); err != nil {
+		return nil, fmt.Errorf("%w: %w", errLostList, err)
+	}
+	switch {
+	case l.Format != lostFormat:
+		return nil, fmt.Errorf("%w: format %.40q, want %q", errLostList, l.Format, lostFormat)
+	case l.Version != lostVersion:
+		return nil, fmt.Errorf("%w: %s has version %d, this build reads %d: use a newer release",
+			ErrForeign, lostFile, l.Version, lostVersion)
+	case slices.Contains(l.Replicas, nil):
+		return nil, fmt.Errorf("%w: an empty entry", errLostList)
+	case l.CRC != lostCRC(l.Replicas):
+		return nil, fmt.Errorf("%w: crc32c %08x, want %08x", errLostList, lostCRC(l.Replicas), l.CRC)
+	}
+	for _, r := range l.Replicas {
+		r.err = fmt.Errorf("%w: %s", copyset.ErrDamaged, r.Reason)
+	}
+	return l.Replicas, nil
+}
+
+// loadLost reads the list; none when there is no file. With errLostList every replica counts as
+// lost.
+func (s *Store) loadLost() ([]*lostReplica, error) {
+	data, err := s.disk.ReadFile(lostFile)
+	if errors.Is(err, disk.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errLostList, err)
+	}
+	return decodeLost(data)
+}
+
+// saveLost makes the list durable.
+func (s *Store) saveLost() error {
+	s.lostMu.Lock() // the newest list is written last
+	defer s.lostMu.Unlock()
+	s.mu.Lock()
+	l := lostList{Format: lostFormat, Version: lostVersion, Replicas: []*lostReplica{}}
+	for _, id := range slices.Sorted(maps.Keys(s.lost)) {
+		r := *s.lost[id]
+		l.Replicas = append(l.Replicas, &r)
+	}
+	s.mu.Unlock()
+	l.CRC = lostCRC(l.Replicas)
+	data, err := json.MarshalIndent(&l, "", "  ")
+	if err == nil {
+		err = s.disk.WriteFile(lostFile, append(data, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: %w", s.cfg.Path, err)
+	}
+	return nil
+}
+
+// lose notes that a replica cannot be trusted; saveLost must follow. The highest number stays: a
+// lower one was lost before it.
+func (s *Store) lose(id, replica uint64, why error) {
+	s.log.Error("replica is lost here and has to be rebuilt as a new member", "copyset", id,
+		"replica", replica, "err", why)
+	if !errors.Is(why, copyset.ErrDamaged) {
+		why = fmt.Errorf("%w: %w", copyset.ErrDamaged, why)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was := s.lost[id]; was != nil {
+		replica = max(replica, was.Replica)
+	}
+	s.lost[id] = &lostReplica{Copyset: id, Replica: replica, Reason: why.Error(), err: why}
+}
+
+// isLost is the entry of a copyset whose replica here does not run; nil when there is none.
+func (s *Store) isLost(id uint64) *lostReplica {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lost[id]; l != nil && !l.replaced {
+		return l
+	}
+	return nil
+}
+
+// condemn ends a replica that runs, because part of what it had is gone. What it has under way
+// comes back to it as before; the store goes on.
+func (o *Owner) condemn(m *member, why error) {
+	if m.condemned {
+		return
+	}
+	m.condemned = true
+	m.Stop(why, &o.fx)
+	id, s := m.ID(), o.store
+	delete(o.replicas, id)
+	o.condemned[m.Replica] = m
+	o.touch(m) // to be buried when nothing of it is under way
+	s.lose(id, m.Self(), why)
+	s.leaders.Add(1) // whoever waits for news of leaders reports this at once
+	s.background(func() {
+		if err := s.saveLost(); err != nil {
+			s.fail(err)
+		}
+	})
+}
+
+// bury gives the memory of a condemned replica back when nothing of it is under way any more.
+func (o *Owner) bury(m *member) {
+	if m.condemned && m.busy == 0 {
+		m.Free()
+		delete(o.condemned, m.Replica)
+	}
+}
+
+// dying reports whether an earlier replica of the copyset has something under way.
+func (o *Owner) dying(id uint64) bool {
+	for r := range o.condemned {
+		if r.ID() == id {
+			return true
+		}
+	}
+	return false
+}
