@@ -8,12 +8,20 @@
 // allows. Leaders moves leaders there, and, where the preferred replica cannot lead, evens out
 // what the rest of the stores lead.
 //
+// # Repairs
+//
+// Repairs replaces replicas that lost something they had promised: a new member with a number of
+// its own is filled on the same store, and then takes the old one's place.
+//
 // # Promises
 //
 //   - A leader is handed only to a replica that is caught up, on a store and node that are up and
 //     have been for Limits.Settle.
 //   - A copyset gets no operator before Limits.CoolDown has passed since its last one, and one
 //     call moves at most Limits.PerRound leaders, at most one of them to any one store.
+//   - A replica is replaced only while a majority of its copyset, without it, is caught up: the
+//     change of membership needs them. Those with the fewest good replicas come first, and a store
+//     fills at most Limits.Rebuilds new members at a time.
 //   - Repeated rounds come to rest: in an unchanged cluster whose transfers succeed, the number
 //     of operators reaches zero and stays there.
 //
@@ -24,6 +32,6 @@
 //
 // # What joins it later
 //
-// Copyset balance, repair, recovery, drain and scrub are further functions of View returning
+// Copyset balance, recovery of lost stores, drain and scrub are further functions of View returning
 // Operators of other kinds; one copyset has one operator at a time, whatever its kind.
 package schedule

@@ -28,6 +28,7 @@ type Copyset struct {
 	Leader       uint64    // replica id; 0: unknown, and nothing is done
 	Preferred    uint64    // replica id; 0: anywhere
 	LastOperator time.Time // zero: never
+	Joining      *Replica  // a new member that takes another's place, until it has; nil: none
 }
 
 // Replica is one member of a copyset.
@@ -35,25 +36,35 @@ type Replica struct {
 	ID       uint64
 	Store    uint64
 	CaughtUp bool // follows the leader closely enough to lead at once
+	Damaged  bool // lost something it had promised, says its store, and does not run
 }
 
 // Kind is what an operator does.
 type Kind string
 
-// TransferLeader makes Operator.To the leader of the copyset.
-const TransferLeader Kind = "transfer-leader"
+const (
+	// TransferLeader makes Operator.To the leader of the copyset.
+	TransferLeader Kind = "transfer-leader"
+	// ReplaceReplica has a new member on Operator.Store take the place of Operator.From.
+	ReplaceReplica Kind = "replace-replica"
+)
 
 // Operator is one change to one copyset.
 type Operator struct {
 	Kind    Kind
 	Copyset uint64
-	From    uint64 // replica that leads now
-	To      uint64 // replica that shall lead
+	From    uint64 // replica that leads now, or shall go
+	To      uint64 // replica that shall lead; 0 where it has no number yet
+	Store   uint64 // where a new member goes; 0 for none
 	Reason  string // for operators, in plain words
 }
 
 // String is what a table test compares and a log line shows.
 func (o Operator) String() string {
+	if o.Kind == ReplaceReplica {
+		return fmt.Sprintf("%s copyset=%d from=%d store=%d: %s", o.Kind, o.Copyset, o.From,
+			o.Store, o.Reason)
+	}
 	return fmt.Sprintf("%s copyset=%d from=%d to=%d: %s", o.Kind, o.Copyset, o.From, o.To, o.Reason)
 }
 
@@ -63,11 +74,13 @@ type Limits struct {
 	Settle   time.Duration // how long a store must be up before it is given leaders
 	PerRound int           // operators per call; 0 or less means none
 	Slack    int           // difference in led copysets that is left alone, at least 1
+	Rebuilds int           // new members that one store fills at a time; 0 or less means none
 }
 
 // DefaultLimits suit clusters of a few nodes up to a few hundred.
 func DefaultLimits() Limits {
-	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1}
+	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1,
+		Rebuilds: 2}
 }
 
 // Leaders returns the transfers that bring leaders to where they should be.

@@ -15,13 +15,14 @@ var update = flag.Bool("update", false, "rewrite the expected answers in testdat
 
 var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// script is one case of testdata/leaders.txt: a title, lines that build a view, and after ---- the
+// script is one case of a file in testdata: a title, lines that build a view, and after ---- the
 // operators expected.
 //
 //	now SECONDS
-//	limits cooldown=SECONDS settle=SECONDS per-round=N slack=N
+//	limits cooldown=SECONDS settle=SECONDS per-round=N slack=N rebuilds=N
 //	store ID up|down [since=SECONDS]
 //	copyset ID stores=S,S,S leader=S|none preferred=S|any [last=SECONDS] [behind=S]
+//	    [damaged=S] [joining=S] [joining-damaged=S]
 //
 // A replica's id is copyset*10 + store.
 type script struct {
@@ -112,6 +113,8 @@ func limit(t *testing.T, lim *Limits, o string) {
 		lim.PerRound = n
 	case "slack":
 		lim.Slack = n
+	case "rebuilds":
+		lim.Rebuilds = n
 	default:
 		t.Fatalf("unknown limit %q", o)
 	}
@@ -144,6 +147,12 @@ func copyset(t *testing.T, f []string) Copyset {
 			c.Preferred = at(text)
 		case "behind":
 			c.replica(at(text)).CaughtUp = false
+		case "damaged":
+			m := c.replica(at(text))
+			m.CaughtUp, m.Damaged = false, true
+		case "joining", "joining-damaged":
+			c.Joining = &Replica{ID: c.ID*10 + 9, Store: at(text) - c.ID*10,
+				Damaged: name == "joining-damaged"}
 		case "last":
 			var n int
 			scan(t, text, "%d", &n)
@@ -155,14 +164,17 @@ func copyset(t *testing.T, f []string) Copyset {
 	return c
 }
 
-func TestLeadersFollowTheScripts(t *testing.T) {
-	path := "testdata/leaders.txt"
+func TestLeadersFollowTheScripts(t *testing.T) { follow(t, "testdata/leaders.txt", Leaders) }
+
+func TestRepairsFollowTheScripts(t *testing.T) { follow(t, "testdata/repairs.txt", Repairs) }
+
+func follow(t *testing.T, path string, decide func(View, Limits) []Operator) {
 	scripts := load(t, path)
 	var out strings.Builder
 	for _, s := range scripts {
 		var got []string
 		t.Run(s.title, func(t *testing.T) {
-			for _, op := range Leaders(s.view(t)) {
+			for _, op := range decide(s.view(t)) {
 				got = append(got, op.String())
 			}
 			if len(got) == 0 {
