@@ -104,6 +104,7 @@ func (c *cluster) numberCopysets(tx meta.Tx, sets []placement.Copyset) ([]*v1.Co
 			rec.Replicas = append(rec.Replicas, &v1.Replica{
 				ReplicaId: replica, StoreId: id, NodeId: c.stores[id].rec.NodeId,
 			})
+			rec.FoundingReplicaIds = append(rec.FoundingReplicaIds, replica)
 		}
 		recs = append(recs, rec)
 		plan = append(plan, planned(rec))
@@ -130,7 +131,7 @@ func planned(rec *v1.Copyset) schedule.Copyset {
 // leading returns the report of the leader when it is confirmed: its node is up and its last
 // heartbeat says that it leads, in no older term than any other replica spoke of.
 func (c *cluster) leading(g *copyset, now time.Time) *v1.ReplicaReport {
-	for _, m := range g.rec.Replicas {
+	for _, m := range members(g.rec) {
 		if m.ReplicaId != g.rec.LeaderReplicaId {
 			continue
 		}
@@ -220,6 +221,13 @@ func (c *cluster) view(now time.Time) schedule.View {
 		g := c.copysets[id]
 		p := planned(g.rec)
 		p.LastOperator = g.lastOperator
+		if j := g.rec.Joining; j != nil {
+			p.Joining = &schedule.Replica{ID: j.ReplicaId, Store: j.StoreId,
+				Damaged: c.damaged(g, j, now)}
+		}
+		for i, m := range g.rec.Replicas {
+			p.Replicas[i].Damaged = c.damaged(g, m, now)
+		}
 		if lead := c.leading(g, now); lead != nil {
 			p.Leader = lead.ReplicaId
 			for i, m := range g.rec.Replicas {
@@ -259,9 +267,8 @@ func (c *cluster) copysetStatus(g *copyset, now time.Time) *v1.CopysetStatus {
 	if c.leading(g, now) == nil {
 		status.Copyset.LeaderReplicaId = 0
 	}
-	for _, m := range g.rec.Replicas {
-		n := c.nodes[m.NodeId]
-		if r := n.reports[g.rec.CopysetId]; r != nil && c.up(n, now) {
+	for _, m := range members(g.rec) {
+		if r := c.reportOf(g, m, now); r != nil {
 			status.Replicas = append(status.Replicas, r)
 		}
 	}

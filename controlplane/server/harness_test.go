@@ -147,6 +147,7 @@ type fakeNode struct {
 	deletes  []uint64
 	dropped  bool // reports the volumes it was told to delete
 	behind   bool
+	lost     map[uint64]uint64 // copyset -> the replica that its store has lost
 	last     *v1.HeartbeatNodeResponse
 }
 
@@ -176,6 +177,7 @@ func (n *fakeNode) register() error {
 type raft struct {
 	leader map[uint64]uint64
 	term   map[uint64]uint64
+	slow   uint64 // a member that has not caught up
 }
 
 func (w *raft) elect(copyset, replica uint64) {
@@ -217,10 +219,18 @@ func (n *fakeNode) report(g *v1.Copyset, w *raft) *v1.ReplicaReport {
 	if n.behind {
 		report.State = "catching-up"
 	}
-	for _, m := range g.Replicas {
+	for _, m := range members(g) {
 		if m.NodeId == n.id {
 			report.ReplicaId, report.StoreId = m.ReplicaId, m.StoreId
 		}
+		report.Voters = append(report.Voters, m.ReplicaId)
+	}
+	report.Recorded = true
+	report.Voters = slices.DeleteFunc(report.Voters, func(id uint64) bool {
+		return id == g.LeavingReplicaId || id == w.slow
+	})
+	if n.lost[g.CopysetId] == report.ReplicaId {
+		report.State, report.Detail = "damaged", "frame lost"
 	}
 	report.Leader = report.LeaderReplicaId == report.ReplicaId
 	if report.Leader {

@@ -276,7 +276,8 @@ func (c *cluster) takeReplicas(n *node, reports []*v1.ReplicaReport) {
 		if g == nil || !member(g.rec, r.ReplicaId, n.rec.NodeId) {
 			continue
 		}
-		r.State = clip(r.State, maxNameBytes)
+		r.State, r.Detail = clip(r.State, maxNameBytes), clip(r.Detail, maxTextBytes)
+		c.takeRecorded(g, r)
 		n.reports[r.CopysetId] = r
 		leader := r.LeaderReplicaId
 		if r.Leader {
@@ -302,7 +303,7 @@ func (c *cluster) takeLeader(g *copyset, leader, term uint64) {
 
 // member says whether the copyset has the replica on the node; 0 stands for any.
 func member(rec *v1.Copyset, replica, node uint64) bool {
-	return slices.ContainsFunc(rec.Replicas, func(m *v1.Replica) bool {
+	return slices.ContainsFunc(members(rec), func(m *v1.Replica) bool {
 		return (replica == 0 || m.ReplicaId == replica) && (node == 0 || m.NodeId == node)
 	})
 }
@@ -319,7 +320,7 @@ func (c *cluster) desiredState(n *node) ([]*v1.Copyset, []*v1.Node) {
 		shown := c.show(rec)
 		shown.LeaderReplicaId, shown.LeaderTerm = 0, 0
 		copysets = append(copysets, shown)
-		for _, m := range rec.Replicas {
+		for _, m := range members(rec) {
 			peers[m.NodeId] = true
 		}
 	}
@@ -336,13 +337,19 @@ func (c *cluster) desiredState(n *node) ([]*v1.Copyset, []*v1.Node) {
 // show returns a copy of a copyset with the addresses its replicas have now.
 func (c *cluster) show(rec *v1.Copyset) *v1.Copyset {
 	shown := *rec
-	shown.Replicas = make([]*v1.Replica, len(rec.Replicas))
-	for i, m := range rec.Replicas {
+	at := func(m *v1.Replica) *v1.Replica {
 		r := *m
 		if n := c.nodes[m.NodeId]; n != nil {
 			r.Addr = n.rec.Addr
 		}
-		shown.Replicas[i] = &r
+		return &r
+	}
+	shown.Replicas = make([]*v1.Replica, len(rec.Replicas))
+	for i, m := range rec.Replicas {
+		shown.Replicas[i] = at(m)
+	}
+	if rec.Joining != nil {
+		shown.Joining = at(rec.Joining)
 	}
 	return &shown
 }
@@ -355,7 +362,7 @@ func (c *cluster) raiseTopology(version, changed uint64) {
 		if !member(g.rec, 0, changed) {
 			continue
 		}
-		for _, m := range g.rec.Replicas {
+		for _, m := range members(g.rec) {
 			if n := c.nodes[m.NodeId]; n != nil {
 				n.desired = version
 			}

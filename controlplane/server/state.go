@@ -270,6 +270,7 @@ func (c *cluster) tick() {
 		{"end leases", c.expireSessions},
 		{"create copysets", c.ensureCopysets},
 		{"finish deletions", c.finishDeletions},
+		{"finish replacements", c.finishReplacements},
 	} {
 		if err := work.do(now); err != nil {
 			c.log.Warn("cannot "+work.what, "error", err)
@@ -278,6 +279,9 @@ func (c *cluster) tick() {
 	if now.Sub(c.lastSchedule) >= c.cfg.ScheduleInterval {
 		c.lastSchedule = now
 		c.scheduleLeaders(now)
+		if err := c.scheduleRepairs(now); err != nil {
+			c.log.Warn("cannot replace a replica", "error", err)
+		}
 	}
 	if now.Sub(c.lastFlush) >= c.cfg.FlushInterval {
 		c.lastFlush = now

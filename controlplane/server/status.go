@@ -81,7 +81,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 	}
 	resp.CopysetsFull = uint64(len(byHealth[stateOK]))
 	resp.CopysetsWithLeader = resp.Copysets - uint64(len(byHealth[healthUnavailable]))
-	problems := c.nodeProblems(now)
+	problems := append(c.nodeProblems(now), c.replicaProblems(now)...)
 	problems = append(problems, copysetProblems(byHealth, len(c.order))...)
 	switch {
 	case c.failed != nil:

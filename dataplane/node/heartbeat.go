@@ -160,11 +160,17 @@ func (n *Node) adopt(resp *v1.HeartbeatNodeResponse) {
 	}
 }
 
+// ensure makes, or instructs, the replica of a copyset that belongs here. The one that shall join
+// comes before the one it replaces on the same store.
 func (n *Node) ensure(c *v1.Copyset) error {
 	var peers []copyset.Peer
 	var mine *v1.Replica
 	var home *store.Store
-	for _, r := range c.Replicas {
+	members := c.Replicas
+	if c.Joining != nil {
+		members = append(slices.Clone(members), c.Joining)
+	}
+	for _, r := range members {
 		peers = append(peers, copyset.Peer{ReplicaID: r.ReplicaId, NodeID: r.NodeId,
 			StoreID: r.StoreId, Addr: r.Addr})
 		for _, s := range n.stores {
@@ -177,7 +183,28 @@ func (n *Node) ensure(c *v1.Copyset) error {
 		return fmt.Errorf("node: no store here is a member of copyset %d", c.CopysetId)
 	}
 	st := copyset.NewState(c.CopysetId, c.Epoch, mine.ReplicaId, peers)
-	return home.Ensure(st, c.PreferredLeaderReplicaId == mine.ReplicaId)
+	st.Conf.Voters = founders(c)
+	err := home.Assign(store.Assignment{State: st, Existed: mine.Recorded,
+		Lead:   c.PreferredLeaderReplicaId == mine.ReplicaId && c.Joining == nil,
+		Change: copyset.Change{Joining: c.GetJoining().GetReplicaId(), Leaving: c.LeavingReplicaId}})
+	if errors.Is(err, copyset.ErrDamaged) {
+		n.log.Warn("copyset is not served: its replica here is lost, and is reported",
+			"copyset", c.CopysetId, "replica", mine.ReplicaId, "err", err)
+		return nil // to try again would change nothing
+	}
+	return err
+}
+
+// founders are the members with which the copyset began: what its log builds on.
+func founders(c *v1.Copyset) []uint64 {
+	if len(c.FoundingReplicaIds) > 0 {
+		return slices.Clone(c.FoundingReplicaIds)
+	}
+	var ids []uint64
+	for _, r := range c.Replicas {
+		ids = append(ids, r.ReplicaId)
+	}
+	return ids
 }
 
 func (n *Node) report() *v1.HeartbeatNodeRequest {
@@ -209,10 +236,11 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 func replicaReport(s *store.Store, r *copyset.Status) *v1.ReplicaReport {
 	out := &v1.ReplicaReport{CopysetId: r.Copyset, ReplicaId: r.Replica, StoreId: s.ID(),
 		Leader: r.Serving, LeaderReplicaId: r.Leader, Term: r.Term, CommitIndex: r.Commit,
-		AppliedIndex: r.Applied, State: "ok"}
+		AppliedIndex: r.Applied, State: "ok", Voters: r.Voters, Learners: r.Learners,
+		Joint: r.Joint, Recorded: r.Recorded}
 	switch {
 	case r.Err != nil:
-		out.State = "damaged"
+		out.State, out.Detail = "damaged", r.Err.Error()
 	case r.Restoring:
 		out.State = "catching-up"
 	}

@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -199,13 +200,22 @@ func FromCopyset(s *ashlar.CopysetStatus, names Names) Copyset {
 			}
 		}
 	}
-	out.Replicas = convert(c.GetReplicas(), func(r *ashlar.Replica) Replica {
+	members := c.GetReplicas()
+	if c.GetJoining() != nil {
+		members = append(slices.Clone(members), c.GetJoining())
+	}
+	out.Replicas = convert(members, func(r *ashlar.Replica) Replica {
 		report := reports[r.GetReplicaId()]
 		if r.GetReplicaId() == out.LeaderReplicaID {
 			out.LeaderNodeID, out.LeaderNode = r.GetNodeId(), names[r.GetNodeId()]
 		}
 		state := report.GetState()
-		if report == nil {
+		switch {
+		case r.GetReplicaId() == c.GetLeavingReplicaId():
+			state = "damaged"
+		case r.GetReplicaId() == c.GetJoining().GetReplicaId():
+			state = "joining"
+		case report == nil:
 			state = "unknown"
 		}
 		return Replica{ID: r.GetReplicaId(), StoreID: r.GetStoreId(), NodeID: r.GetNodeId(),

@@ -14,7 +14,8 @@ type Replica struct {
 	ReplicaId uint64 `protobuf:"varint,1,opt,name=replica_id" json:"replica_id,omitempty"`
 	StoreId   uint64 `protobuf:"varint,2,opt,name=store_id" json:"store_id,omitempty"`
 	NodeId    uint64 `protobuf:"varint,3,opt,name=node_id" json:"node_id,omitempty"`
-	Addr      string `protobuf:"bytes,4,opt,name=addr" json:"addr,omitempty"` // native-protocol address of the node, host:port
+	Addr      string `protobuf:"bytes,4,opt,name=addr" json:"addr,omitempty"`          // native-protocol address of the node, host:port
+	Recorded  bool   `protobuf:"varint,5,opt,name=recorded" json:"recorded,omitempty"` // its store has said that it exists; from then on it is never made anew
 }
 
 func (x *Replica) Reset() { *x = Replica{} }
@@ -51,6 +52,13 @@ func (x *Replica) GetAddr() string {
 	return ""
 }
 
+func (x *Replica) GetRecorded() bool {
+	if x != nil {
+		return x.Recorded
+	}
+	return false
+}
+
 type Copyset struct {
 	CopysetId                uint64     `protobuf:"varint,1,opt,name=copyset_id" json:"copyset_id,omitempty"`
 	Epoch                    uint64     `protobuf:"varint,2,opt,name=epoch" json:"epoch,omitempty"` // raised by every change of membership
@@ -59,6 +67,9 @@ type Copyset struct {
 	LeaderTerm               uint64     `protobuf:"varint,5,opt,name=leader_term" json:"leader_term,omitempty"`
 	PoolId                   uint64     `protobuf:"varint,6,opt,name=pool_id" json:"pool_id,omitempty"`
 	PreferredLeaderReplicaId uint64     `protobuf:"varint,7,opt,name=preferred_leader_replica_id" json:"preferred_leader_replica_id,omitempty"` // where the scheduler wants the leader; 0: anywhere
+	Joining                  *Replica   `protobuf:"bytes,8,opt,name=joining" json:"joining,omitempty"`                                          // a new member that shall take the place of leaving_replica_id; often absent
+	LeavingReplicaId         uint64     `protobuf:"varint,9,opt,name=leaving_replica_id" json:"leaving_replica_id,omitempty"`
+	FoundingReplicaIds       []uint64   `protobuf:"varint,10,rep,packed,name=founding_replica_ids" json:"founding_replica_ids,omitempty"` // the members with which the copyset began
 }
 
 func (x *Copyset) Reset() { *x = Copyset{} }
@@ -114,6 +125,27 @@ func (x *Copyset) GetPreferredLeaderReplicaId() uint64 {
 		return x.PreferredLeaderReplicaId
 	}
 	return 0
+}
+
+func (x *Copyset) GetJoining() *Replica {
+	if x != nil {
+		return x.Joining
+	}
+	return nil
+}
+
+func (x *Copyset) GetLeavingReplicaId() uint64 {
+	if x != nil {
+		return x.LeavingReplicaId
+	}
+	return 0
+}
+
+func (x *Copyset) GetFoundingReplicaIds() []uint64 {
+	if x != nil {
+		return x.FoundingReplicaIds
+	}
+	return nil
 }
 
 type Store struct {
@@ -483,8 +515,13 @@ type ReplicaReport struct {
 	Term            uint64          `protobuf:"varint,6,opt,name=term" json:"term,omitempty"`
 	CommitIndex     uint64          `protobuf:"varint,7,opt,name=commit_index" json:"commit_index,omitempty"`
 	AppliedIndex    uint64          `protobuf:"varint,8,opt,name=applied_index" json:"applied_index,omitempty"`
-	State           string          `protobuf:"bytes,9,opt,name=state" json:"state,omitempty"`        // ok | catching-up | damaged
-	Progress        []*PeerProgress `protobuf:"bytes,10,rep,name=progress" json:"progress,omitempty"` // leader only
+	State           string          `protobuf:"bytes,9,opt,name=state" json:"state,omitempty"`            // ok | catching-up | damaged
+	Progress        []*PeerProgress `protobuf:"bytes,10,rep,name=progress" json:"progress,omitempty"`     // leader only
+	Voters          []uint64        `protobuf:"varint,11,rep,packed,name=voters" json:"voters,omitempty"` // the membership as this replica has applied it
+	Learners        []uint64        `protobuf:"varint,12,rep,packed,name=learners" json:"learners,omitempty"`
+	Joint           bool            `protobuf:"varint,13,opt,name=joint" json:"joint,omitempty"`       // between two sets of voters
+	Recorded        bool            `protobuf:"varint,14,opt,name=recorded" json:"recorded,omitempty"` // a durable record says that this member exists
+	Detail          string          `protobuf:"bytes,15,opt,name=detail" json:"detail,omitempty"`      // why it is damaged
 }
 
 func (x *ReplicaReport) Reset() { *x = ReplicaReport{} }
@@ -561,6 +598,41 @@ func (x *ReplicaReport) GetProgress() []*PeerProgress {
 		return x.Progress
 	}
 	return nil
+}
+
+func (x *ReplicaReport) GetVoters() []uint64 {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *ReplicaReport) GetLearners() []uint64 {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *ReplicaReport) GetJoint() bool {
+	if x != nil {
+		return x.Joint
+	}
+	return false
+}
+
+func (x *ReplicaReport) GetRecorded() bool {
+	if x != nil {
+		return x.Recorded
+	}
+	return false
+}
+
+func (x *ReplicaReport) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
 }
 
 type PeerProgress struct {

@@ -1,0 +1,201 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/controlplane/schedule"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// A replacement goes like this. A store reports a replica as damaged. The scheduler wants a new
+// member in its place; its number and the plan are written down, and every node concerned hears of
+// them with its next heartbeat. The copyset's leader changes the membership, step by step, and
+// reports it; when the new member votes and the old one does not, the plan has become the truth.
+// Nothing of this is on the path of a read or a write, and each step may be repeated.
+
+// stateDamaged is what a node reports of a replica that its store has lost.
+const stateDamaged = "damaged"
+
+// members are all replicas of a copyset, one that is joining among them.
+func members(rec *v1.Copyset) []*v1.Replica {
+	if rec.Joining == nil {
+		return rec.Replicas
+	}
+	return append(slices.Clone(rec.Replicas), rec.Joining)
+}
+
+// reportOf is the last report of a member, if its node is up and runs, or lost, just that one.
+func (c *cluster) reportOf(g *copyset, m *v1.Replica, now time.Time) *v1.ReplicaReport {
+	n := c.nodes[m.NodeId]
+	if !c.up(n, now) {
+		return nil
+	}
+	if r := n.reports[g.rec.CopysetId]; r != nil && r.ReplicaId == m.ReplicaId {
+		return r
+	}
+	return nil
+}
+
+// damaged says whether a member's store has lost it. While a newcomer has its place there, its
+// store speaks of that one.
+func (c *cluster) damaged(g *copyset, m *v1.Replica, now time.Time) bool {
+	if m.ReplicaId == g.rec.LeavingReplicaId {
+		return true
+	}
+	return c.reportOf(g, m, now).GetState() == stateDamaged
+}
+
+// scheduleRepairs begins the replacements that the scheduler wants.
+func (c *cluster) scheduleRepairs(now time.Time) error {
+	for _, op := range schedule.Repairs(c.view(now), c.cfg.Schedule) {
+		g := c.copysets[op.Copyset]
+		if err := c.beginReplacement(g, op); err != nil {
+			return err
+		}
+		g.lastOperator = now
+		c.log.Info("operator", "operator", op.String(), "joining", g.rec.Joining.ReplicaId)
+	}
+	return nil
+}
+
+func (c *cluster) beginReplacement(g *copyset, op schedule.Operator) error {
+	rec := *g.rec
+	rec.Epoch++
+	rec.LeavingReplicaId = op.From
+	return c.changeMembers(g, &rec, func(tx meta.Tx) error {
+		id, err := meta.NextID(tx, meta.CounterReplica)
+		rec.Joining = &v1.Replica{ReplicaId: id, StoreId: op.Store,
+			NodeId: c.stores[op.Store].rec.NodeId}
+		return err
+	})
+}
+
+// finishReplacements takes over the memberships that leaders report as changed.
+func (c *cluster) finishReplacements(now time.Time) error {
+	for _, id := range c.order {
+		g := c.copysets[id]
+		if g.rec.Joining == nil || !replaced(g.rec, c.leading(g, now)) {
+			continue
+		}
+		joining, leaving := g.rec.Joining, g.rec.LeavingReplicaId
+		rec := *g.rec
+		rec.Epoch++
+		rec.Replicas = slices.Clone(rec.Replicas)
+		for i, m := range rec.Replicas {
+			if m.ReplicaId == leaving {
+				rec.Replicas[i] = joining
+			}
+		}
+		if rec.PreferredLeaderReplicaId == leaving {
+			rec.PreferredLeaderReplicaId = joining.ReplicaId
+		}
+		rec.Joining, rec.LeavingReplicaId = nil, 0
+		if err := c.changeMembers(g, &rec, nil); err != nil {
+			return err
+		}
+		c.log.Info("replica replaced", "copyset", id, "old", leaving, "new", joining.ReplicaId)
+	}
+	return nil
+}
+
+// replaced says whether the leader's membership has the new member as a voter, and the old one not
+// any more.
+func replaced(rec *v1.Copyset, lead *v1.ReplicaReport) bool {
+	return lead != nil && !lead.Joint &&
+		slices.Contains(lead.Voters, rec.Joining.ReplicaId) &&
+		!slices.Contains(lead.Voters, rec.LeavingReplicaId)
+}
+
+// changeMembers writes a changed copyset and tells the nodes of all that are or were members.
+func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.Tx) error) error {
+	var topology uint64
+	err := c.update(func(tx meta.Tx) (err error) {
+		if prepare != nil {
+			if err := prepare(tx); err != nil {
+				return err
+			}
+		}
+		if err := meta.Copysets.Put(tx, meta.ID(rec.CopysetId), rec); err != nil {
+			return err
+		}
+		topology, err = meta.NextID(tx, meta.CounterTopology)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	concerned := append(members(g.rec), members(rec)...)
+	g.rec, c.topology = rec, topology
+	for _, m := range concerned {
+		if n := c.nodes[m.NodeId]; n != nil {
+			n.desired = topology
+		}
+	}
+	return nil
+}
+
+// takeRecorded remembers that a member exists on its store: a store that has no trace of it any
+// more has lost it.
+func (c *cluster) takeRecorded(g *copyset, r *v1.ReplicaReport) {
+	isNews := func(m *v1.Replica) bool { return m.ReplicaId == r.ReplicaId && !m.Recorded }
+	if !r.Recorded || r.State == stateDamaged || !slices.ContainsFunc(members(g.rec), isNews) {
+		return
+	}
+	mark := func(m *v1.Replica) *v1.Replica {
+		known := *m
+		known.Recorded = known.Recorded || isNews(m)
+		return &known
+	}
+	rec := *g.rec
+	rec.Replicas = slices.Clone(rec.Replicas)
+	for i, m := range rec.Replicas {
+		rec.Replicas[i] = mark(m)
+	}
+	if rec.Joining != nil {
+		rec.Joining = mark(rec.Joining)
+	}
+	g.rec, g.dirty = &rec, true
+}
+
+// replicaProblems says which replicas are lost and what is done about it.
+func (c *cluster) replicaProblems(now time.Time) []string {
+	var problems []string
+	for _, id := range c.order {
+		g := c.copysets[id]
+		for _, m := range g.rec.Replicas {
+			if c.damaged(g, m, now) {
+				problems = append(problems, c.describeLost(g, m, now))
+			}
+		}
+	}
+	return problems
+}
+
+func (c *cluster) describeLost(g *copyset, m *v1.Replica, now time.Time) string {
+	at := fmt.Sprintf("copyset %d: replica %d on store %d", g.rec.CopysetId, m.ReplicaId, m.StoreId)
+	if s, n := c.stores[m.StoreId], c.nodes[m.NodeId]; s != nil && n != nil {
+		at += fmt.Sprintf(" (%s on node %s)", s.rec.Path, n.rec.Name)
+	}
+	if j := g.rec.Joining; j != nil && m.ReplicaId == g.rec.LeavingReplicaId {
+		return fmt.Sprintf("%s was damaged and is being rebuilt as replica %d", at, j.ReplicaId)
+	}
+	text := at + " is damaged"
+	if detail := c.reportOf(g, m, now).GetDetail(); detail != "" {
+		text += ": " + detail
+	}
+	good := 0
+	if lead := c.leading(g, now); lead != nil {
+		for _, other := range g.rec.Replicas {
+			if c.replicaFull(g, other, lead, now) {
+				good++
+			}
+		}
+	}
+	if good <= len(g.rec.Replicas)/2 {
+		text += "; it cannot be rebuilt until a majority of the others is up and caught up"
+	}
+	return text
+}
