@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// Repairs returns the replacements of damaged replicas that should begin now.
+// Repairs returns the replacements of damaged replicas that should begin now. They do not wait for
+// the cool-down of leader transfers, only for that of the replacement before.
 func Repairs(v View, lim Limits) []Operator {
 	r := newRound(v, lim)
 	filling := map[uint64]int{}
@@ -26,12 +27,12 @@ func Repairs(v View, lim Limits) []Operator {
 	for _, c := range broken {
 		m := c.broken()
 		s, known := r.stores[m.Store]
-		if !r.movable(c) || !known || !s.Up || filling[m.Store] >= lim.Rebuilds ||
-			c.good() <= len(c.Replicas)/2 {
+		rested := c.LastRepair.IsZero() || v.Now.Sub(c.LastRepair) >= lim.CoolDown
+		if len(r.ops) >= lim.PerRound || c.replica(c.Leader) == nil || !rested || !known || !s.Up ||
+			filling[m.Store] >= lim.Rebuilds || c.good() <= len(c.Replicas)/2 {
 			continue
 		}
 		filling[m.Store]++
-		r.moved[c.ID] = true
 		r.ops = append(r.ops, Operator{Kind: ReplaceReplica, Copyset: c.ID, From: m.ID,
 			Store: m.Store, Reason: fmt.Sprintf("it is damaged, %d of %d are good", c.good(),
 				len(c.Replicas))})

@@ -28,6 +28,7 @@ type Copyset struct {
 	Leader       uint64    // replica id; 0: unknown, and nothing is done
 	Preferred    uint64    // replica id; 0: anywhere
 	LastOperator time.Time // zero: never
+	LastRepair   time.Time // when a replacement began last; zero: never
 	Joining      *Replica  // a new member that takes another's place, until it has; nil: none
 }
 
@@ -80,7 +81,7 @@ type Limits struct {
 // DefaultLimits suit clusters of a few nodes up to a few hundred.
 func DefaultLimits() Limits {
 	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1,
-		Rebuilds: 2}
+		Rebuilds: 4}
 }
 
 // Leaders returns the transfers that bring leaders to where they should be.

@@ -22,7 +22,7 @@ var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 //	limits cooldown=SECONDS settle=SECONDS per-round=N slack=N rebuilds=N
 //	store ID up|down [since=SECONDS]
 //	copyset ID stores=S,S,S leader=S|none preferred=S|any [last=SECONDS] [behind=S]
-//	    [damaged=S] [joining=S] [joining-damaged=S]
+//	    [damaged=S] [joining=S] [joining-damaged=S] [last-repair=SECONDS]
 //
 // A replica's id is copyset*10 + store.
 type script struct {
@@ -153,6 +153,10 @@ func copyset(t *testing.T, f []string) Copyset {
 		case "joining", "joining-damaged":
 			c.Joining = &Replica{ID: c.ID*10 + 9, Store: at(text) - c.ID*10,
 				Damaged: name == "joining-damaged"}
+		case "last-repair":
+			var n int
+			scan(t, text, "%d", &n)
+			c.LastRepair = seconds(n)
 		case "last":
 			var n int
 			scan(t, text, "%d", &n)

@@ -220,7 +220,7 @@ func (c *cluster) view(now time.Time) schedule.View {
 	for _, id := range c.order {
 		g := c.copysets[id]
 		p := planned(g.rec)
-		p.LastOperator = g.lastOperator
+		p.LastOperator, p.LastRepair = g.lastOperator, g.lastRepair
 		if j := g.rec.Joining; j != nil {
 			p.Joining = &schedule.Replica{ID: j.ReplicaId, Store: j.StoreId,
 				Damaged: c.damaged(g, j, now)}

@@ -55,7 +55,7 @@ func (c *cluster) scheduleRepairs(now time.Time) error {
 		if err := c.beginReplacement(g, op); err != nil {
 			return err
 		}
-		g.lastOperator = now
+		g.lastOperator, g.lastRepair = now, now
 		c.log.Info("operator", "operator", op.String(), "joining", g.rec.Joining.ReplicaId)
 	}
 	return nil

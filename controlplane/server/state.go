@@ -77,6 +77,7 @@ type store struct {
 type copyset struct {
 	rec          *v1.Copyset // with the leader as last reported; replaced, never changed
 	lastOperator time.Time
+	lastRepair   time.Time
 	dirty        bool // rec differs from the metadata
 }
 

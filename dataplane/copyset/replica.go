@@ -275,8 +275,9 @@ func (r *Replica) Status() Status {
 		First: r.entries.base + 1, Last: r.entries.last(), Leading: r.leading(),
 		Serving: r.serving(), Restoring: r.restore != nil, OverlayBlocks: r.overlay.blocks,
 		OverlayBytes: r.overlay.bytes, Err: r.err, Counters: r.counters,
-		Voters: slices.Clone(r.entries.conf.Voters), Learners: slices.Clone(r.entries.conf.Learners),
-		Joint: len(r.entries.conf.VotersOutgoing) > 0, Recorded: r.stateAt != 0,
+		Voters:   slices.Clone(r.entries.conf.Voters),
+		Learners: slices.Clone(r.entries.conf.Learners),
+		Joint:    len(r.entries.conf.VotersOutgoing) > 0, Recorded: r.stateAt != 0,
 	}
 	if s.Leading {
 		r.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {

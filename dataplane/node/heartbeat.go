@@ -185,8 +185,9 @@ func (n *Node) ensure(c *v1.Copyset) error {
 	st := copyset.NewState(c.CopysetId, c.Epoch, mine.ReplicaId, peers)
 	st.Conf.Voters = founders(c)
 	err := home.Assign(store.Assignment{State: st, Existed: mine.Recorded,
-		Lead:   c.PreferredLeaderReplicaId == mine.ReplicaId && c.Joining == nil,
-		Change: copyset.Change{Joining: c.GetJoining().GetReplicaId(), Leaving: c.LeavingReplicaId}})
+		Lead: c.PreferredLeaderReplicaId == mine.ReplicaId && c.Joining == nil,
+		Change: copyset.Change{Joining: c.GetJoining().GetReplicaId(),
+			Leaving: c.LeavingReplicaId}})
 	if errors.Is(err, copyset.ErrDamaged) {
 		n.log.Warn("copyset is not served: its replica here is lost, and is reported",
 			"copyset", c.CopysetId, "replica", mine.ReplicaId, "err", err)

@@ -67,7 +67,8 @@ func decodeLost(data []byte) ([]*lostReplica, error) {
 	case slices.Contains(l.Replicas, nil):
 		return nil, fmt.Errorf("%w: an empty entry", errLostList)
 	case l.CRC != lostCRC(l.Replicas):
-		return nil, fmt.Errorf("%w: crc32c %08x, want %08x", errLostList, lostCRC(l.Replicas), l.CRC)
+		return nil, fmt.Errorf("%w: crc32c %08x, want %08x", errLostList, lostCRC(l.Replicas),
+			l.CRC)
 	}
 	for _, r := range l.Replicas {
 		r.err = fmt.Errorf("%w: %s", copyset.ErrDamaged, r.Reason)
