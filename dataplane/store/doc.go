@@ -3,9 +3,14 @@
 // # What it promises
 //
 // What a replica reported durable survives a power cut. After a restart every replica comes back
-// at its newest checkpoint and the log behind it. A failed durable write stops the store for good:
-// nothing is retried, every replica on it refuses with unavailable and the other stores of the
-// process go on. A full disk refuses new chunks and keeps serving what it has.
+// at its newest checkpoint and the log behind it. One that may have lost something it promised,
+// because its part of the log or a chunk's metadata is damaged, never runs again: it is on a list
+// (LOST), and only a new member, with a higher number and nothing of the old one's, can take its
+// place.
+//
+// A failed durable write stops the store for good: nothing is retried, every replica on it refuses
+// with unavailable and the other stores of the process go on. A full disk refuses new chunks and
+// keeps serving what it has.
 //
 // # How it runs
 //
