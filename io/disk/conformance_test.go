@@ -34,6 +34,9 @@ var kinds = []struct {
 		return openReal(t, t.TempDir(), arena, true)
 	}},
 	{"sim", func(testing.TB, []byte) Disk { return NewSim(SimConfig{Reorder: true}) }},
+	{"watched", func(testing.TB, []byte) Disk {
+		return Watch(NewSim(SimConfig{Reorder: true}))
+	}},
 	{"sim-inline", func(testing.TB, []byte) Disk { return NewSim(SimConfig{Inline: true}) }},
 }
 

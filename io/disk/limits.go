@@ -1,5 +1,7 @@
 package disk
 
+import "time"
+
 // The bounds of a disk, and what happens at them.
 const (
 	// MaxVec is the most slices in one operation; more is ErrInvalid (the kernel's IOV_MAX).
@@ -22,6 +24,10 @@ const (
 	// maxUnsynced is the most unsynced blocks of a simulated file: beyond it the oldest half
 	// becomes durable, as a device's cache writes back under pressure.
 	maxUnsynced = 16384
+	// watchMarks times watchGrain is one lap of a Watched's marks, 25.6 s; watchGrain is how
+	// exactly it knows an operation's age.
+	watchMarks = 512
+	watchGrain = 50 * time.Millisecond
 	// simBytes is the capacity of a simulated disk that names none.
 	simBytes = 1 << 40
 )

@@ -47,6 +47,7 @@ type Op struct {
 	Err error
 
 	state opState
+	watch opWatch
 }
 
 // opState is what a disk keeps in an operation while it owns it.
