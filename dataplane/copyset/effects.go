@@ -143,7 +143,10 @@ type ReadJob struct {
 	buf    Payload   // Count blocks; those from the overlay are not filled
 	blocks []Payload // the overlay's blocks, held; B nil where buf has the bytes
 	fetch  *PeerRead
-	op     lane.Op // of a fetch
+	op     lane.Op // of a fetch, or of a read whose request was answered without it
+
+	seq       uint64
+	abandoned bool
 }
 
 // RepairJob asks the other replicas for blocks that are bad here. Any that has applied the log up

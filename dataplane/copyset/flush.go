@@ -16,7 +16,7 @@ const (
 	flushStart = 512
 	// flushIdle is how long after the last commit a smaller rest goes too.
 	flushIdle = int64(time.Second)
-	// flushRetry is how long a failed job is left before it is tried again.
+	// flushRetry is how long the chunk of a failed job is left before it is tried again.
 	flushRetry = int64(200 * time.Millisecond)
 	// flushBlocks bounds one job.
 	flushBlocks = 256
@@ -59,7 +59,7 @@ func (r *Replica) startFlush(fx *Effects) bool {
 	if limit == 0 {
 		return false
 	}
-	c, co := r.overlay.fullest(limit)
+	c, co := r.overlay.fullest(limit, r.now)
 	if co == nil {
 		return false
 	}
@@ -123,9 +123,11 @@ func (r *Replica) FlushDone(job *FlushJob, now int64, fx *Effects) {
 	r.flushes--
 	if co := r.overlay.chunks[job.Chunk]; co != nil {
 		co.flushing = false
+		if job.Err != nil { // the other chunks go on: this one may need space that is not there
+			co.retry = now + flushRetry
+		}
 	}
 	if job.Err != nil {
-		r.flushAfter = now + flushRetry
 		r.repairFlush(job, fx)
 	} else {
 		r.overlay.settle(job.Chunk, job.zeroed, job.Runs)

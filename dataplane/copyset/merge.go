@@ -52,7 +52,7 @@ func (r *Replica) needEdge(job *ReadJob, i, block uint32) {
 
 func (r *Replica) readOrMerge(job *ReadJob, fx *Effects) {
 	if len(job.Parts) > 0 {
-		fx.Reads = append(fx.Reads, job)
+		r.startRead(job, fx)
 		return
 	}
 	r.merge(job, fx)

@@ -26,6 +26,7 @@ type chunkOverlay struct {
 	zeroed   uint64
 	oldest   uint64 // no block here, nor zeroed, is from an entry before this
 	flushing bool
+	retry    int64 // ns; not flushed before, as the last time failed
 }
 
 type overlayBlock struct {
@@ -120,13 +121,13 @@ type FlushRun struct {
 	lane  lane.Op
 }
 
-// fullest is the chunk with the most blocks to flush that is not being flushed already and has
-// something from an entry up to limit.
-func (o *overlay) fullest(limit uint64) (Chunk, *chunkOverlay) {
+// fullest is the chunk with the most blocks to flush that is not being flushed already, did not
+// fail just now, and has something from an entry up to limit.
+func (o *overlay) fullest(limit uint64, now int64) (Chunk, *chunkOverlay) {
 	var best *chunkOverlay
 	var at Chunk
 	for c, co := range o.chunks {
-		if co.flushing || co.oldest > limit {
+		if co.flushing || co.oldest > limit || co.retry > now {
 			continue
 		}
 		if best == nil || len(co.blocks) > len(best.blocks) ||

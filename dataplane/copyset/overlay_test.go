@@ -201,7 +201,7 @@ func TestFullestChunkIsChosenAlikeEverywhere(t *testing.T) {
 	s.put(chunkAt(2, 0), 2, overlayBlock{index: 6, zero: true})
 	pick := func(limit uint64, want Chunk, any bool) {
 		t.Helper()
-		if got, co := s.fullest(limit); got != want || (co != nil) != any {
+		if got, co := s.fullest(limit, 0); got != want || (co != nil) != any {
 			t.Errorf("up to %d: %v (%v), want %v", limit, got, co != nil, want)
 		}
 	}

@@ -1,7 +1,10 @@
 package copyset
 
 import (
+	"cmp"
 	"encoding/binary"
+	"maps"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 
@@ -123,8 +126,37 @@ func (r *Replica) readBlocks(q *Request, fx *Effects) {
 		return
 	}
 	r.plan(job)
+	r.startRead(job, fx)
+}
+
+// startRead begins a client's read and remembers it.
+func (r *Replica) startRead(job *ReadJob, fx *Effects) {
+	r.readSeq++
+	job.seq = r.readSeq
+	r.reading[job] = struct{}{}
 	fx.Reads = append(fx.Reads, job)
 }
+
+// abandonReads answers the clients whose blocks are being read, because this replica does not lead
+// any more: the device may take long, or for ever, and another replica can answer. Until the device
+// has answered, the job keeps the request's place in its lane.
+func (r *Replica) abandonReads(status wire.Status, fx *Effects) {
+	jobs := slices.SortedFunc(maps.Keys(r.reading), func(a, b *ReadJob) int {
+		return cmp.Compare(a.seq, b.seq)
+	})
+	clear(r.reading)
+	for _, job := range jobs {
+		q := job.req
+		job.abandoned, job.req = true, nil
+		job.op.User = job
+		r.lanes.Replace(&q.lane, &job.op)
+		q.inLane = false
+		r.refuse(q, status, fx)
+	}
+}
+
+// Abandoned reports whether nobody waits for the job any more, and its result means nothing.
+func (job *ReadJob) Abandoned() bool { return job.abandoned }
 
 func (r *Replica) readJob(q *Request) *ReadJob {
 	return &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q,
@@ -199,6 +231,12 @@ func (r *Replica) ReadDone(job *ReadJob, now int64, fx *Effects) {
 		r.finishFetch(job, fx)
 		return
 	}
+	if job.abandoned {
+		r.leave(&job.op, fx)
+		job.release()
+		return
+	}
+	delete(r.reading, job)
 	q := job.req
 	if job.Err == nil {
 		if q.Kind == KindRead {
@@ -215,8 +253,12 @@ func (r *Replica) ReadDone(job *ReadJob, now int64, fx *Effects) {
 			Applied: r.applied, read: job})
 		return
 	}
-	r.log.Error("read failed", "chunk", job.Chunk, "first", job.First, "err", job.Err)
 	job.release()
+	if r.err != nil {
+		r.refuse(q, wire.StatusUnavailable, fx)
+		return
+	}
+	r.log.Error("read failed", "chunk", job.Chunk, "first", job.First, "err", job.Err)
 	r.refuse(q, wire.StatusCorrupt, fx)
 }
 

@@ -39,6 +39,7 @@ type Replica struct {
 	now         int64
 	voteAfter   int64 // ns; before it this replica takes part in no election
 	err         error // what stopped it, for ever
+	resigned    bool  // and has told another to lead
 
 	node    *raft.RawNode
 	entries entryLog
@@ -66,6 +67,8 @@ type Replica struct {
 	leaderStamp int64 // newest clock value of the leader of stampTerm
 	stampTerm   uint64
 	reads       readQueue
+	reading     map[*ReadJob]struct{} // under way for a client
+	readSeq     uint64
 
 	ticks      uint64
 	flushes    int   // under way
@@ -104,7 +107,7 @@ func New(cfg Config) (*Replica, error) {
 		log:     cfg.Logger.With("copyset", st.Copyset, "replica", st.Replica),
 		applied: st.Applied, appliedTerm: st.AppliedTerm,
 		overlay: newOverlay(), waiting: map[uint64]*Request{},
-		lease: lease{acked: map[uint64]int64{}},
+		lease: lease{acked: map[uint64]int64{}}, reading: map[*ReadJob]struct{}{},
 	}
 	if _, err := r.sessions.decode(st.Sessions); err != nil {
 		return nil, err
@@ -203,11 +206,13 @@ func (r *Replica) Unreachable(peer uint64) {
 	}
 }
 
-// Stop ends the replica for good because of err: its store failed. Everything held is refused.
+// Stop ends the replica for good because of err: its store failed. Everything held is refused, and
+// if it leads, another is asked to.
 func (r *Replica) Stop(err error, fx *Effects) {
 	if r.err == nil {
 		r.err = err
 	}
+	r.resign(fx)
 	r.refuseAll(fx)
 }
 

@@ -195,4 +195,5 @@ func (r *Replica) refuseAll(fx *Effects) {
 	for _, q := range r.reads.drain() {
 		r.refuse(q, status, fx)
 	}
+	r.abandonReads(status, fx)
 }

@@ -94,6 +94,29 @@ func (t *Table) Leave(op *Op, granted []*Op) []*Op {
 	return granted
 }
 
+// Replace puts op in the place of old, which is free then: who owned old is done, but what it had
+// begun is not. op keeps its User and takes over everything else.
+func (t *Table) Replace(old, op *Op) {
+	if !old.entered || op.entered {
+		panic("lane: an operation is replaced by one that is not free, or is not there")
+	}
+	user := op.User
+	*op = *old
+	op.User = user
+	l := t.lane(op.Chunk)
+	if op.prev != nil {
+		op.prev.next = op
+	} else {
+		l.head = op
+	}
+	if op.next != nil {
+		op.next.prev = op
+	} else {
+		l.tail = op
+	}
+	old.prev, old.next, old.entered = nil, nil, false
+}
+
 func (l *list) unlink(op *Op) {
 	if op.prev != nil {
 		op.prev.next = op.next

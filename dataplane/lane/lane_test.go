@@ -40,6 +40,33 @@ func TestReadWaitsForFlushOfTheSameBlocksOnly(t *testing.T) {
 	}
 }
 
+func TestReplacementHoldsThePlaceOfTheOther(t *testing.T) {
+	for _, neighbours := range []int{0, 1} {
+		var tab Table
+		read, heir, flush := op(Read, 0, 2), &Op{User: "heir"}, op(Flush, 1, 1)
+		for range neighbours {
+			tab.Enter(op(Read, 8, 1))
+		}
+		tab.Enter(read)
+		if tab.Enter(flush) {
+			t.Fatal("the flush must wait for the read")
+		}
+		tab.Replace(read, heir)
+		if heir.User != "heir" || tab.Len() != 2+neighbours {
+			t.Errorf("user %v, %d operations", heir.User, tab.Len())
+		}
+		if tab.Enter(read) {
+			t.Error("the one replaced is free, and waits behind the flush")
+		}
+		if got := tab.Leave(heir, nil); len(got) != 1 || got[0] != flush {
+			t.Errorf("granted %v", got)
+		}
+		if got := tab.Leave(flush, nil); len(got) != 1 || got[0] != read {
+			t.Errorf("granted %v", got)
+		}
+	}
+}
+
 func TestReadBehindWaitingFlushWaitsToo(t *testing.T) {
 	var tab Table
 	first, flush, late := op(Read, 0, 1), op(Flush, 0, 1), op(Read, 0, 1)
