@@ -216,13 +216,10 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 	for _, s := range n.stores {
 		rep := s.Report()
 		out := &v1.StoreReport{StoreId: s.ID(), CapacityBytes: uint64(max(rep.Capacity, 0)),
-			UsedBytes: uint64(rep.Used), Chunks: uint64(rep.Chunks), State: "up",
+			UsedBytes: uint64(rep.Used), Chunks: uint64(rep.Chunks), State: string(rep.State),
 			CorruptBlocks: rep.CorruptBlocks, RepairedBlocks: rep.Repaired}
-		if rep.Full != nil {
-			out.Detail = rep.Full.Error()
-		}
-		if rep.Failure != nil {
-			out.State, out.Detail = "failed", rep.Failure.Error()
+		if rep.Why != nil {
+			out.Detail = rep.Why.Error()
 		}
 		for _, r := range s.Replicas() {
 			out.ReadOps += r.Counters.Reads

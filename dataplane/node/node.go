@@ -36,6 +36,9 @@ type Config struct {
 	LogBytes, StoreBytes int64
 	// ReserveChunks is how many chunk files each store keeps ready; 0: the default.
 	ReserveChunks int
+	// StallBound is the age of a read or a durable write at which a store gives its leaderships
+	// away; 0: the default.
+	StallBound time.Duration
 	// NoURing forces the fallback without io_uring.
 	NoURing bool
 	// Admin is where profiles and counters are served over HTTP, host:port; empty: nowhere.
@@ -139,7 +142,7 @@ func (n *Node) openStore(path string) error {
 	}
 	s, err := store.Open(store.Config{Disk: d, Path: path, Pool: n.pool, Host: n,
 		ChunkSize: n.cfg.ChunkBytes, SegmentSize: n.cfg.SegmentBytes, LogBytes: n.cfg.LogBytes,
-		LimitBytes:    n.cfg.StoreBytes,
+		LimitBytes: n.cfg.StoreBytes, StallBound: n.cfg.StallBound,
 		ReserveChunks: n.cfg.ReserveChunks, Logger: n.log})
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), d.Close())

@@ -89,9 +89,6 @@ func (rd *read) done(err error, bad []int) {
 	if rd.left.Add(-1) > 0 {
 		return
 	}
-	if err := rd.job.Err; err != nil {
-		rd.owner.store.noteBad(err, len(rd.job.Bad))
-	}
 	rd.owner.queue.post(event{copyset: rd.job.Replica.ID(), read: rd.job})
 }
 
@@ -103,9 +100,8 @@ func (o *Owner) flush(job *copyset.FlushJob) {
 	<-s.flushes
 	switch {
 	case job.Err == nil:
-		s.setFull(nil)
 	case errors.Is(job.Err, disk.ErrNoSpace):
-		s.setFull(job.Err)
+		s.noSpace(job.Err)
 	case errors.Is(job.Err, buf.ErrExhausted):
 	case len(job.Bad) > 0:
 		s.noteBad(job.Err, len(job.Bad))
@@ -130,12 +126,14 @@ func (s *Store) flushJob(job *copyset.FlushJob) error {
 	chunk, ok := s.chunks.Get(id)
 	if !ok {
 		if !job.HasData() {
+			s.settled(id)
 			return nil
 		}
 		var err error
 		if chunk, err = s.chunks.Create(id); err != nil {
 			return err
 		}
+		s.settled(id)
 	}
 	return s.writeRuns(chunk, job)
 }

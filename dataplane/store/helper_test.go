@@ -34,8 +34,10 @@ type rig struct {
 	disks  []*disk.Sim
 	mu     sync.Mutex
 	stores []*Store // nil: down
+	mute   *Store   // its messages are lost
 	opID   uint64
 	limit  int64 // of the chunk files
+	adapt  func(i int, cfg *Config)
 	lost   func(to copyset.Peer) bool
 	// patience is how long the last checkpoint of a stop may take.
 	patience time.Duration
@@ -74,9 +76,13 @@ func (r *rig) config(i int) Config {
 	if testing.Verbose() && os.Getenv("ASHLAR_LOG") != "" {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return Config{Disk: r.disks[i], Path: fmt.Sprintf("disk%d", i), Pool: r.pool, Host: r,
+	cfg := Config{Disk: r.disks[i], Path: fmt.Sprintf("disk%d", i), Pool: r.pool, Host: r,
 		ChunkSize: testChunk, SegmentSize: 1 << 20, LogBytes: 8 << 20, ReserveChunks: 1,
 		LimitBytes: r.limit, Logger: logger}
+	if r.adapt != nil {
+		r.adapt(i, &cfg)
+	}
+	return cfg
 }
 
 func (r *rig) open(i int) {
@@ -140,18 +146,34 @@ func (r *rig) reopen(i int) {
 	r.open(i)
 }
 
-// cutPower stops a store and gives its disk what a power cut leaves.
+// cutPower stops a store and gives its disk what a power cut leaves. From the cut on nothing leaves
+// the store: what it says later rests on writes that the disk does not have.
 func (r *rig) cutPower(i int, plan disk.CrashPlan) {
+	s := r.store(uint64(i))
+	r.setMute(s)
 	after := r.disks[i].Crash(plan)
 	r.close(i)
+	r.setMute(nil)
 	r.disks[i] = after
+}
+
+func (r *rig) setMute(s *Store) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mute = s
+}
+
+func (r *rig) isMute(s *Store) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mute == s
 }
 
 // Send implements Host: the message is encoded and decoded, as on a wire.
 func (r *rig) Send(_ *Owner, s *Store, to copyset.Peer, m copyset.Message) {
 	defer m.Release()
 	dst := r.store(to.StoreID)
-	if dst == nil || r.lost != nil && r.lost(to) {
+	if dst == nil || r.isMute(s) || r.lost != nil && r.lost(to) {
 		return
 	}
 	for i := range m.Payloads {

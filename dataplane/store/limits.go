@@ -43,6 +43,23 @@ const (
 	drainTime = 20 * time.Second
 	// handOffPoll is how often a store that stops looks whether its leaders have gone.
 	handOffPoll = 5 * time.Millisecond
+	// DefaultStallBound is the age of a read or a durable write at which leaderships are given
+	// away. Group commit and flushes of caches keep healthy devices far below it.
+	DefaultStallBound = time.Second
+	// stallCalm is for how long a device that stalled must answer well to be trusted again.
+	stallCalm = 10 * time.Second
+	// watchEvery is how often the watchdog looks, countEvery how often it counts the room left.
+	watchEvery = 50 * time.Millisecond
+	countEvery = time.Second
+	// scarceChunks is at how many chunks that can still be made admission begins to count, and
+	// keepChunks how many stay for what other replicas' leaders admitted. Beyond it a write that
+	// needs a new chunk is answered no space.
+	scarceChunks = 64
+	keepChunks   = 1
+	// promiseTime is how long an admitted write keeps its room when its chunk does not come.
+	promiseTime = time.Minute
+	// noSpaceTime is how long a device that refused space is not asked for more.
+	noSpaceTime = 10 * time.Second
 	// chunkSyncs bounds the chunk checkpoints under way.
 	chunkSyncs = 32
 )

@@ -28,6 +28,18 @@ func (r *rig) damageLog(i int, data []byte) {
 	r.open(i)
 }
 
+// writeDurably writes twice, so that a later frame in the log of store i says of the first write
+// that it was durable.
+func (r *rig) writeDurably(i int, first, second []byte) {
+	r.t.Helper()
+	for n, data := range [][]byte{first, second} {
+		r.mustWrite(1, 0, uint32(n*len(first)), data)
+		eventually(r.t, "the replica has it", func() bool {
+			return r.status(i, 1).Applied == r.status(r.leader(1), 1).Applied
+		})
+	}
+}
+
 // replace tells every store that runs that a new member joins copyset id on store i, in place of
 // the one that was lost there.
 func (r *rig) replace(id uint64, i int) {
@@ -86,13 +98,9 @@ func TestReplicaWithADamagedLogIsRebuiltAsANewMember(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, 3, nil)
 			first := pattern(3, 2)
-			r.mustWrite(1, 0, 0, first)
-			r.mustWrite(1, 0, 2*block, pattern(4, 6))
 			lead := r.leader(1)
 			lost := (lead + 1) % 3
-			eventually(t, "the follower has it", func() bool {
-				return r.status(lost, 1).Applied == r.status(lead, 1).Applied
-			})
+			r.writeDurably(lost, first, pattern(4, 6))
 			r.damageLog(lost, first)
 			r.wantLost(lost, 1)
 			if err := r.status(lost, 2).Err; err != nil {
@@ -137,8 +145,7 @@ func (r *rig) recycleLog(i int) {
 func TestLostReplicaStaysLostWhenItsLogIsRecycled(t *testing.T) {
 	r := newRig(t, 3, nil)
 	first := pattern(3, 1)
-	r.mustWrite(1, 0, 0, first)
-	r.mustWrite(1, 0, block, pattern(4, 1))
+	r.writeDurably(0, first, pattern(4, 1))
 	r.damageLog(0, first)
 	r.wantLost(0, 1)
 	for n := range uint32(80) {
@@ -261,8 +268,7 @@ func TestReplicaThatExistedIsNeverMadeAnewInAnEmptyStore(t *testing.T) {
 func TestUnreadableListOfLostReplicasTrustsNone(t *testing.T) {
 	r := newRig(t, 3, nil)
 	first := pattern(3, 1)
-	r.mustWrite(1, 0, 0, first)
-	r.mustWrite(1, 0, block, pattern(4, 1))
+	r.writeDurably(0, first, pattern(4, 1))
 	r.damageLog(0, first)
 	r.close(0)
 	r.disks[0] = r.disks[0].Crash(disk.CrashPlan{Keep: disk.KeepNothing})

@@ -292,6 +292,7 @@ func (o *Owner) handle(e *event, now int64) {
 		return
 	}
 	o.touch(m)
+	o.noteBad(e)
 	o.noteLoss(m, e)
 	switch {
 	case e.req != nil:
@@ -351,6 +352,13 @@ func (o *Owner) memberOf(e *event) *member {
 	return m
 }
 
+// noteBad counts the bad blocks that a read found. What an abandoned one found means nothing.
+func (o *Owner) noteBad(e *event) {
+	if e.read != nil && e.read.Err != nil && !e.read.Abandoned() {
+		o.store.noteBad(e.read.Err, len(e.read.Bad))
+	}
+}
+
 // noteLoss ends the replica when a job found that a chunk of it is gone.
 func (o *Owner) noteLoss(m *member, e *event) {
 	switch {
@@ -376,8 +384,8 @@ func (o *Owner) submit(m *member, q *copyset.Request, now int64) {
 	switch {
 	case o.inflight >= o.store.cfg.InflightBytes:
 		status = wire.StatusOverloaded
-	case q.Kind == copyset.KindRead:
-	case o.store.Full():
+	case q.Kind == copyset.KindRead || m.Leader() != m.Self(): // who leads may have room
+	case q.Kind == copyset.KindWrite && !o.store.hasRoom(o.store.chunkID(m.ID(), q.Chunk)):
 		status = wire.StatusNoSpace
 	case o.store.wal.Usage() > o.store.cfg.LogBytes || o.store.poolShare() >= refuseShare:
 		status = wire.StatusOverloaded

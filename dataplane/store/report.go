@@ -114,7 +114,8 @@ type Report struct {
 	Chunks                  int
 	LogBytes                int64
 	CorruptBlocks, Repaired uint64
-	Failure, Full           error
+	State                   State
+	Why                     error // it is not up
 }
 
 // Report tells how the store is.
@@ -131,9 +132,7 @@ func (s *Store) Report() Report {
 	if limit := s.cfg.LimitBytes; limit > 0 {
 		r.Capacity = min(r.Capacity, limit)
 	}
-	s.mu.Lock()
-	r.Failure, r.Full = s.failure, s.full
-	s.mu.Unlock()
+	r.State, r.Why = s.Health()
 	return r
 }
 

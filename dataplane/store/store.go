@@ -36,14 +36,17 @@ type Config struct {
 	ReserveChunks int   // chunk files kept ready; 0: chunkfile.DefaultReserve
 	InflightBytes int64 // 0: DefaultInflightBytes
 	Owners        int   // 0: DefaultOwners
-	Logger        *slog.Logger
+	// StallBound is the age of an operation at which the device counts as stalled; 0:
+	// DefaultStallBound.
+	StallBound time.Duration
+	Logger     *slog.Logger
 }
 
 // Store is an open store. Its methods may be called from any goroutine.
 type Store struct {
 	cfg     Config
 	log     *slog.Logger
-	disk    disk.Disk
+	disk    *disk.Watched
 	pool    *buf.Pool
 	host    Host
 	meta    identity
@@ -61,8 +64,11 @@ type Store struct {
 	ckptMu   sync.Mutex // one checkpoint at a time
 	failure  error
 	full     error
+	stalled  error
+	room     room
 	lost     map[uint64]*lostReplica // by copyset
 	lostMu   sync.Mutex              // one write of the list at a time
+	scarce   atomic.Bool             // room.scarce
 	leaders  atomic.Uint64           // changes of leader seen
 	corrupt  atomic.Uint64
 	repaired atomic.Uint64
@@ -81,6 +87,9 @@ func (cfg *Config) defaults() {
 	if cfg.Owners == 0 {
 		cfg.Owners = DefaultOwners
 	}
+	if cfg.StallBound == 0 {
+		cfg.StallBound = DefaultStallBound
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -90,10 +99,12 @@ func (cfg *Config) defaults() {
 // starts them. A disk with foreign or newer content is refused.
 func Open(cfg Config) (*Store, error) {
 	cfg.defaults()
-	s := &Store{cfg: cfg, log: cfg.Logger.With("store", cfg.Path), disk: cfg.Disk, pool: cfg.Pool,
+	s := &Store{cfg: cfg, log: cfg.Logger.With("store", cfg.Path),
+		disk: disk.Watch(cfg.Disk), pool: cfg.Pool,
 		host: cfg.Host, start: time.Now(), stop: make(chan struct{}),
 		flushes: make(chan struct{}, maxFlushJobs), logReads: make(chan struct{}, maxLogReads),
-		lost: map[uint64]*lostReplica{}}
+		lost: map[uint64]*lostReplica{},
+		room: room{promised: map[chunkfile.ID]time.Time{}}}
 	if err := s.loadIdentity(); err != nil {
 		return nil, err
 	}
@@ -119,14 +130,14 @@ func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.R
 		ChunkBlocks: uint32(s.meta.ChunkSize / buf.BlockSize), Logger: s.log})
 }
 
-// Run starts the owners and the checkpointer.
+// Run starts the owners, the checkpointer and the watchdog.
 func (s *Store) Run() {
 	for _, o := range s.owners {
 		s.workers.Add(1)
 		go func() { defer s.workers.Done(); o.run(s.stop) }()
 	}
-	s.workers.Add(1)
-	go func() { defer s.workers.Done(); s.checkpointer() }()
+	s.background(s.checkpointer)
+	s.background(s.watchdog)
 }
 
 // Close takes a last checkpoint, within ctx, so that the next start has nothing to replay, and
@@ -186,6 +197,7 @@ func (s *Store) fail(err error) {
 		return
 	}
 	s.log.Error("store stops: a write failed; replace the disk", "err", err)
+	s.leaders.Add(1) // whoever waits for news of leaders reports this at once
 	for _, o := range s.owners {
 		o.queue.post(event{do: func() {
 			for _, m := range o.replicas {
@@ -200,23 +212,6 @@ func (s *Store) Failed() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failure
-}
-
-func (s *Store) setFull(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.full == nil && err != nil {
-		s.log.Error("store is full: writes are refused, reads go on", "err", err)
-	}
-	s.full = err
-}
-
-// Full reports whether the last attempt to make a chunk found no room. A write that needs no new
-// chunk is refused too, as nobody can tell before it is applied.
-func (s *Store) Full() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.full != nil
 }
 
 func (s *Store) noteBad(err error, blocks int) {

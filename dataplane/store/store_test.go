@@ -104,7 +104,7 @@ func TestFullStoreRefusesWritesAndKeepsReading(t *testing.T) {
 	for c := uint64(1); c < chunk; c++ {
 		r.wantRead(1, c, 0, pattern(byte(c), 4))
 	}
-	if rep := r.store(0).Report(); rep.Failure != nil || !errors.Is(rep.Full, disk.ErrNoSpace) {
+	if rep := r.store(0).Report(); rep.State != StateFull || !errors.Is(rep.Why, disk.ErrNoSpace) {
 		t.Errorf("report %+v", rep)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -38,12 +39,15 @@ type Node struct {
 	Control string   `yaml:"control"` // control plane, host:port
 	Stores  []string `yaml:"stores"`  // one directory for each disk
 
-	Memory     Size   `yaml:"memory"`      // buffers for payloads, shared by the stores
-	LogLimit   Size   `yaml:"log_limit"`   // of each store's log; 0: the data plane's default
-	StoreLimit Size   `yaml:"store_limit"` // of each store's chunk files; 0: the disk's space
-	NoURing    bool   `yaml:"no_uring"`    // do without io_uring even where the kernel has it
-	Admin      string `yaml:"admin"`       // profiles and counters over HTTP, host:port; empty: off
-	Log        Log    `yaml:"log"`
+	Memory     Size `yaml:"memory"`      // buffers for payloads, shared by the stores
+	LogLimit   Size `yaml:"log_limit"`   // of each store's log; 0: the data plane's default
+	StoreLimit Size `yaml:"store_limit"` // of each store's chunk files; 0: the disk's space
+	// StallAfter is how long a read or a durable write may take before the store gives its
+	// leaderships away.
+	StallAfter Duration `yaml:"stall_after"`
+	NoURing    bool     `yaml:"no_uring"` // do without io_uring even where the kernel has it
+	Admin      string   `yaml:"admin"`    // profiles and counters over HTTP, host:port; empty: off
+	Log        Log      `yaml:"log"`
 }
 
 // Control configures `ashlar control run`.
@@ -80,7 +84,8 @@ func defaultLog() Log { return Log{Level: "info", Format: "text"} }
 // DefaultNode returns the settings of a node that has a name and a place on disk.
 func DefaultNode() Node {
 	return Node{Name: "n1", Zone: "z1", Listen: DefaultNodeAddr, Control: DefaultControlAddr,
-		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 256 << 20, Log: defaultLog()}
+		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 256 << 20,
+		StallAfter: Duration(time.Second), Log: defaultLog()}
 }
 
 // DefaultControl returns the settings of a control plane for three replicas.
@@ -110,6 +115,10 @@ func (n *Node) Check() error {
 	}
 	if n.Memory < nodeMemoryMin {
 		return invalid("memory", n.Memory.String(), "use "+nodeMemoryMin.String()+" or more")
+	}
+	if n.StallAfter < stallAfterMin {
+		return invalid("stall_after", time.Duration(n.StallAfter).String(),
+			"use "+time.Duration(stallAfterMin).String()+" or more: busy disks take that")
 	}
 	if n.Admin != "" {
 		if err := checkAddr("admin", n.Admin); err != nil {

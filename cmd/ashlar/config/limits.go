@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 const (
 	// FileBytesMax bounds a configuration file; a larger one is refused unread.
 	FileBytesMax = 1 << 20
@@ -9,4 +11,6 @@ const (
 	SizeMax = 1<<63 - 1
 	// nodeMemoryMin is the least buffer memory with which a node can take requests in.
 	nodeMemoryMin Size = 64 << 20
+	// stallAfterMin is the least age at which a store may be taken for stalled.
+	stallAfterMin = Duration(50 * time.Millisecond)
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
 	"github.com/ashlar-storage/ashlar/dataplane/node"
@@ -26,7 +27,7 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 	err := node.Run(ctx, node.Config{Name: cfg.Name, Zone: cfg.Zone, Listen: cfg.Listen,
 		Control: cfg.Control, Stores: cfg.Stores, PoolBytes: int64(cfg.Memory),
 		LogBytes: int64(cfg.LogLimit), StoreBytes: int64(cfg.StoreLimit), NoURing: cfg.NoURing,
-		Admin:   cfg.Admin,
+		Admin: cfg.Admin, StallBound: time.Duration(cfg.StallAfter),
 		Version: env.Version, Logger: env.Logger})
 	for _, class := range []error{node.ErrForeign, admin.ErrForeign, wal.ErrForeign,
 		wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion} {
