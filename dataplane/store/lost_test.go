@@ -244,6 +244,8 @@ func TestChunkThatVanishesWhileItIsUsedEndsItsReplicaOnly(t *testing.T) {
 	if err := s.Failed(); err != nil {
 		t.Fatal(err)
 	}
+	r.reopenQuietly(lead) // its log is well: only the list says that it is lost
+	r.wantLost(lead, 1)
 	r.replace(1, lead)
 	r.awaitVoters(1, lead)
 	r.reopenQuietly(lead)

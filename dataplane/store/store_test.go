@@ -12,6 +12,7 @@ import (
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/disk"
+	"github.com/ashlar-storage/ashlar/io/wal"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -53,6 +54,52 @@ func TestFailedLogWriteStopsTheStoreAndNoOther(t *testing.T) {
 	}
 	other.mustWrite(1, 0, 0, pattern(3, 2))
 	other.wantRead(1, 0, 0, pattern(3, 2))
+}
+
+func TestFailureOfTheStoreStopsReplicasThatWroteNothing(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.mustWrite(1, 0, 0, pattern(1, 2))
+	r.mustWrite(2, 0, 0, pattern(1, 2))
+	r.disks[0].FailWrites(func(name string, _ int64) error {
+		if strings.HasPrefix(name, "log/") {
+			return errDevice
+		}
+		return nil
+	})
+	r.op(0, 1, copyset.Request{Kind: copyset.KindWrite}, pattern(9, 1))
+	read := copyset.Request{Kind: copyset.KindRead, Length: block, Chunk: copyset.Chunk{Volume: 1}}
+	eventually(t, "the other replica refuses", func() bool {
+		return r.op(0, 2, read, nil).status == wire.StatusUnavailable
+	})
+}
+
+func TestLogOfACopysetThatCannotDrainIsKept(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.mustWrite(2, 0, 0, pattern(1, 1))
+	r.mustWrite(1, 0, 0, pattern(1, 1))
+	r.checkpoint(0)
+	stuck := r.slotsOf(0, 2)[0]
+	r.disks[0].FailWrites(func(name string, _ int64) error {
+		if name == stuck {
+			return disk.ErrNoSpace
+		}
+		return nil
+	})
+	want := pattern(7, 3)
+	r.mustWrite(2, 0, 4*block, want)
+	for i := range uint32(15) { // more than is kept for followers, less than presses
+		r.mustWrite(1, 0, i%4*60*block, pattern(byte(i), 60))
+		if i%5 == 4 {
+			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+			r.store(0).Checkpoint(ctx)
+			cancel()
+		}
+	}
+	r.mustWrite(1, 0, 0, pattern(60, 1)) // carries what was released
+	r.cutPower(0, disk.CrashPlan{Keep: disk.KeepNothing})
+	r.open(0)
+	r.wantRead(2, 0, 4*block, want)
+	r.wantRead(1, 0, 2*60*block, pattern(14, 60))
 }
 
 func TestLeaderOfAFailedStoreMovesAway(t *testing.T) {
@@ -439,5 +486,35 @@ func TestStoppingStoreAnswersWhatIsUnderWay(t *testing.T) {
 		case <-time.After(5 * time.Second):
 			t.Fatal("a request was not answered when the store stopped")
 		}
+	}
+}
+
+func TestPayloadOfTheLogIsVerifiedBeforeItIsUsed(t *testing.T) {
+	r := newRig(t, 1, nil)
+	s := r.store(0)
+	b, err := r.pool.Get(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Release()
+	want := pattern(9, 1)
+	copy(b.Bytes(), want)
+	crc := wire.CRC32C(want)
+	done := make(chan *wal.Append, 1)
+	s.wal.Append(&wal.Append{Records: []wal.Record{{Group: 77, Kind: copyset.RecordEntry, Index: 1,
+		Payload: b.Bytes(), CRCs: []uint32{crc}}}, Done: func(a *wal.Append) { done <- a }})
+	a := <-done
+	if a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	if err := s.readLogBlock(a.Records[0].At, b.Bytes(), crc); err != nil ||
+		!bytes.Equal(b.Bytes(), want) {
+		t.Fatalf("%v, right bytes %v", err, bytes.Equal(b.Bytes(), want))
+	}
+	if !r.corruptIn(0, "log", want) {
+		t.Fatal("the block is not in the log")
+	}
+	if err := s.readLogBlock(a.Records[0].At, b.Bytes(), crc); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("rotten payload: %v", err)
 	}
 }
