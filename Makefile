@@ -11,7 +11,7 @@ BENCHFLAGS  ?=
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo bench bench-cost clean help packages
+.PHONY: build test race lint demo mutants bench bench-cost clean help packages
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -39,6 +39,9 @@ lint: ## go vet, staticcheck, gofmt, the tidy test
 
 demo: packages build ## a three-node cluster, a real file system image, a killed node, in two minutes
 	@deploy/demo.sh
+
+mutants: ## breaks the durable rooms one line at a time: a named test must notice each
+	@go run ./internal/mutants $(MUTANTFLAGS)
 
 bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)

@@ -1,0 +1,176 @@
+package main
+
+// mutant is one deliberate bug.
+type mutant struct {
+	name    string
+	promise string // of docs/reliability.md
+	file    string
+	old     string // stands in the file exactly once
+	new     string
+	pkg     string
+	test    string // the name of the test that must fail
+}
+
+// canary changes nothing. Its test must pass.
+var canary = mutant{"canary: nothing is broken", "-", "io/wal/verdict.go",
+	`panic("wal: no verdict for the evidence")`, `panic("wal: no verdict for this evidence")`,
+	"./io/wal", "TestEveryCrashKeepsWhatWasAcknowledged"}
+
+var mutants = []mutant{
+	// The log.
+	{"log: acknowledge before the write is durable", "P1", "io/wal/writer.go",
+		`b.seg.file.WriteVec(b.vec, b.off, true)`, `b.seg.file.WriteVec(b.vec, b.off, false)`,
+		"./io/wal", "TestEveryCrashKeepsWhatWasAcknowledged"},
+	{"log: write on after a failed write", "P1", "io/wal/writer.go",
+		`	err := l.stopped
+	if err == nil {
+		err = l.fill(b)`, `	err := error(nil)
+	if err == nil {
+		err = l.fill(b)`,
+		"./io/wal", "TestAFailedWriteStopsTheLogForGood"},
+	{"log: complete appends out of order", "P1", "io/wal/batch.go",
+		`	if q.last == nil {
+		q.first = a
+	} else {
+		q.last.next = a
+	}
+	q.last = a`, `	a.next = q.first
+	if q.first == nil {
+		q.last = a
+	}
+	q.first = a`,
+		"./io/wal", "TestCompletionsKeepTheOrderOfAppends"},
+	{"log: skip the crc of payload at recovery", "P4", "io/wal/replay.go",
+		`e.payload = r.intact(desc, frame[len(desc):], h)`, `e.payload = true`,
+		"./io/wal", "TestNoCorruptByteIsReplayedOrLostUnreported"},
+	{"log: forget the segment's stamp", "P5", "io/wal/replay.go",
+		`e.descriptor = desc != nil && h.stamp == s.id.stamp &&`, `e.descriptor = desc != nil &&`,
+		"./io/wal", "TestAFrameOfAnEarlierLifeIsNotReplayed"},
+	{"log: forget the watermark when writing", "P1", "io/wal/writer.go",
+		`		watermark: l.head,
+		tail: `, `		watermark: 0,
+		tail: `,
+		"./io/wal", "TestDamageBeforeALaterFrameIsNeverTakenForATornTail"},
+	{"log: take every bad frame for a torn tail", "P1", "io/wal/replay.go",
+		`e.promised, e.later = at < r.watermark, at < r.last`,
+		`e.promised, e.later = false, at < r.last`,
+		"./io/wal", "TestNoCorruptByteIsReplayedOrLostUnreported"},
+	{"log: use a segment again before the tail is durable", "P1", "io/wal/segment.go",
+		`g.lsn(s.hdr.seq+1, 0) > g.durableTail {`, `g.lsn(s.hdr.seq+1, 0) > g.tail {`,
+		"./io/wal", "TestASegmentIsNotUsedAgainBeforeTheTailIsDurable"},
+	{"log: accept reserved bytes", "P10", "io/wal/frame.go",
+		`int(body) > n-frameHeaderSize || le.Uint64(b[88:]) != 0 {`,
+		`int(body) > n-frameHeaderSize {`,
+		"./io/wal", "TestReservedBytesMustBeZero"},
+	{"log: recycle what is pinned", "P1", "io/wal/segment.go",
+		`if s == g.active || s.pins > 0 || g.lsn`, `if s == g.active || g.lsn`,
+		"./io/wal", "TestAPinnedSegmentIsKeptUntilItIsUnpinned"},
+
+	// The chunk files.
+	{"chunk: skip the crc when reading", "P4", "io/chunkfile/io.go",
+		`got != want {
+				bad(block, want, got)`, `got != want && block < 0 {
+				bad(block, want, got)`,
+		"./io/chunkfile", "TestBitflipIsReportedWithItsPlaceAndTheRestIsGood"},
+	{"chunk: write the table before the data is durable", "P6", "io/chunkfile/checkpoint.go",
+		`	j.submit(disk.Sync, 0, 0, synced)
+`, `	j.submit(disk.Read, 0, headerPage, synced)
+`,
+		"./io/chunkfile", "TestOrderOfACheckpointIsDataTableSeal"},
+	{"chunk: do not seal the superseded half", "P5", "io/chunkfile/checkpoint.go",
+		`	old.next = j.header.follower()
+`, `	_ = j.header.follower()
+`,
+		"./io/chunkfile", "TestALostMetadataWriteIsDetected"},
+	{"chunk: return to the half before a lost one", "P5", "io/chunkfile/verdict.go",
+		`return f.validA != f.validB && f.newestSealed }, verdictDamaged},`,
+		`return f.validA != f.validB && f.newestSealed }, verdictFallback},`,
+		"./io/chunkfile", "TestEveryBitOfBothHalvesIsGuarded"},
+	{"chunk: skip the crc of bitmap and table", "P4", "io/chunkfile/format.go",
+		`got != h.bodyCRC {`, `got != h.bodyCRC && g.blocks < 0 {`,
+		"./io/chunkfile", "TestEveryBitOfBothHalvesIsGuarded"},
+	{"chunk: accept metadata of another slot", "P5", "io/chunkfile/format.go",
+		`case h.slot != at.slot || h.half != at.half:`, `case h.half != at.half:`,
+		"./io/chunkfile", "TestHalvesThatBelongElsewhereAreForeign"},
+	{"chunk: both halves claim one version, one is used", "P5", "io/chunkfile/verdict.go",
+		`return f.validA && f.validB && f.equal }, verdictDamaged},`,
+		`return f.validA && f.validB && f.equal }, verdictUse},`,
+		"./io/chunkfile", "TestVerdictOnEveryPairOfHalves"},
+	{"chunk: record a crc although the write failed", "P3", "io/chunkfile/io.go",
+		`if io.write && err == nil {`, `if io.write {`,
+		"./io/chunkfile", "TestFailedDeviceWriteLeavesTheTableAsItWas"},
+	{"chunk: lose a write made during a checkpoint", "P1", "io/chunkfile/checkpoint.go",
+		`	c.save(j.changes)
+	c.mu.Unlock()
+	c.pool.stats.checkpoints`, `	c.save(c.changes)
+	c.mu.Unlock()
+	c.pool.stats.checkpoints`,
+		"./io/chunkfile", "TestAWriteDuringACheckpointStaysDirtyForTheNext"},
+
+	// The store.
+	{"store: record a checkpoint without syncing the chunks", "P1",
+		"dataplane/store/checkpoint.go",
+		`if err := s.syncChunks(); err != nil {`, `if err := error(nil); err != nil {`,
+		"./dataplane/store", "TestAcknowledgedWritesSurviveEveryPowerCut"},
+	{"store: recycle log that a restart needs", "P1", "dataplane/store/checkpoint.go",
+		`oldest = min(oldest, m.Needs())`, `_ = m.Needs()`,
+		"./dataplane/store", "TestLogOfACopysetThatCannotDrainIsKept"},
+	{"store: let a lost replica come back under its number", "P1", "dataplane/store/recover.go",
+		`rc.Replica() <= l.Replica {`, `rc.Replica() < l.Replica {`,
+		"./dataplane/store", "TestChunkThatVanishesWhileItIsUsedEndsItsReplicaOnly"},
+	{"store: a slot that cannot be read was empty", "P4", "dataplane/store/recover.go",
+		`			r.all = why
+			discard`, `			_ = why
+			discard`,
+		"./dataplane/store", "TestChunkWhoseMetadataIsGoneCostsItsReplicaAndNeverReadsAsZeroes"},
+	{"store: serve on after a failed durable write", "P1", "dataplane/store/store.go",
+		`				m.Stop(s.Failed(), &o.fx)`, `				_ = m`,
+		"./dataplane/store", "TestFailureOfTheStoreStopsReplicasThatWroteNothing"},
+	{"store: trust a list of lost replicas that does not fit its crc", "P4",
+		"dataplane/store/lost.go",
+		`case l.CRC != lostCRC(l.Replicas):`, `case l.CRC == 0:`,
+		"./dataplane/store", "TestListOfLostReplicasIsGuarded"},
+	{"store: give a client payload of the log unverified", "P4", "dataplane/store/exec.go",
+		`if got := wire.CRC32C(dst); got != want {`, `if got := wire.CRC32C(dst); got == want+1 {`,
+		"./dataplane/store", "TestPayloadOfTheLogIsVerifiedBeforeItIsUsed"},
+
+	// The copyset.
+	{"copyset: apply a repeated write again", "P3", "dataplane/copyset/apply.go",
+		`	case repeated:
+		r.counters.Repeated++
+		return wire.StatusOK`, `	case repeated:
+		r.counters.Repeated++`,
+		"./dataplane/copyset", "TestStormyClusterIsLinearizable"},
+	{"copyset: forget the exactly-once table at a checkpoint", "P3",
+		"dataplane/copyset/flush.go",
+		`		Sessions: r.sessions.appendTo(nil)}}`,
+		`		Sessions: NewState(0, 0, 0, nil).Sessions}}`,
+		"./dataplane/store", "TestRetriedWriteOfAnEarlierLifeIsNotAppliedAgain"},
+	{"copyset: a checkpoint does not wait for the overlay", "P1", "dataplane/copyset/flush.go",
+		`return cp == nil || !r.deleting &&`, `return cp != nil || !r.deleting &&`,
+		"./dataplane/store", "TestAcknowledgedWritesSurviveEveryPowerCut"},
+	{"copyset: take back a vote after a restart", "P2", "dataplane/copyset/recover.go",
+		`	if h.Term > cur.Term {
+		cur.Term, cur.Vote = h.Term, h.Vote
+	}`, `	if h.Term >= cur.Term {
+		cur.Term, cur.Vote = h.Term, h.Vote
+	}`,
+		"./dataplane/copyset", "TestVoteIsNeverTakenBack"},
+	{"copyset: a log that ends before what was committed is well", "P1",
+		"dataplane/copyset/recover.go",
+		`if l.hard.Commit > l.last() {`, `if l.hard.Commit > l.last()+1000 {`,
+		"./dataplane/copyset", "TestReplayTellsDamageFromWhatRecyclingLeaves"},
+	{"copyset: a lease of one set of voters in a joint membership", "P2",
+		"dataplane/copyset/lease.go",
+		`at = min(at, l.heard(self, conf.VotersOutgoing, now))`,
+		`at = max(at, l.heard(self, conf.VotersOutgoing, now))`,
+		"./dataplane/copyset", "TestLeaseInAJointMembershipNeedsBothMajorities"},
+	{"peer: repair with bytes that do not fit their checksum", "P4", "dataplane/peer/links.go",
+		`got != want {
+			return fmt.Errorf("%w: block`, `got != want && i < 0 {
+			return fmt.Errorf("%w: block`,
+		"./dataplane/peer", "TestRequestsBringWhatTheOtherHas"},
+	{"wire: accept a client's block without its checksum", "P4", "rpc/wire/blocks.go",
+		`got != crcs[i] {`, `got != crcs[i] && n < 0 {`,
+		"./rpc/wire", "TestVerifyNamesTheBlockThatIsBad"},
+}
