@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/google/uuid"
 
@@ -28,6 +29,18 @@ type identity struct {
 	ChunkSize int64     `json:"chunk_bytes"`
 	ClusterID string    `json:"cluster_id"`
 	StoreID   uint64    `json:"store_id"`
+	// CRC is the crc32c of the others as compact JSON; 0 in files of releases that had none.
+	CRC uint32 `json:"crc32c"`
+}
+
+// sum is what CRC must be. It is never 0, which means none.
+func (m identity) sum() uint32 {
+	m.CRC = 0
+	data, err := json.Marshal(m)
+	if err != nil {
+		panic("store: an identity does not encode: " + err.Error())
+	}
+	return max(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)), 1)
 }
 
 const identityFormat = "ashlar-store"
@@ -40,20 +53,27 @@ func (s *Store) loadIdentity() error {
 	if err != nil {
 		return fmt.Errorf("store %s: %w", s.cfg.Path, err)
 	}
-	m := &s.meta
-	if err := json.Unmarshal(data, m); err != nil || m.Format != identityFormat {
-		return fmt.Errorf("%w: %s/%s is not an identity of an Ashlar store: use another directory",
-			ErrForeign, s.cfg.Path, identityFile)
-	}
-	if m.Version != identityVersion {
-		return fmt.Errorf("%w: %s has layout version %d, this build reads %d: use a newer release",
-			ErrForeign, s.cfg.Path, m.Version, identityVersion)
-	}
-	if m.UUID == uuid.Nil || m.ChunkSize <= 0 {
-		return fmt.Errorf("%w: %s/%s lacks uuid or chunk_bytes", ErrForeign, s.cfg.Path,
-			identityFile)
+	if s.meta, err = decodeIdentity(data); err != nil {
+		return fmt.Errorf("%w: %s/%s %w", ErrForeign, s.cfg.Path, identityFile, err)
 	}
 	return nil
+}
+
+// decodeIdentity reads the file. Its errors go on behind the file's name.
+func decodeIdentity(data []byte) (m identity, err error) {
+	if err := json.Unmarshal(data, &m); err != nil || m.Format != identityFormat {
+		return m, errors.New("is not an identity of an Ashlar store: use another directory")
+	}
+	switch {
+	case m.Version != identityVersion:
+		return m, fmt.Errorf("has layout version %d, this build reads %d: use a newer release",
+			m.Version, identityVersion)
+	case m.CRC != 0 && m.CRC != m.sum():
+		return m, fmt.Errorf("is damaged: crc32c %08x, want %08x: replace the disk", m.sum(), m.CRC)
+	case m.UUID == uuid.Nil || m.ChunkSize <= 0:
+		return m, errors.New("lacks uuid or chunk_bytes")
+	}
+	return m, nil
 }
 
 func (s *Store) makeIdentity() error {
@@ -75,6 +95,7 @@ func (s *Store) makeIdentity() error {
 }
 
 func (s *Store) saveIdentity() error {
+	s.meta.CRC = s.meta.sum()
 	data, err := json.MarshalIndent(&s.meta, "", "  ")
 	if err == nil {
 		err = s.disk.WriteFile(identityFile, append(data, '\n'))
