@@ -7,11 +7,12 @@ LDFLAGS     := -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 BENCHTIME   ?= 1s
 BENCHFLAGS  ?=
+FUZZTIME    ?= $(if $(NIGHTLY),10m,10s)
 # Packages with concurrency of their own that a machine of two cores can run under -race in minutes.
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo mutants bench bench-cost clean help packages
+.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -42,6 +43,9 @@ demo: packages build ## a three-node cluster, a real file system image, a killed
 
 mutants: ## breaks the durable rooms one line at a time: a named test must notice each
 	@go run ./internal/mutants $(MUTANTFLAGS)
+
+fuzz: ## every decoder of what a disk or a peer sends, FUZZTIME each (NIGHTLY=1: 10 minutes)
+	@go run ./internal/fuzzall -time $(FUZZTIME)
 
 bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)

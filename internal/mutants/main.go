@@ -70,8 +70,8 @@ func run(out io.Writer) error {
 	if err := leaveEvidence(results); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "mutants: %d of %d caught, the canary lives: %v, in %v\n", countCaught(results),
-		len(results)-1, results[0].outcome == survived, time.Since(began).Round(time.Second))
+	fmt.Fprintf(out, "mutants: %d of %d caught, the canary lives: %v, in %v\n",
+		countCaught(results), len(results)-1, results[0].outcome == survived, time.Since(began).Round(time.Second))
 	if wrong > 0 {
 		return fmt.Errorf("%d rows are not as they must be", wrong)
 	}
@@ -109,8 +109,8 @@ func (m *mutant) apply() ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w: run it from the root of the tree", m.name, err)
 	}
 	if n := bytes.Count(text, []byte(m.old)); n != 1 {
-		return nil, fmt.Errorf("%s: its text stands %d times in %s, want once: the table is out of "+
-			"date", m.name, n, m.file)
+		return nil, fmt.Errorf("%s: its text stands %d times in %s, want once: the table is out "+
+			"of date", m.name, n, m.file)
 	}
 	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
 }
