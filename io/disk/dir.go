@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,9 +24,11 @@ type Config struct {
 	// NoURing forces worker goroutines in place of io_uring.
 	NoURing bool
 
-	// For tests: other bounds of the ring, and a reason for which it is refused.
+	// For tests: other bounds of the ring, and a reason for which it is refused; another
+	// bound of the descriptors.
 	limits ringLimits
 	refuse error
+	files  int64
 }
 
 // tmpPrefix marks files that are not whole yet. They never show in List, and OpenDir removes
@@ -38,10 +41,15 @@ type dirDisk struct {
 	log    *slog.Logger
 	lock   *os.File
 	direct int // O_DIRECT, or 0 where the file system has none
-	gate   gate
-	engine engine
-	count  counters
-	tmpSeq atomic.Uint64
+	// readOnly: nothing is ever written, and the lock may be absent.
+	readOnly bool
+	gate     gate
+	engine   engine
+	count    counters
+	tmpSeq   atomic.Uint64
+	budget   atomic.Int64 // of the descriptors of all disks
+	fixed    bool         // the budget stays, whatever the process may have
+	parking  atomic.Bool  // the log says that files are parked
 
 	mu    sync.Mutex
 	files map[*dirFile]struct{} // open files
@@ -76,6 +84,8 @@ func OpenDir(path string, cfg Config) (Disk, error) {
 		_ = lock.Close()
 		return nil, err
 	}
+	d.budget.Store(cmp.Or(cfg.files, fileBudget()))
+	d.fixed = cfg.files != 0
 	d.engine = d.newEngine(cfg)
 	d.log.Info("disk opened", "dir", path, "engine", d.engine.name(), "direct", d.direct != 0)
 	return d, nil
@@ -88,14 +98,8 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("%w: lock %s: %w", classOf(err), dir, err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		pid := make([]byte, 16)
-		n, _ := f.ReadAt(pid, 0)
-		_ = f.Close()
-		if err != unix.EWOULDBLOCK {
-			return nil, fmt.Errorf("%w: lock %s: %w", ErrIO, dir, err)
-		}
-		return nil, fmt.Errorf("%w: %s is in use by process %s: stop it or name another directory",
-			ErrLocked, dir, strings.TrimSpace(string(pid[:n])))
+		defer f.Close()
+		return nil, lockRefused(dir, f, err)
 	}
 	_ = f.Truncate(0)
 	_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
@@ -188,8 +192,11 @@ func (d *dirDisk) Close() error {
 	for f := range open {
 		if f.gate.shut() {
 			f.gate.wait()
-			_ = unix.Close(f.fd)
+			_ = f.release()
 		}
+	}
+	if d.lock == nil {
+		return nil
 	}
 	return d.lock.Close()
 }

@@ -300,7 +300,7 @@ func TestDeviceErrorNamesFileAndOffset(t *testing.T) {
 		// A descriptor that cannot be written gives the kernel's error.
 		ro, err := unix.Open(filepath.Join(dir, "victim"), unix.O_RDONLY, 0)
 		e.no(err)
-		g := d.(*dirDisk).newFile(ro, "victim", 2*BlockSize)
+		g := d.(*dirDisk).newFile(ro, "victim", fileIdentity{size: 2 * BlockSize})
 		op = &Op{Kind: Write, Vec: [][]byte{p}}
 		e.run(g, op)
 		e.is(op.Err, unix.EBADF)

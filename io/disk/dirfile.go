@@ -13,14 +13,16 @@ import (
 // dirFile is an open file of a real disk.
 type dirFile struct {
 	disk *dirDisk
-	fd   int
+	fd   int // -1 while parked; valid while an operation is under way
 	name string
 	size int64
 	gate gate
+	desc descriptor
 }
 
-func (d *dirDisk) newFile(fd int, name string, size int64) *dirFile {
-	f := &dirFile{disk: d, fd: fd, name: name, size: size}
+func (d *dirDisk) newFile(fd int, name string, id fileIdentity) *dirFile {
+	f := &dirFile{disk: d, fd: fd, name: name, size: id.size, desc: descriptor{id: id}}
+	openFiles.Add(1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.files[f] = struct{}{}
@@ -37,7 +39,14 @@ func (f *dirFile) Size() int64 { return f.size }
 func (f *dirFile) begin(kind Kind, off int64) error {
 	if f.disk.gate.enter() {
 		if f.gate.enter() {
-			return nil
+			if !f.gate.isParked() {
+				return nil
+			}
+			err := f.unpark()
+			if err != nil {
+				f.end()
+			}
+			return err
 		}
 		f.disk.gate.leave()
 	}
@@ -159,10 +168,7 @@ func (f *dirFile) Close() error {
 	f.disk.mu.Lock()
 	delete(f.disk.files, f)
 	f.disk.mu.Unlock()
-	if err := unix.Close(f.fd); err != nil {
-		return fault("close", f.name, err)
-	}
-	return nil
+	return f.release()
 }
 
 // move is one preadv2 or pwritev2.

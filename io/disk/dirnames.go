@@ -55,6 +55,10 @@ func (d *dirDisk) enterGate(what, name string) error {
 
 // fault wraps what the kernel said about a name.
 func fault(what, name string, err error) error {
+	if err == unix.EMFILE {
+		return fmt.Errorf("%w: %s %s: raise the limit of the process (ulimit -n, LimitNOFILE= of "+
+			"its unit) above the number of chunks", ErrFileLimit, what, name)
+	}
 	return fmt.Errorf("%w: %s %s: %w", classOf(err), what, name, err)
 }
 
@@ -73,16 +77,33 @@ func (d *dirDisk) Open(name string) (File, error) {
 		return nil, err
 	}
 	defer d.gate.leave()
-	fd, err := openFD(d.path(name), unix.O_RDWR|d.direct)
+	d.makeRoom()
+	fd, err := d.openName(name)
 	if err != nil {
 		return nil, fault("open", name, err)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	id, err := identify(fd)
+	if err != nil {
 		_ = unix.Close(fd)
 		return nil, fault("open", name, err)
 	}
-	return d.newFile(fd, name, st.Size), nil
+	return d.newFile(fd, name, id), nil
+}
+
+// openName opens a file as the disk is used. A file to be looked at may lie where direct I/O
+// is refused, and looking leaves no access time where the kernel allows that.
+func (d *dirDisk) openName(name string) (int, error) {
+	if !d.readOnly {
+		return openFD(d.path(name), unix.O_RDWR|d.direct)
+	}
+	fd, err := openFD(d.path(name), unix.O_RDONLY|unix.O_NOATIME|d.direct)
+	if err == unix.EPERM {
+		fd, err = openFD(d.path(name), unix.O_RDONLY|d.direct)
+	}
+	if err == unix.EINVAL {
+		fd, err = openFD(d.path(name), unix.O_RDONLY)
+	}
+	return fd, err
 }
 
 // Create implements Disk. The file is made under another name and moved when it is whole and
@@ -98,13 +119,18 @@ func (d *dirDisk) Create(name string, size int64) (File, error) {
 	if err := unix.Access(d.path(name), unix.F_OK); err == nil {
 		return nil, fault("create", name, unix.EEXIST)
 	}
+	d.makeRoom()
 	// One temporary name for each name: of two that create the same file one fails.
 	tmp := d.tmpPath(name, tmpPrefix+"-")
 	fd, err := openFD(tmp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|d.direct)
 	if err != nil {
 		return nil, fault("create", name, err)
 	}
+	var id fileIdentity
 	err = d.fill(fd, size)
+	if err == nil {
+		id, err = identify(fd)
+	}
 	if err == nil {
 		err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, d.path(name),
 			unix.RENAME_NOREPLACE)
@@ -119,7 +145,7 @@ func (d *dirDisk) Create(name string, size int64) (File, error) {
 		_ = unix.Unlink(d.path(name))
 		return nil, fault("create", name, err)
 	}
-	return d.newFile(fd, name, size), nil
+	return d.newFile(fd, name, id), nil
 }
 
 // fill allocates a file, writes all of it once and makes it durable. Writing matters: extents
@@ -338,6 +364,8 @@ func classOf(cause error) error {
 	switch {
 	case is(ErrNoSpace), is(unix.ENOSPC), is(unix.EDQUOT):
 		return ErrNoSpace
+	case is(unix.EMFILE), is(unix.ENFILE):
+		return ErrFileLimit
 	case is(fs.ErrExist):
 		return ErrExists
 	case is(fs.ErrNotExist), is(unix.ENOTDIR), is(unix.EISDIR):

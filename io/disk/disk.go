@@ -22,6 +22,11 @@ var (
 	ErrLocked = errors.New("disk: locked")
 	// ErrOverloaded: more operations wait than the disk queues. Nothing was done.
 	ErrOverloaded = errors.New("disk: too many operations waiting")
+	// ErrFileLimit: the process may not have that many files open. The text says how to raise
+	// the limit.
+	ErrFileLimit = errors.New("disk: too many open files")
+	// ErrReadOnly: the disk was opened to be looked at.
+	ErrReadOnly = errors.New("disk: opened read-only")
 	// ErrInvalid: the caller's name, alignment or range is wrong. The text says which.
 	ErrInvalid = errors.New("disk: invalid argument")
 )

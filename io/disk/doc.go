@@ -7,6 +7,9 @@
 //     io_uring (or on worker goroutines where the kernel refuses one; the log says why).
 //   - NewSim: a disk in memory that knows which sectors a power cut may lose.
 //
+// OpenDirReadOnly opens a directory for tools that look and change nothing; ReadOnly makes any
+// disk such a one.
+//
 // # Promises
 //
 // A file made by Create was written once, so overwriting it changes no metadata and a durable
@@ -27,8 +30,9 @@
 // Blocks of 4 KiB: addresses, lengths and offsets; MaxVec slices, MaxIO bytes. Requests past
 // the end are refused, files do not grow. At most 1024 operations are sent at once and 2048
 // are in flight; more wait in a list, and when 65536 wait there Submit completes with
-// ErrOverloaded. Names are clean relative paths; components that begin with a dot, and LOCK
-// in the root, are the disk's own.
+// ErrOverloaded. Files beyond three quarters of what the process may have open give their
+// descriptor up while they are idle (descriptors.go). Names are clean relative paths;
+// components that begin with a dot, and LOCK in the root, are the disk's own.
 //
 // # Failure
 //

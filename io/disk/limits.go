@@ -13,6 +13,14 @@ const (
 	// MaxName is the longest path component; longer is ErrInvalid. It leaves room for the
 	// prefix of temporary files within the kernel's 255.
 	MaxName = 200
+	// minFiles and maxFiles bound how many files all disks of a process keep open, whatever
+	// its own limit is; idle files beyond give their descriptor up until they are used.
+	minFiles = 64
+	maxFiles = 4 << 20
+	// parkAtOnce is how many are parked when the bound is met, and parkLook how many are
+	// looked at for it: when all of those are busy, one more is opened.
+	parkAtOnce = 16
+	parkLook   = 256
 	// maxWorkers is the most goroutines that stand in for io_uring; operations beyond wait.
 	maxWorkers = 32
 	// ringEntries is the most operations sent in one system call; at more, Submit sends.
