@@ -1,6 +1,7 @@
 package chunkfile
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -253,6 +254,9 @@ func loaded(j *metaJob) {
 	c.mu.Lock()
 	c.loading = false
 	c.table = t
+	if errors.Is(err, ErrCorrupt) && c.refuse == nil {
+		c.refuse = err // as if Open had found it
+	}
 	if t != nil && c.zeros != nil {
 		t.clearMask(c.zeros)
 		c.zeros = nil

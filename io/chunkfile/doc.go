@@ -25,8 +25,9 @@
 //     reported as corrupt until the log has redone it.
 //   - Applied of a version is trustworthy: the data is synced before the version is written.
 //   - Metadata that was durable and is lost later (a bad sector, a write the device lost or
-//     misdirected, an older half returned) is reported as damage. It does not lead back to
-//     the version before. The slot is not used again until its chunk is deleted, or Discard.
+//     misdirected, an older half returned) is reported as damage, at Open or at the first use
+//     of the chunk: see scan.go. It does not lead back to the version before. The slot is not
+//     used again until its chunk is deleted, or Discard.
 //   - A file of another store, or in the wrong place, is refused.
 //   - The payload is not copied, and an IO used again allocates nothing.
 //
@@ -38,9 +39,13 @@
 // was: then the absence of a chunk proves nothing, and the caller must compare with what the
 // copyset knows.
 //
-// A clean chunk needs 0.7 KiB of memory and one file descriptor; 16.5 KiB more while its table
-// is in memory (4096 blocks). Without it the next use costs one more device read, of 24 KiB.
-// Dirty chunks always have their table, beyond Config.CacheChunks too: see limits.go.
+// Open reads 48 KiB of a slot while there is room for its table in memory, and 28 KiB of every
+// further one. An Inspector looks at everything, for tools that run while no store does.
+//
+// A clean chunk needs 0.7 KiB of memory and one file of the disk, which has a descriptor while
+// the process has enough; 16.5 KiB more while its table is in memory (4096 blocks). Without it
+// the next use costs one more device read, of 24 KiB. Dirty chunks always have their table,
+// beyond Config.CacheChunks too: see limits.go.
 //
 // # How it fails
 //

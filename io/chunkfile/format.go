@@ -249,7 +249,21 @@ type place struct {
 
 // verifyHalf checks a whole half: header, identity, and the checksum of bitmap and table.
 func verifyHalf(image []byte, g geometry, at place) (header, *fault) {
-	h, f := decodeHeader(image)
+	h, f := verifyHeader(image, g, at)
+	if f != nil {
+		return h, f
+	}
+	if got := crc32.Checksum(image[headerPage:g.metaSize], castagnoli); got != h.bodyCRC {
+		return h, &fault{at: headerPage, n: g.metaSize - headerPage,
+			want: h.bodyCRC, got: got, reason: "checksum of bitmap and table"}
+	}
+	return h, nil
+}
+
+// verifyHeader checks the header page of a half and that it belongs where it is. It says
+// nothing of bitmap and table.
+func verifyHeader(page []byte, g geometry, at place) (header, *fault) {
+	h, f := decodeHeader(page)
 	if f != nil {
 		return h, f
 	}
@@ -264,10 +278,6 @@ func verifyHalf(image []byte, g geometry, at place) (header, *fault) {
 	case h.chunkSize != g.chunkSize:
 		return h, &fault{at: 56, n: 8, reason: fmt.Sprintf(
 			"chunk size %d, the pool is opened with %d", h.chunkSize, g.chunkSize)}
-	}
-	if got := crc32.Checksum(image[headerPage:g.metaSize], castagnoli); got != h.bodyCRC {
-		return h, &fault{at: headerPage, n: g.metaSize - headerPage,
-			want: h.bodyCRC, got: got, reason: "checksum of bitmap and table"}
 	}
 	return h, nil
 }

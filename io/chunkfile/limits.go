@@ -33,9 +33,13 @@ const (
 	maxSpareTables = 64
 	maxSpareJobs   = 64
 
-	// scanBytes bounds the metadata Open has in flight; scanDepth its operations.
-	scanBytes = 8 << 20
+	// scanBytes bounds the metadata Open has in memory at once, in two batches; scanDepth the
+	// slots of a batch.
+	scanBytes = 16 << 20
 	scanDepth = 256
+
+	// verifyBlocks is how many blocks an Inspector reads at a time.
+	verifyBlocks = 256
 
 	// maxGapReports bounds the entries for missing slot files in Damage.
 	maxGapReports = 1024

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/ashlar-storage/ashlar/io/disk"
 )
@@ -72,9 +71,7 @@ func (p *Pool) scan() error {
 	if err != nil {
 		return fmt.Errorf("chunkfile: %w", err)
 	}
-	depth := min(max(scanBytes/(2*p.geometry.metaSize), 1), scanDepth, max(len(names), 1))
-	batch := make([]scanRead, depth)
-	used := 0
+	sc := newScanner(p, len(names))
 	for _, name := range names {
 		number, ok := parseSlotName(name)
 		if !ok {
@@ -83,16 +80,13 @@ func (p *Pool) scan() error {
 			}
 			continue
 		}
-		if !p.openSlot(number) {
-			continue
-		}
-		batch[used].slot = p.slots[number]
-		if used++; used == depth {
-			p.scanBatch(batch)
-			used = 0
+		if ok, err := p.openSlot(number); err != nil {
+			return err
+		} else if ok {
+			sc.add(p.slots[number])
 		}
 	}
-	p.scanBatch(batch[:used])
+	sc.finish()
 	return nil
 }
 
@@ -112,109 +106,36 @@ func (p *Pool) stray(name string) error {
 
 func (p *Pool) path(name string) string { return p.cfg.Dir + "/" + name }
 
-// openSlot opens a slot's file, and says whether its metadata can be read.
-func (p *Pool) openSlot(number uint64) bool {
+// openSlot opens a slot's file, and says whether its metadata can be read. A process that may
+// not have as many files open as there are slots is told so: that is no damage.
+func (p *Pool) openSlot(number uint64) (readable bool, err error) {
 	s := &slot{number: number, name: p.path(slotName(number))}
-	p.slots[number] = s
 	file, err := p.disk.Open(s.name)
+	if errors.Is(err, disk.ErrFileLimit) {
+		return false, fmt.Errorf("chunkfile: slot %d: each of the slots needs an open file: %w",
+			number, err)
+	}
+	p.slots[number] = s
 	if err != nil {
 		p.report(Damage{Slot: number, File: s.name, Fatal: true,
 			Err: fmt.Errorf("chunkfile: open slot: %w", err)})
-		return false
+		return false, nil
 	}
 	s.file = file
-	if want := p.geometry.slotBytes(); file.Size() != want {
-		p.report(Damage{Slot: number, File: s.name, Fatal: true,
-			Err: p.corrupt(s.name, 0, &fault{n: int(file.Size()), reason: fmt.Sprintf(
-				"file of %d bytes, slots of chunk size %d have %d",
-				file.Size(), p.geometry.chunkSize, want)})})
-		return false
+	if f := p.geometry.checkSize(file); f != nil {
+		p.report(Damage{Slot: number, File: s.name, Fatal: true, Err: p.corrupt(s.name, 0, f)})
+		return false, nil
 	}
-	return true
+	return true, nil
 }
 
-// scanRead is the read of one slot's metadata.
-type scanRead struct {
-	slot  *slot
-	bytes []byte
-	vec   [1][]byte
-	op    disk.Op
-}
-
-// scanBatch reads the metadata of some slots at once and takes them into the pool.
-func (p *Pool) scanBatch(batch []scanRead) {
-	var wait sync.WaitGroup
-	for i := range batch {
-		r := &batch[i]
-		if r.bytes == nil {
-			r.bytes = alignedBytes(2 * p.geometry.metaSize)
-			r.vec[0] = r.bytes
-		}
-		r.op.Kind, r.op.Vec, r.op.Off = disk.Read, r.vec[:], 0
-		r.op.Done = func(*disk.Op) { wait.Done() }
-		wait.Add(1)
-		r.slot.file.Submit(&r.op)
+// checkSize refuses a file that is not as long as a slot.
+func (g geometry) checkSize(file disk.File) *fault {
+	if want := g.slotBytes(); file.Size() != want {
+		return &fault{n: int(file.Size()), reason: fmt.Sprintf(
+			"file of %d bytes, slots of chunk size %d have %d", file.Size(), g.chunkSize, want)}
 	}
-	p.disk.Flush()
-	wait.Wait()
-	for i := range batch {
-		p.take(&batch[i])
-	}
-}
-
-// halfRead is what Open learned of one half.
-type halfRead struct {
-	header header
-	fault  *fault
-}
-
-func (h *halfRead) view() halfView {
-	return halfView{valid: h.fault == nil, version: h.header.version, sealed: h.header.sealed()}
-}
-
-// take decides on a slot and adds it to the pool.
-func (p *Pool) take(r *scanRead) {
-	s := r.slot
-	if r.op.Err != nil {
-		p.report(Damage{Slot: s.number, File: s.name, Fatal: true,
-			Err: fmt.Errorf("chunkfile: read metadata: %w", r.op.Err)})
-		return
-	}
-	var halves [2]halfRead
-	for i := range halves {
-		at := place{store: p.cfg.StoreID, slot: s.number, half: uint8(i)}
-		half := r.bytes[i*p.geometry.metaSize:][:p.geometry.metaSize]
-		halves[i].header, halves[i].fault = verifyHalf(half, p.geometry, at)
-	}
-	v, newest, reason := judge(halves[0].view(), halves[1].view())
-	s.top = halves[newest].header
-	var t *table
-	if v != verdictDamaged && s.top.state == stateUsed && !p.cache.full() {
-		t = p.cache.take()
-		half := r.bytes[int(newest)*p.geometry.metaSize:][:p.geometry.metaSize]
-		if f := decodeBody(half, p.geometry, &s.top, t); f != nil {
-			halves[newest].fault = f
-			v, reason = verdictDamaged, "bitmap and table contradict each other"
-		}
-	}
-	switch v {
-	case verdictDamaged:
-		p.takeDamaged(s, &halves, reason)
-		return
-	case verdictSeal:
-		if err := p.seal(s, halves[1-newest].header); err != nil {
-			p.log.Warn("chunkfile: cannot seal a superseded version", "disk", p.cfg.Name,
-				"file", s.name, "error", err)
-		}
-	case verdictFallback:
-		p.report(Damage{Slot: s.number, File: s.name, ID: s.top.id,
-			IDKnown: s.top.state == stateUsed, Err: p.explain(s, &halves, reason)})
-	}
-	if s.top.state == stateFree {
-		p.free = append(p.free, s)
-		return
-	}
-	p.takeUsed(s, t)
+	return nil
 }
 
 // takeUsed adds a chunk, and its table if there was room for it.
@@ -241,19 +162,9 @@ func (p *Pool) takeUsed(s *slot, t *table) {
 // the chunk exists and refuses all I/O.
 func (p *Pool) takeDamaged(s *slot, halves *[2]halfRead, reason string) {
 	d := Damage{Slot: s.number, File: s.name, Fatal: true, Err: p.explain(s, halves, reason)}
-	s.top = header{}
-	for i := range halves {
-		h := &halves[i].header
-		// A header that decoded names a chunk even where the rest of its half is bad.
-		if h.version < s.top.version || h.version == 0 || !p.ours(s, uint8(i), h) {
-			continue
-		}
-		s.top = *h
-		d.ID, d.IDKnown = h.id, h.state == stateUsed
-		if h.sealed() {
-			d.ID, d.IDKnown = h.next.id, h.next.state == stateUsed
-		}
-	}
+	var claimed successor
+	s.top, claimed = newestClaim(halves, p.cfg.StoreID, s.number)
+	d.ID, d.IDKnown = claimed.id, claimed.state == stateUsed
 	p.report(d)
 	if !d.IDKnown {
 		return
@@ -265,9 +176,21 @@ func (p *Pool) takeDamaged(s *slot, halves *[2]halfRead, reason string) {
 	p.chunks[d.ID] = &Chunk{pool: p, id: d.ID, slot: s, refuse: d.Err}
 }
 
-// ours says that a header belongs where it was found.
-func (p *Pool) ours(s *slot, half uint8, h *header) bool {
-	return h.store == p.cfg.StoreID && h.slot == s.number && h.half == half
+// newestClaim is the newest header that belongs where it was found, and what it says the slot
+// holds now. A header that decoded names a chunk even where the rest of its half is bad.
+func newestClaim(halves *[2]halfRead, store [16]byte, slot uint64) (top header, now successor) {
+	for i := range halves {
+		h := &halves[i].header
+		ours := h.store == store && h.slot == slot && h.half == uint8(i)
+		if h.version < top.version || h.version == 0 || !ours {
+			continue
+		}
+		top, now = *h, h.follower()
+		if h.sealed() {
+			now = h.next
+		}
+	}
+	return top, now
 }
 
 // explain says what is wrong with the halves of a slot.

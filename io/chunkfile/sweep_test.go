@@ -1,6 +1,7 @@
 package chunkfile
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/ashlar-storage/ashlar/io/disk"
@@ -9,56 +10,101 @@ import (
 // sweepBlocks keeps the halves of the swept chunk at their smallest.
 const sweepBlocks = 2
 
+// How the pool of a sweep reads metadata at Open: whole, or the headers only, as it does beyond
+// the bound of the cache.
+var scans = []struct {
+	name string
+	lazy bool
+}{{"whole", false}, {"headers", true}}
+
 // sweepState builds a chunk with two versions: block 0 = 1 in the older, block 0 = 2 and
-// block 1 = 3 in the newer.
-func sweepState(t *testing.T) (*disk.Sim, Config, uint8) {
+// block 1 = 3 in the newer. When lazy, a chunk before it fills the cache at Open.
+func sweepState(t *testing.T, lazy bool) (sim *disk.Sim, cfg Config, top uint8, name string) {
 	t.Helper()
-	sim := disk.NewSim(disk.SimConfig{Inline: true})
-	cfg := testConfig(sim)
+	sim = disk.NewSim(disk.SimConfig{Inline: true})
+	cfg = testConfig(sim)
 	cfg.ChunkSize = sweepBlocks * BlockSize
+	if lazy {
+		cfg.CacheChunks = 1
+	}
 	p := openPool(t, cfg)
+	if lazy {
+		b := create(t, p, idB)
+		write(t, b, 0, 9)
+		checkpoint(t, b, 1)
+	}
 	c := create(t, p, idA)
 	write(t, c, 0, 1)
 	checkpoint(t, c, 1)
 	write(t, c, 0, 2, 3)
 	checkpoint(t, c, 2)
-	top := c.slot.top.half
+	top, name = c.slot.top.half, c.slot.name
 	closePool(t, p)
-	return sim.Crash(disk.CrashPlan{Keep: disk.KeepAll}), cfg, top
+	return sim.Crash(disk.CrashPlan{Keep: disk.KeepAll}), cfg, top, name
 }
 
-// sweepVerdict opens the pool and says what is reported, and what the chunk serves.
-func sweepVerdict(t *testing.T, cfg Config) (reported, fatal bool, served string) {
+// sweepVerdict opens the pool and says what is reported at once, what after the chunk was
+// used, and what the chunk serves.
+func sweepVerdict(t *testing.T, cfg Config) (atOpen, reported, fatal bool, served string) {
 	t.Helper()
 	p := openPool(t, cfg)
 	defer closePool(t, p)
+	atOpen = len(p.Damage()) > 0
+	served = serve(t, p)
 	for _, d := range p.Damage() {
 		reported = true
 		fatal = fatal || d.Fatal
 	}
+	return atOpen, reported, fatal, served
+}
+
+func serve(t *testing.T, p *Pool) string {
+	t.Helper()
 	c, ok := p.Get(idA)
 	if !ok {
-		return reported, fatal, "absent"
+		return "absent"
 	}
 	x := readIO(0, sweepBlocks)
 	if err := perform(c, x, false); err != nil {
-		return reported, fatal, "refused"
+		return "refused"
 	}
 	got := values(t, x)
 	if got[0] == 2 && got[1] == 3 && c.Applied() == 2 {
-		return reported, fatal, "current"
+		return "current"
 	}
-	return reported, fatal, "wrong"
+	return "wrong"
 }
 
-// Every bit of both halves: a fault in the newest is detected and refused, one in the
-// superseded half is reported and costs nothing. Nothing is harmless and nothing is wrong.
+// inspected says whether the offline look at the chunk's slot finds a half that is not well.
+func inspected(t *testing.T, cfg Config, slot uint64) bool {
+	t.Helper()
+	cfg.Disk = disk.ReadOnly(cfg.Disk)
+	in, err := NewInspector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := in.Slot(slot)
+	return s.Err != nil || s.Halves[0].Err != nil || s.Halves[1].Err != nil
+}
+
+// Every bit of both halves: a fault in the newest is detected and refused, at Open or at the
+// first use; one in the superseded half costs nothing and is reported by Open, or by the
+// offline look where Open reads headers only. Nothing is harmless and nothing is wrong.
 func TestEveryBitOfBothHalvesIsGuarded(t *testing.T) {
-	sim, cfg, top := sweepState(t)
+	for _, scan := range scans {
+		t.Run(scan.name, func(t *testing.T) { sweepBits(t, scan.lazy) })
+	}
+}
+
+func sweepBits(t *testing.T, lazy bool) {
+	sim, cfg, top, name := sweepState(t, lazy)
+	slot, _ := parseSlotName(strings.TrimPrefix(name, cfg.Dir+"/"))
 	g := newGeometry(cfg.ChunkSize)
-	const name = "chunks/slot-0000000000"
 	bits := 2 * g.metaSize * 8
 	step := 1
+	if lazy {
+		step = 7 // the decisions are those of the other sweep; when they are made differs
+	}
 	if testing.Short() || raceEnabled {
 		step = 61
 	}
@@ -68,30 +114,39 @@ func TestEveryBitOfBothHalvesIsGuarded(t *testing.T) {
 	for bit := 0; bit < bits; bit += step {
 		at := bit / 8
 		sim.Corrupt(name, int64(at), []byte{image[at] ^ 1<<(bit%8)})
-		reported, fatal, served := sweepVerdict(t, cfg)
-		newest := uint8(at/g.metaSize) == top
-		switch {
+		atOpen, reported, fatal, served := sweepVerdict(t, cfg)
+		header := at%g.metaSize < headerPage
+		verdict := "detected at open"
+		switch newest := uint8(at/g.metaSize) == top; {
 		case newest && (!fatal || served != "refused"):
 			t.Fatalf("bit %d of the newest half: reported %v, fatal %v, %s",
 				bit, reported, fatal, served)
-		case !newest && (!reported || fatal || served != "current"):
-			t.Fatalf("bit %d of the superseded half: reported %v, fatal %v, %s",
-				bit, reported, fatal, served)
-		case newest:
-			counts["detected"]++
-		default:
-			counts["repaired"]++
+		case !newest && (fatal || served != "current"):
+			t.Fatalf("bit %d of the superseded half: fatal %v, %s", bit, fatal, served)
+		case !atOpen && (!lazy || header):
+			t.Fatalf("bit %d: Open did not report it", bit)
+		case lazy && !inspected(t, cfg, slot):
+			t.Fatalf("bit %d: the offline look finds nothing", bit)
+		case newest && !atOpen:
+			verdict = "detected at first use"
+		case !newest && !atOpen:
+			verdict = "superseded, found offline"
+		case !newest:
+			verdict = "superseded, found at open"
 		}
+		counts[verdict]++
 		sim.Corrupt(name, int64(at), image[at:at+1])
+	}
+	if lazy != (counts["detected at first use"] > 0) {
+		t.Fatalf("lazy %v, yet %v", lazy, counts)
 	}
 	t.Logf("bits tried %d, verdicts %v, harmless 0, wrong data 0", bits/step, counts)
 }
 
 // Every sector of the data, in the ways a device gets it wrong.
 func TestEverySectorOfTheDataIsGuarded(t *testing.T) {
-	sim, cfg, _ := sweepState(t)
+	sim, cfg, _, name := sweepState(t, false)
 	g := newGeometry(cfg.ChunkSize)
-	const name = "chunks/slot-0000000000"
 	cfg.Disk = sim
 	data := contents(t, sim, name, g.dataOffset(0), sweepBlocks*BlockSize)
 	for i := range data { // sectors that differ from each other
@@ -119,7 +174,7 @@ func TestEverySectorOfTheDataIsGuarded(t *testing.T) {
 		for _, bad := range [][]byte{flipped, make([]byte, disk.SectorSize), sector(i + 1),
 			sector(i - 1), sector(i + BlockSize/disk.SectorSize), older} {
 			sim.Corrupt(name, g.dataOffset(0)+int64(i*disk.SectorSize), bad)
-			if _, _, served := sweepVerdict(t, cfg); served != "refused" {
+			if _, _, _, served := sweepVerdict(t, cfg); served != "refused" {
 				t.Fatalf("sector %d: %s", i, served)
 			}
 			tried++
