@@ -25,6 +25,9 @@
 //	l.Release(before)                          // after a checkpoint
 //	err = l.Close()
 //
+// Inspect looks at a log with the code of recovery and changes nothing, for tools that run while
+// no store does.
+//
 // Put everything that must become durable together into one Append: more makes more of a
 // frame, not more writes. Done runs on the log's goroutine, between two writes: hand the
 // result over and return. Release is remembered with the next write; after a crash before that

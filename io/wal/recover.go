@@ -31,7 +31,9 @@ type recovery struct {
 	dir    string
 	logger *slog.Logger
 	replay func(*Record) error
-	win    window
+	// observe gets the verdict at every position of the walk; nil: nobody looks.
+	observe func(s *slot, off int64, e evidence, h *frameHeader, desc []byte) error
+	win     window
 
 	slots    []*slot
 	nextSlot int
@@ -69,10 +71,7 @@ func (r *recovery) close() {
 
 // run reads the log and replays it.
 func (r *recovery) run() error {
-	if err := r.openSlots(); err != nil {
-		return err
-	}
-	if err := r.choose(); err != nil {
+	if err := r.survey(); err != nil {
 		return err
 	}
 	// Bytes read back may still be in the device's cache, written by a process that was
@@ -86,6 +85,14 @@ func (r *recovery) run() error {
 		}
 	}
 	return r.walk()
+}
+
+// survey learns what every segment file is and which of them hold the log.
+func (r *recovery) survey() error {
+	if err := r.openSlots(); err != nil {
+		return err
+	}
+	return r.choose()
 }
 
 // openSlots opens every segment file and learns its use.

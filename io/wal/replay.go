@@ -54,6 +54,11 @@ func (r *recovery) walkSegment(i int, links []link) (off int64, cut bool, err er
 		if err != nil {
 			return 0, false, err
 		}
+		if r.observe != nil {
+			if err := r.observe(s, off, e, &h, desc); err != nil {
+				return 0, false, err
+			}
+		}
 		switch judge(e) {
 		case verdictEnd:
 			return off, false, nil
