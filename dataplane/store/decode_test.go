@@ -27,7 +27,7 @@ func TestIdentityOfAStoreIsGuarded(t *testing.T) {
 		for _, b := range []byte{data[at] ^ 1, 0, 0xff} {
 			bad := bytes.Clone(data)
 			bad[at] = b
-			got, err := decodeIdentity(bad)
+			got, err := decodeIdentity("x", bad)
 			if err != nil {
 				refused++
 			} else if got.CRC = want.CRC; got != want {
@@ -47,7 +47,7 @@ func TestIdentityWithoutAChecksumIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := decodeIdentity(data); err != nil || got != m {
+	if got, err := decodeIdentity("x", data); err != nil || got != m {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -60,7 +60,7 @@ func FuzzIdentity(f *testing.F) {
 	}
 	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := decodeIdentity(data)
+		got, err := decodeIdentity("x", data)
 		if err != nil {
 			return
 		}
@@ -68,7 +68,7 @@ func FuzzIdentity(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := decodeIdentity(again); err != nil || back != got {
+		if back, err := decodeIdentity("x", again); err != nil || back != got {
 			t.Errorf("%+v comes back as %+v, %v", got, back, err)
 		}
 	})

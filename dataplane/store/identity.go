@@ -53,25 +53,27 @@ func (s *Store) loadIdentity() error {
 	if err != nil {
 		return fmt.Errorf("store %s: %w", s.cfg.Path, err)
 	}
-	if s.meta, err = decodeIdentity(data); err != nil {
-		return fmt.Errorf("%w: %s/%s %w", ErrForeign, s.cfg.Path, identityFile, err)
-	}
-	return nil
+	s.meta, err = decodeIdentity(s.cfg.Path, data)
+	return err
 }
 
-// decodeIdentity reads the file. Its errors go on behind the file's name.
-func decodeIdentity(data []byte) (m identity, err error) {
+// decodeIdentity reads the content of a STORE file; path is for messages.
+func decodeIdentity(path string, data []byte) (m identity, err error) {
+	refuse := func(format string, args ...any) (identity, error) {
+		return m, fmt.Errorf("%w: %s/%s "+format, append([]any{ErrForeign, path, identityFile},
+			args...)...)
+	}
 	if err := json.Unmarshal(data, &m); err != nil || m.Format != identityFormat {
-		return m, errors.New("is not an identity of an Ashlar store: use another directory")
+		return refuse("is not an identity of an Ashlar store: use another directory")
 	}
 	switch {
 	case m.Version != identityVersion:
-		return m, fmt.Errorf("has layout version %d, this build reads %d: use a newer release",
+		return refuse("has layout version %d, this build reads %d: use a newer release",
 			m.Version, identityVersion)
 	case m.CRC != 0 && m.CRC != m.sum():
-		return m, fmt.Errorf("is damaged: crc32c %08x, want %08x: replace the disk", m.sum(), m.CRC)
+		return refuse("is damaged: crc32c %08x, want %08x: replace the disk", m.sum(), m.CRC)
 	case m.UUID == uuid.Nil || m.ChunkSize <= 0:
-		return m, errors.New("lacks uuid or chunk_bytes")
+		return refuse("lacks uuid or chunk_bytes")
 	}
 	return m, nil
 }

@@ -3,6 +3,8 @@ package store
 import "time"
 
 const (
+	// MaxFindings bounds the findings that a check keeps; more are counted.
+	MaxFindings = 10_000
 	// DefaultOwners is the number of goroutines that step the copysets of one store.
 	DefaultOwners = 2
 	// DefaultLogBytes is how much log may stand between a write and its checkpoint. Checkpoints

@@ -64,7 +64,7 @@ func (s *Store) recover() error {
 // replay opens the log and gathers its records by copyset.
 func (r *recovery) replay() (*wal.Recovery, error) {
 	s := r.store
-	log, rec, err := wal.Open(wal.Config{Disk: s.disk, Dir: "log", StoreID: s.meta.UUID,
+	log, rec, err := wal.Open(wal.Config{Disk: s.disk, Dir: logDir, StoreID: s.meta.UUID,
 		SegmentSize: s.cfg.SegmentSize, Logger: s.log}, func(rec *wal.Record) error {
 		rc := r.found[rec.Group]
 		if rc == nil {

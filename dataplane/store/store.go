@@ -17,6 +17,12 @@ import (
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
+// The folders of a store.
+const (
+	chunkDir = "chunks"
+	logDir   = "log"
+)
+
 var (
 	// ErrFailed: a durable write of the store failed; it does nothing any more.
 	ErrFailed   = errors.New("store: failed")
@@ -111,7 +117,7 @@ func Open(cfg Config) (*Store, error) {
 	for range cfg.Owners {
 		s.owners = append(s.owners, newOwner(s))
 	}
-	chunks, err := chunkfile.Open(chunkfile.Config{Disk: s.disk, Dir: "chunks", Name: cfg.Path,
+	chunks, err := chunkfile.Open(chunkfile.Config{Disk: s.disk, Dir: chunkDir, Name: cfg.Path,
 		StoreID: s.meta.UUID, ChunkSize: s.meta.ChunkSize, Reserve: cfg.ReserveChunks,
 		LimitBytes: cfg.LimitBytes, Logger: s.log})
 	if err != nil {
