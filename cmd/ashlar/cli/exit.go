@@ -9,6 +9,8 @@ import (
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/daemon"
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/datadir"
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/supervise"
+	"github.com/ashlar-storage/ashlar/dataplane/store"
+	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 )
 
@@ -22,6 +24,7 @@ const (
 	exitNoSpace     = 5
 	exitUnavailable = 6
 	exitRefused     = supervise.ExitRefused
+	exitDamaged     = 8
 )
 
 // errUsage marks mistakes in what was typed.
@@ -50,6 +53,10 @@ var statuses = []struct {
 	{daemon.ErrRefused, exitRefused},
 	{supervise.ErrRefused, exitRefused},
 	{admin.ErrForeign, exitRefused},
+	{disk.ErrLocked, exitRefused},
+	{store.ErrForeign, exitRefused},
+	{errDamaged, exitDamaged},
+	{store.ErrNoChunk, exitNotFound},
 	{admin.ErrNotFound, exitNotFound},
 	{admin.ErrExists, exitExists},
 	{admin.ErrNoSpace, exitNoSpace},

@@ -65,6 +65,10 @@ func documents() map[string]Tabler {
 		"copysets": Copysets(FromCopysets([]*ashlar.CopysetStatus{copyset()}, names)),
 		"copyset":  FromCopyset(copyset(), names),
 		"version":  Version{"v1", "go1", "linux/amd64"},
+
+		"store-check": FromCheck(checkReport()),
+		"log-dump":    FromLog("/srv/store0", logDump()),
+		"chunk-dump":  FromChunk(chunkDump()),
 	}
 }
 
