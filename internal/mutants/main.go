@@ -71,7 +71,8 @@ func run(out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "mutants: %d of %d caught, the canary lives: %v, in %v\n",
-		countCaught(results), len(results)-1, results[0].outcome == survived, time.Since(began).Round(time.Second))
+		countCaught(results), len(results)-1, results[0].outcome == survived,
+		time.Since(began).Round(time.Second))
 	if wrong > 0 {
 		return fmt.Errorf("%d rows are not as they must be", wrong)
 	}
