@@ -51,6 +51,14 @@
 //	f.Submit(...)
 //	d.Flush()
 //
+// # Faults
+//
+// A simulated disk fails as devices do, when a test says so: FailReads, FailWrites, FailSyncs and
+// SetBytes (a full device) give errors, ShortReads moves too little, BadSectors cannot be read
+// until they are written again, FlipBit and Corrupt change bytes behind the disk's back,
+// RedirectWrites loses writes or puts them elsewhere, StaleWrites serves the version before again
+// after a while, and Stall answers nothing until it is released.
+//
 // Simulated power cuts, at every boundary of a workload:
 //
 //	sim := disk.NewSim(disk.SimConfig{Inline: true})

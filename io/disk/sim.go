@@ -41,6 +41,7 @@ type Sim struct {
 	seq      uint64 // numbers every block written
 	closed   bool
 	faults   faults
+	stall    *stall
 	stats    Stats
 	queue    []*Op
 	flushing bool
@@ -58,7 +59,9 @@ type inode struct {
 	size     int64
 	current  map[int64]*page
 	durable  map[int64]*page
-	unsynced []pending // by seq
+	unsynced []pending            // by seq
+	bad      map[int64]bool       // sectors of the medium that cannot be read
+	stale    map[int64]*stalePage // blocks whose newest write the device will forget
 }
 
 // pending is a block written and not yet durable.
@@ -246,8 +249,12 @@ func (s *Sim) ReadFile(name string) ([]byte, error) {
 			ErrInvalid, name, node.size, MaxFile)
 	}
 	data := make([]byte, node.size)
+	if err := node.latent(0, len(data)); err != nil {
+		s.stats.Errors++
+		return nil, err
+	}
 	for off := 0; off < len(data); off += BlockSize {
-		copy(data[off:], node.block(int64(off / BlockSize))[:])
+		copy(data[off:], node.serve(int64(off / BlockSize))[:])
 	}
 	s.stats.Reads++
 	s.stats.ReadBytes += uint64(len(data))

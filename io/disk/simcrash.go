@@ -11,6 +11,9 @@ import (
 type Sector struct {
 	Name string
 	Off  int64
+	// Same: the medium has these bytes already, and no other write of the sector waits. Kept or
+	// lost, the cut leaves the same disk. Only Unsynced fills it in.
+	Same bool
 	seq  uint64
 }
 
@@ -33,7 +36,32 @@ func KeepAll(int, Sector) bool { return true }
 func (s *Sim) Unsynced() []Sector {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.unsynced()
+	list := s.unsynced()
+	type place struct {
+		name string
+		off  int64
+	}
+	writes := make(map[place]int, len(list))
+	for _, sec := range list {
+		writes[place{sec.Name, sec.Off}]++
+	}
+	for i := range list {
+		sec := &list[i]
+		sec.Same = writes[place{sec.Name, sec.Off}] == 1 && s.files[sec.Name].same(sec)
+	}
+	return list
+}
+
+// same reports whether the medium has what an unsynced sector would bring.
+func (n *inode) same(sec *Sector) bool {
+	old, at := n.durable[sec.Off/BlockSize], sec.Off%BlockSize
+	if old == nil {
+		old = &zeroPage
+	}
+	if n.bad[sec.Off/SectorSize] || n.stale[sec.Off/BlockSize] != nil {
+		return false
+	}
+	return [SectorSize]byte(n.written(sec.seq)[at:]) == [SectorSize]byte(old[at:])
 }
 
 func (s *Sim) unsynced() []Sector {
@@ -74,10 +102,12 @@ func (s *Sim) Crash(p CrashPlan) *Sim {
 	c.used = s.used
 	c.seq = s.seq
 	for name, node := range s.files {
-		c.files[name] = &inode{name: name, size: node.size, durable: maps.Clone(node.durable)}
+		c.files[name] = &inode{name: name, size: node.size, durable: maps.Clone(node.durable),
+			bad: maps.Clone(node.bad)}
 	}
 	apply(c, s, list, keep)
-	for _, node := range c.files {
+	for name, node := range c.files {
+		s.files[name].crashed(node)
 		node.current = maps.Clone(node.durable)
 	}
 	return c
@@ -105,6 +135,7 @@ func apply(c, s *Sim, list []Sector, keep func(int, Sector) bool) {
 			own[key{sec.Name, block}] = p
 			node.durable[block] = p
 		}
+		delete(node.bad, sec.Off/SectorSize)
 		src := s.files[sec.Name].written(sec.seq)
 		copy(p[at:at+SectorSize], src[at:])
 	}

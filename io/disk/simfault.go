@@ -30,6 +30,7 @@ type faults struct {
 	write    func(name string, off int64) error
 	sync     func(name string) error
 	redirect func(name string, off int64) (to int64, keep bool)
+	stale    func(name string, off int64) (reads int, stale bool)
 	step     func(Step)
 }
 
@@ -145,4 +146,11 @@ func (s *Sim) redirect(name string, off int64) (int64, bool) {
 		return where(name, off)
 	}
 	return off, true
+}
+
+func (s *Sim) staleWrite(name string, off int64) (int, bool) {
+	if where := s.hooks().stale; where != nil {
+		return where(name, off)
+	}
+	return 0, false
 }

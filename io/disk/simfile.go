@@ -33,6 +33,7 @@ func (f *simFile) ReadAt(p []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	f.sim.wait(Read, f.node.name, off)
 	return f.read(vec, off, want)
 }
 
@@ -45,6 +46,7 @@ func (f *simFile) WriteVec(vec [][]byte, off int64, durable bool) error {
 	if err != nil {
 		return err
 	}
+	f.sim.wait(Write, f.node.name, off)
 	f.settleWrite(from, to, durable)
 	return nil
 }
@@ -54,6 +56,7 @@ func (f *simFile) Sync() error {
 	f.sim.mu.Lock()
 	limit := f.sim.seq
 	f.sim.mu.Unlock()
+	f.sim.wait(Sync, f.node.name, 0)
 	return f.sync(limit)
 }
 
@@ -97,11 +100,15 @@ func (f *simFile) read(vec [][]byte, off int64, want int) (int, error) {
 	if err := f.open(Read, off); err != nil {
 		return 0, err
 	}
+	if err := f.node.latent(off, limit); err != nil {
+		s.stats.Errors++
+		return 0, err
+	}
 	n := 0
 	for _, p := range vec {
 		for len(p) > 0 && n < limit {
 			k := min(BlockSize, limit-n)
-			copy(p[:k], f.node.block((off + int64(n)) / BlockSize)[:])
+			copy(p[:k], f.node.serve((off + int64(n)) / BlockSize)[:])
 			p = p[k:]
 			n += k
 		}
@@ -123,6 +130,7 @@ func (f *simFile) receive(vec [][]byte, off int64) (from, to uint64, err error) 
 		return 0, 0, err
 	}
 	target, keep := s.redirect(f.node.name, off)
+	reads, stale := s.staleWrite(f.node.name, off)
 	s.mu.Lock()
 	if err := f.open(Write, off); err != nil {
 		s.mu.Unlock()
@@ -132,8 +140,12 @@ func (f *simFile) receive(vec [][]byte, off int64) (from, to uint64, err error) 
 	from = s.seq
 	for _, p := range vec {
 		for ; len(p) > 0; p = p[BlockSize:] {
-			if keep {
-				f.node.put(s.seq, (target+length)/BlockSize, (*page)(p))
+			if block := (target + length) / BlockSize; keep {
+				old := f.node.block(block)
+				f.node.put(s.seq, block, (*page)(p))
+				if stale {
+					f.node.forget(block, old, reads)
+				}
 			}
 			s.seq++
 			length += BlockSize
@@ -192,6 +204,7 @@ func (n *inode) put(seq uint64, block int64, data *page) {
 	}
 	p := new(page)
 	*p = *data
+	delete(n.stale, block)
 	n.current[block] = p
 	n.unsynced = append(n.unsynced, pending{seq: seq, block: block, data: p})
 }
@@ -203,6 +216,7 @@ func (n *inode) settle(from, to uint64) {
 	for _, w := range n.unsynced {
 		if w.seq >= from && w.seq < to {
 			n.durable[w.block] = w.data
+			n.heal(w.block)
 			last[w.block] = w.seq
 		}
 	}

@@ -33,18 +33,29 @@ func (s *Sim) run(batch []*Op, limit uint64) {
 			op.state.from, op.state.to, op.Err = op.File.(*simFile).receive(op.Vec, op.Off)
 		}
 	}
+	answered := batch[:0]
 	for _, op := range batch {
 		if op.Err == nil {
+			if s.hold(op, limit) {
+				continue
+			}
 			s.complete(op, limit)
 		}
 		if s.cfg.Inline && !s.cfg.Reorder {
 			s.finish(op)
+			continue
 		}
+		answered = append(answered, op)
 	}
-	switch {
-	case s.cfg.Inline && !s.cfg.Reorder:
+	s.settleOps(answered)
+}
+
+// settleOps gives completed operations back to their callers.
+func (s *Sim) settleOps(batch []*Op) {
+	if len(batch) == 0 {
 		return
-	case s.cfg.Reorder:
+	}
+	if s.cfg.Reorder {
 		s.mu.Lock()
 		s.rng.Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
 		s.mu.Unlock()
