@@ -63,11 +63,9 @@
 //
 //	sim := disk.NewSim(disk.SimConfig{Inline: true})
 //	sim.OnStep(func(disk.Step) {
-//		for i := range sim.Unsynced() {
-//			after := sim.Crash(disk.CrashPlan{
-//				Keep: func(k int, _ disk.Sector) bool { return k != i },
-//			})
-//			recoverAndCheck(after)
+//		few := disk.Subsets{All: 8, Each: 16, Random: 16}
+//		for _, plan := range few.Plans(sim.Unsynced(), rng) {
+//			recoverAndCheck(sim.Crash(plan))
 //		}
 //	})
 package disk
