@@ -55,9 +55,10 @@ type batch struct {
 	bytes   int64
 }
 
-func newBatch() *batch {
+// newBatch makes a batch for segments of a size. A descriptor lies in one, behind the header.
+func newBatch(segment int64) *batch {
 	return &batch{
-		front: alignedBytes(BlockSize + maxDescriptor),
+		front: alignedBytes(int(min(BlockSize+maxDescriptor, segment))),
 		vec:   make([][]byte, 0, maxIOV),
 	}
 }

@@ -126,7 +126,7 @@ func (r *recovery) nextEpoch(id *identity) uint64 {
 func (r *recovery) build(cfg Config) *Log {
 	l := &Log{
 		layout: r.layout, disk: r.disk, dir: r.dir, logger: r.logger,
-		head: r.head, nextSlot: r.nextSlot, batch: newBatch(),
+		head: r.head, nextSlot: r.nextSlot, batch: newBatch(r.size),
 		wake:    make(chan struct{}, 1),
 		readyCh: make(chan struct{}, 1),
 		kick:    make(chan struct{}, 1),
