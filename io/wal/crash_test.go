@@ -8,24 +8,65 @@ import (
 	"sync"
 	"testing"
 
+	counts "github.com/ashlar-storage/ashlar/internal/evidence"
 	"github.com/ashlar-storage/ashlar/io/disk"
 )
 
-var (
-	crashBits = flag.Int("crash.bits", 8,
-		"unsynced sectors up to which every subset is tried")
-	crashDeep = flag.Int("crash.deep", 200, "crashes of each workload that go on to a second")
+var crashLevel = flag.String("crash", "share",
+	"how many crash states are tried: share (of every test run), full, or nightly")
 
-	crashRandom = flag.Int("crash.random", 24, "random subsets tried above crash.bits")
-)
+// crashBudget is how thoroughly a level looks.
+type crashBudget struct {
+	subsets disk.Subsets
+	deep    int // crashes of each workload that go on to a second
+	runs    int // long runs
+}
 
-// budget is what a test may spend: the flag's value, or less where time is short (-short, as under
-// the race detector, which looks for races and not for crash states).
-func budget(flag *int, short int) int {
-	if testing.Short() {
-		return min(*flag, short)
+func budget(t *testing.T) crashBudget {
+	t.Helper()
+	share := crashBudget{disk.Subsets{All: 8, Each: 8, Random: 8}, 60, 2}
+	switch *crashLevel {
+	case "share":
+		if testing.Short() { // as under the race detector, which looks for races
+			share = crashBudget{disk.Subsets{All: 3, Each: 2, Random: 1}, 5, 1}
+		}
+		return share
+	case "full":
+		return crashBudget{disk.Subsets{All: 10, Each: 32, Random: 24}, 200, 2}
+	case "nightly":
+		return crashBudget{disk.Subsets{All: 11, Each: 64, Random: 64}, 1000, 10}
 	}
-	return *flag
+	t.Fatalf("-crash=%s: give share, full or nightly", *crashLevel)
+	return share
+}
+
+// tally counts the crash states of a test, each once.
+type tally struct {
+	seen             map[string]bool
+	states, repeated int64
+}
+
+// first reports whether a state was not met before with what was known then.
+func (n *tally) first(c *crash) bool {
+	key := fmt.Sprint(c.sim.Fingerprint(), c.hist.next, c.hist.acked, c.hist.needed)
+	if n.seen[key] {
+		n.repeated++
+		return false
+	}
+	if n.seen == nil {
+		n.seen = map[string]bool{}
+	}
+	n.seen[key] = true
+	n.states++
+	return true
+}
+
+// record leaves the counts as evidence. Each state is recovered twice.
+func (n *tally) record(t *testing.T, name string) {
+	t.Helper()
+	counts.Record(t, counts.Item{Lane: "crash", Name: name, Promises: []string{"P1", "P6"},
+		Test: "io/wal " + t.Name(), Counts: map[string]int64{"states": n.states,
+			"states met again": n.repeated, "recoveries": 2 * n.states, "violations": 0}})
 }
 
 const crashSegment = 16 << 10
@@ -122,17 +163,23 @@ type explorer struct {
 	mu      sync.Mutex
 	sim     *disk.Sim
 	hist    *history
+	log     *Log
 	rng     *rand.Rand
 	crashes []crash
-	sparse  bool // a few subsets for each boundary
+	subsets disk.Subsets
+	tally   *tally // of states met before, which are left out; nil: none is
 	off     bool
 }
 
-func newExplorer(d *disk.Sim, h *history, seed uint64) *explorer {
-	x := &explorer{sim: d, hist: h, rng: rand.New(rand.NewPCG(seed, 9))}
+func newExplorer(d *disk.Sim, h *history, subsets disk.Subsets, seed uint64,
+	n *tally) *explorer {
+	x := &explorer{sim: d, hist: h, subsets: subsets, tally: n, rng: rand.New(rand.NewPCG(seed, 9))}
 	d.OnStep(x.step)
 	return x
 }
+
+// sparse are the subsets where many crashes go on: a few at each boundary.
+var sparse = disk.Subsets{All: 1, Each: 1, Random: 1}
 
 // step collects what a power cut may leave now.
 func (x *explorer) step(s disk.Step) {
@@ -143,52 +190,23 @@ func (x *explorer) step(s disk.Step) {
 	}
 	h := x.hist.after(len(x.hist.log))
 	h.acked = x.hist.acked
-	n := len(x.sim.Unsynced())
-	list := plans(n, x.rng)
-	if x.sparse {
-		x.rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-		list = list[:min(len(list), 6)]
-	}
-	for _, keep := range list {
-		// The other goroutine of the log may add sectors meanwhile.
-		c := x.sim.Crash(disk.CrashPlan{Keep: func(i int, _ disk.Sector) bool {
-			return i < len(keep) && keep[i]
-		}})
-		x.crashes = append(x.crashes, crash{c, h, fmt.Sprintf("step %d of %s+%d keeps %v",
-			s.Kind, s.Name, s.Off, keep)})
+	for i, plan := range x.subsets.Plans(x.sim.Unsynced(), x.rng) {
+		c := crash{x.sim.Crash(plan), h,
+			fmt.Sprintf("step %d of %s+%d, subset %d", s.Kind, s.Name, s.Off, i)}
+		if x.tally == nil || x.tally.first(&c) {
+			x.crashes = append(x.crashes, c)
+		}
 	}
 }
 
-// plans returns the subsets of n sectors to try: all when few, else none, all, prefixes, one
-// missing, one present, and random ones.
-func plans(n int, rng *rand.Rand) (list [][]bool) {
-	subset := func(keep func(i int) bool) {
-		p := make([]bool, n)
-		for i := range p {
-			p[i] = keep(i)
-		}
-		list = append(list, p)
-	}
-	if n <= budget(crashBits, 3) {
-		for bits := range 1 << n {
-			subset(func(i int) bool { return bits>>i&1 == 1 })
-		}
-		return list
-	}
-	for k := 0; k <= n; k++ {
-		subset(func(i int) bool { return i < k })
-		subset(func(i int) bool { return i != k })
-		subset(func(i int) bool { return i == k })
-	}
-	for range budget(crashRandom, 1) {
-		bias := rng.Float64()
-		subset(func(int) bool { return rng.Float64() < bias })
-	}
-	return list
+func (x *explorer) setOff(off bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.off = off
 }
 
 // append gives the log one request of records of these sizes in blocks, and waits for it.
-func (x *explorer) append(l *Log, blocks ...int) *Append {
+func (x *explorer) append(blocks ...int) *Append {
 	x.mu.Lock()
 	h := x.hist
 	rs := make([]Record, len(blocks))
@@ -206,38 +224,55 @@ func (x *explorer) append(l *Log, blocks ...int) *Append {
 		x.mu.Unlock()
 		close(done)
 	}}
-	l.Append(a)
+	x.log.Append(a)
 	<-done
 	return a
 }
 
-// ops are the operations of crash workloads, by letter.
-var ops = map[byte]func(x *explorer, l *Log){
-	'm': func(x *explorer, l *Log) { x.append(l, 0) },
-	'b': func(x *explorer, l *Log) { x.append(l, 1) },
-	'B': func(x *explorer, l *Log) { x.append(l, 1, 0, 1) },
-	'r': func(x *explorer, l *Log) {
+// ops are the operations of crash workloads, by letter: appends without payload, of one block, and
+// of two (which fill a segment, so the log rotates), the release of everything, after which
+// segment files are recycled, and a close in good order.
+var ops = map[byte]func(t *testing.T, x *explorer){
+	'm': func(_ *testing.T, x *explorer) { x.append(0) },
+	'b': func(_ *testing.T, x *explorer) { x.append(1) },
+	'B': func(_ *testing.T, x *explorer) { x.append(1, 0, 1) },
+	'r': func(_ *testing.T, x *explorer) {
 		x.mu.Lock()
 		x.hist.needed = x.hist.acked
 		x.mu.Unlock()
-		l.Release(l.Head())
+		x.log.Release(x.log.Head())
+	},
+	'o': func(t *testing.T, x *explorer) {
+		closed(t, x.log)
+		x.open(t)
 	},
 }
 
-// run opens the log, does the operations and returns the crashes met.
-func (x *explorer) run(t *testing.T, work string) []crash {
+const opLetters = "mbBro"
+
+func (x *explorer) open(t *testing.T) {
 	t.Helper()
 	l, rec, got := reopen(t, crashConfig(x.sim))
 	if _, err := x.hist.check(got, rec); err != nil {
-		t.Fatalf("%s: open: %v", work, err)
+		t.Fatalf("open: %v", err)
 	}
+	x.log = l
+}
+
+// run opens the log, does the operations and returns the crashes met from the operation at from
+// on; 0: of the opening too.
+func (x *explorer) run(t *testing.T, work string, from int) []crash {
+	t.Helper()
+	x.setOff(from > 0)
+	x.open(t)
 	for i := range len(work) {
+		x.setOff(i < from)
 		if op := ops[work[i]]; op != nil {
-			op(x, l)
+			op(t, x)
 		}
 	}
-	closed(t, l)
-	x.off = true
+	closed(t, x.log)
+	x.setOff(true)
 	return x.crashes
 }
 
@@ -275,56 +310,58 @@ func words(letters string, length int) []string {
 	return list
 }
 
+// The crashes of all but the last operation of a workload are those of shorter workloads.
 func TestEveryCrashKeepsWhatWasAcknowledged(t *testing.T) {
-	states := 0
-	for _, work := range words("mbBr", 3) {
-		x := newExplorer(newSim(), newHistory(), 1)
-		for _, c := range x.run(t, work) {
-			c.verify(t, work)
-			states++
+	b := budget(t)
+	for length := 1; length <= 3; length++ {
+		var n tally
+		for _, work := range words(opLetters, length) {
+			x := newExplorer(newSim(), newHistory(), b.subsets, 1, &n)
+			for _, c := range x.run(t, work, length-1) {
+				c.verify(t, work)
+			}
 		}
+		n.record(t, fmt.Sprintf("log, length %d", length))
 	}
-	t.Logf("%d crash states", states)
 }
 
 func TestCrashesOfALongRunKeepWhatWasAcknowledged(t *testing.T) {
-	states := 0
+	b := budget(t)
+	var n tally
 	rng := rand.New(rand.NewPCG(5, 5))
-	for seed := range uint64(6) {
+	for seed := range uint64(b.runs) {
 		work := make([]byte, 40)
 		for i := range work {
 			work[i] = "mbbBr"[rng.IntN(5)]
 		}
-		x := newExplorer(newSim(), newHistory(), seed)
-		for _, c := range x.run(t, string(work)) {
+		x := newExplorer(newSim(), newHistory(), b.subsets, seed, &n)
+		for _, c := range x.run(t, string(work), 0) {
 			c.verify(t, string(work))
-			states++
 		}
 	}
-	t.Logf("%d crash states", states)
+	n.record(t, "log, long runs")
 }
 
 // A log that crashes, goes on, and crashes again never shows what the recovery between did not
 // have, and keeps all that it had.
 func TestASecondCrashNeverRevivesWhatTheFirstLost(t *testing.T) {
-	states := 0
+	b := budget(t)
+	var n tally
 	rng := rand.New(rand.NewPCG(7, 7))
 	for _, work := range []string{"b", "mb", "bbb", "bbrbbr", "BrBrBrB", "bbrbrbbbrmbrb"} {
-		x := newExplorer(newSim(), newHistory(), 3)
-		first := x.run(t, work)
+		x := newExplorer(newSim(), newHistory(), b.subsets, 3, nil)
+		first := x.run(t, work, 0)
 		rng.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
-		for i := range min(len(first), budget(crashDeep, 5)) {
+		for i := range min(len(first), b.deep) {
 			h := first[i].verify(t, work)
 			next := words("mbr", 2)[rng.IntN(9)]
-			y := newExplorer(first[i].sim, h, uint64(i))
-			y.sparse = true
-			for _, c := range y.run(t, work+"|"+next) {
+			y := newExplorer(first[i].sim, h, sparse, uint64(i), &n)
+			for _, c := range y.run(t, work+"|"+next, 0) {
 				c.verify(t, work+"|"+next)
-				states++
 			}
 		}
 	}
-	t.Logf("%d crash states at depth 2", states)
+	n.record(t, "log, a second crash")
 }
 
 func TestALogLivesThroughManyCrashesInARow(t *testing.T) {
@@ -333,9 +370,8 @@ func TestALogLivesThroughManyCrashesInARow(t *testing.T) {
 		sim, hist := newSim(), newHistory()
 		for range 20 {
 			work := words("mbBr", 3)[rng.IntN(64)]
-			x := newExplorer(sim, hist, rng.Uint64())
-			x.sparse = true
-			list := x.run(t, work)
+			x := newExplorer(sim, hist, sparse, rng.Uint64(), nil)
+			list := x.run(t, work, 0)
 			if len(list) == 0 {
 				continue
 			}
