@@ -8,10 +8,35 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/ashlar-storage/ashlar/internal/evidence"
 	"github.com/ashlar-storage/ashlar/io/disk"
 )
 
-var crashSeeds = flag.Int("crash-seeds", 10, "operation sequences to cut the power in")
+var crashLevel = flag.String("crash", "share",
+	"how many crash states are tried: share (of every test run), full, or nightly")
+
+// crashBudget is how thoroughly a level looks.
+type crashBudget struct {
+	subsets      disk.Subsets
+	seeds, steps int // random sequences, and their length
+}
+
+func budget(t *testing.T) crashBudget {
+	t.Helper()
+	switch *crashLevel {
+	case "share":
+		if testing.Short() || raceEnabled {
+			return crashBudget{disk.Subsets{All: 2, Each: 1, Random: 1}, 3, 40}
+		}
+		return crashBudget{disk.Subsets{All: 4, Each: 2, Random: 2}, 5, 60}
+	case "full":
+		return crashBudget{disk.Subsets{All: 8, Each: 16, Random: 16}, 6, 60}
+	case "nightly":
+		return crashBudget{disk.Subsets{All: 10, Each: 64, Random: 64}, 40, 60}
+	}
+	t.Fatalf("-crash=%s: give share, full or nightly", *crashLevel)
+	return crashBudget{}
+}
 
 // crashBlocks keeps crash states small, so that many are tried.
 const crashBlocks = 4
@@ -33,6 +58,7 @@ type modelChunk struct {
 	// loose are the blocks written since the durable version was taken, and since the
 	// pending one: their bytes on the device may be newer than the table.
 	loose, looser map[int]bool
+	dirty         bool // there is something that no version holds, nor the pending one
 }
 
 // crashRun drives a pool on a simulated disk and cuts the power at every step.
@@ -43,12 +69,39 @@ type crashRun struct {
 	pool   *Pool
 	model  map[ID]*modelChunk
 	serial uint64
-	plans  int
-	states int
-	depth2 int
 	lazy   bool
-	bad    int // blocks reported as corrupt, over all states
 	what   string
+	*crashTally
+
+	subsets disk.Subsets
+	off     bool // no cuts for now
+	late    bool // a write comes while a checkpoint syncs
+}
+
+// crashTally counts what was tried, each state once.
+type crashTally struct {
+	seen     map[string]bool
+	states   int64
+	repeated int64
+	depth2   int64 // states that a cut in the recovery left
+	bad      int64 // blocks reported as corrupt, over all states
+}
+
+// record leaves the counts as evidence.
+func (n *crashTally) record(t *testing.T, name string) {
+	t.Helper()
+	evidence.Record(t, evidence.Item{Lane: "crash", Name: name, Promises: []string{"P1", "P4",
+		"P6"}, Test: "io/chunkfile " + t.Name(), Counts: map[string]int64{
+		"states": n.states + n.depth2, "states met again": n.repeated,
+		"cut again in the recovery": n.depth2, "blocks reported as corrupt": n.bad,
+		"violations": 0}})
+}
+
+func newCrashRun(t *testing.T, b crashBudget, n *crashTally, seed uint64) *crashRun {
+	sim := disk.NewSim(disk.SimConfig{Seed: seed, Inline: true})
+	return &crashRun{t: t, rng: rand.New(rand.NewPCG(seed, 1)), sim: sim,
+		pool: openPool(t, crashConfig(sim)), model: map[ID]*modelChunk{}, subsets: b.subsets,
+		crashTally: n}
 }
 
 func crashConfig(d disk.Disk) Config {
@@ -57,24 +110,42 @@ func crashConfig(d disk.Disk) Config {
 	return cfg
 }
 
-// cut tries power cuts at this moment: nothing kept, all kept, and drawn subsets.
+// cut tries power cuts at this moment.
 func (r *crashRun) cut() {
-	r.try(disk.CrashPlan{Keep: disk.KeepNothing})
-	if len(r.sim.Unsynced()) == 0 {
+	if r.off {
 		return
 	}
-	r.try(disk.CrashPlan{Keep: disk.KeepAll})
-	for range r.plans {
-		r.try(disk.CrashPlan{Seed: r.rng.Uint64()})
+	for _, plan := range r.subsets.Plans(r.sim.Unsynced(), r.rng) {
+		r.try(plan)
 	}
+}
+
+// first reports whether a state was not met before with this to be compared with.
+func (r *crashRun) first(sim *disk.Sim) bool {
+	key := fmt.Sprint(sim.Fingerprint(), r.serial, r.what)
+	for id, m := range r.model {
+		key += fmt.Sprint(id, m.durable != nil, m.pending != nil, m.deleting)
+	}
+	if r.seen[key] {
+		r.repeated++
+		return false
+	}
+	if r.seen == nil {
+		r.seen = map[string]bool{}
+	}
+	r.seen[key] = true
+	return true
 }
 
 // try recovers from one crash state, checks it, cuts the power during the recovery, and
 // checks that recovering twice is recovering once.
 func (r *crashRun) try(plan disk.CrashPlan) {
-	r.states++
 	r.lazy = !r.lazy
 	crashed := r.sim.Crash(plan)
+	if !r.first(crashed) {
+		return
+	}
+	r.states++
 	var again []*disk.Sim
 	crashed.OnStep(func(disk.Step) {
 		again = append(again, crashed.Crash(disk.CrashPlan{Seed: r.rng.Uint64()}))
@@ -82,6 +153,9 @@ func (r *crashRun) try(plan disk.CrashPlan) {
 	first := r.recover(crashed)
 	again = append(again, crashed.Crash(disk.CrashPlan{Keep: disk.KeepNothing}))
 	for _, sim := range again {
+		if !r.first(sim) {
+			continue
+		}
 		r.depth2++
 		if second := r.recover(sim); second != first {
 			r.t.Fatalf("%s: recovered to\n%s\nand after a crash in the recovery to\n%s",
@@ -174,41 +248,55 @@ const crashChunks = 3
 // step does one operation; the disk's hook cuts the power within it.
 func (r *crashRun) step() {
 	id := ID{Group: 1, Index: uint64(r.rng.IntN(crashChunks))}
-	m := r.model[id]
-	if m == nil {
-		r.what = fmt.Sprintf("create %v", id)
-		if _, err := r.pool.Create(id); err != nil {
-			r.t.Fatal(err)
-		}
-		r.model[id] = &modelChunk{now: image{blocks: map[int]uint64{}},
-			loose: map[int]bool{}, looser: map[int]bool{}}
+	if r.model[id] == nil {
+		r.create(id)
 		return
 	}
-	c := get(r.t, r.pool, id)
 	r.serial++
+	c, m := get(r.t, r.pool, id), r.model[id]
 	switch n := r.rng.IntN(10); {
 	case n < 5:
 		r.write(c, m)
 	case n < 6:
-		block := r.rng.IntN(crashBlocks)
-		r.what = fmt.Sprintf("zero %v block %d", id, block)
-		c.Zero(block, 1)
-		delete(m.now.blocks, block)
+		r.zeroAt(c, m, r.rng.IntN(crashBlocks), 1)
 	case n < 9:
 		r.checkpoint(c, m)
 	default:
-		r.what = fmt.Sprintf("delete %v", id)
-		m.deleting = true
-		if err := r.pool.Delete(id); err != nil {
-			r.t.Fatal(err)
-		}
-		delete(r.model, id)
+		r.delete(id)
+	}
+}
+
+func (r *crashRun) create(id ID) {
+	r.what = fmt.Sprintf("create %v", id)
+	create(r.t, r.pool, id)
+	r.model[id] = &modelChunk{now: image{blocks: map[int]uint64{}},
+		loose: map[int]bool{}, looser: map[int]bool{}, dirty: true}
+}
+
+func (r *crashRun) delete(id ID) {
+	r.what = fmt.Sprintf("delete %v", id)
+	r.model[id].deleting = true
+	if err := r.pool.Delete(id); err != nil {
+		r.t.Fatal(err)
+	}
+	delete(r.model, id)
+}
+
+func (r *crashRun) zeroAt(c *Chunk, m *modelChunk, block, count int) {
+	r.what = fmt.Sprintf("zero %v blocks %d+%d", c.id, block, count)
+	c.Zero(block, count)
+	m.dirty = true
+	for b := block; b < block+count; b++ {
+		delete(m.now.blocks, b)
 	}
 }
 
 func (r *crashRun) write(c *Chunk, m *modelChunk) {
 	block := r.rng.IntN(crashBlocks)
-	count := 1 + r.rng.IntN(crashBlocks-block)
+	r.writeAt(c, m, block, 1+r.rng.IntN(crashBlocks-block))
+}
+
+func (r *crashRun) writeAt(c *Chunk, m *modelChunk, block, count int) {
 	r.what = fmt.Sprintf("write %v blocks %d+%d = %d..", c.id, block, count, r.serial*10)
 	var data []uint64
 	for i := range count {
@@ -217,6 +305,7 @@ func (r *crashRun) write(c *Chunk, m *modelChunk) {
 		m.loose[block+i], m.looser[block+i] = true, true
 	}
 	write(r.t, c, block, data...)
+	m.dirty = true
 	for i, value := range data {
 		m.now.blocks[block+i] = value
 	}
@@ -224,10 +313,14 @@ func (r *crashRun) write(c *Chunk, m *modelChunk) {
 
 func (r *crashRun) checkpoint(c *Chunk, m *modelChunk) {
 	r.what = fmt.Sprintf("checkpoint %v at %d", c.id, r.serial)
-	if !c.Dirty() {
+	if c.Dirty() != m.dirty {
+		r.t.Fatalf("%s: dirty %v, want %v: a version lacks a change", r.what, c.Dirty(), m.dirty)
+	}
+	if !m.dirty {
 		checkpoint(r.t, c, r.serial)
 		return
 	}
+	m.dirty = false
 	next := m.now.clone()
 	next.applied = r.serial
 	m.pending, m.looser = &next, map[int]bool{}
@@ -247,37 +340,108 @@ func (r *crashRun) checkpoint(c *Chunk, m *modelChunk) {
 }
 
 func TestAPowerCutLeavesTheOldOrTheNewVersion(t *testing.T) {
-	seeds, steps, plans := *crashSeeds, 60, 6
-	if testing.Short() || raceEnabled {
-		seeds, steps, plans = 3, 40, 3
-	}
-	var states, depth2, bad int
-	for seed := range uint64(seeds) {
-		sim := disk.NewSim(disk.SimConfig{Seed: seed, Inline: true})
-		r := &crashRun{t: t, rng: rand.New(rand.NewPCG(seed, 1)), sim: sim,
-			pool: openPool(t, crashConfig(sim)), model: map[ID]*modelChunk{}, plans: plans}
-		sim.OnStep(func(s disk.Step) {
+	b := budget(t)
+	var n crashTally
+	for seed := range uint64(b.seeds) {
+		r := newCrashRun(t, b, &n, seed)
+		r.sim.OnStep(func(s disk.Step) {
 			r.cut()
 			r.lateWrite(s)
 		})
-		for range steps {
+		for range b.steps {
 			r.step()
 			r.cut()
 		}
-		sim.OnStep(nil)
+		r.sim.OnStep(nil)
 		closePool(t, r.pool)
-		states, depth2, bad = states+r.states, depth2+r.depth2, bad+r.bad
 	}
-	t.Logf("crash states %d, crashes during recovery %d, blocks reported as corrupt %d",
-		states, depth2, bad)
-	if bad == 0 {
+	n.record(t, "chunk files, random sequences")
+	if n.bad == 0 {
 		t.Fatal("no cut left a block newer than its table: the test does not reach it")
+	}
+}
+
+// crashOps are the operations of crash workloads on one chunk, by letter: a write, an overwrite of
+// the same block and the next, a big write of all, a trim, a checkpoint, a checkpoint with a write
+// meanwhile, and recycling: the chunk is deleted and made again in a free slot.
+var crashOps = map[rune]func(r *crashRun, c *Chunk, m *modelChunk){
+	'w': func(r *crashRun, c *Chunk, m *modelChunk) { r.writeAt(c, m, 1, 1) },
+	'o': func(r *crashRun, c *Chunk, m *modelChunk) { r.writeAt(c, m, 1, 2) },
+	'b': func(r *crashRun, c *Chunk, m *modelChunk) { r.writeAt(c, m, 0, crashBlocks) },
+	't': func(r *crashRun, c *Chunk, m *modelChunk) { r.zeroAt(c, m, 1, 2) },
+	'c': func(r *crashRun, c *Chunk, m *modelChunk) { r.checkpoint(c, m) },
+	'k': func(r *crashRun, c *Chunk, m *modelChunk) {
+		r.late = true
+		r.checkpoint(c, m)
+		r.late = false
+	},
+	'x': func(r *crashRun, c *Chunk, _ *modelChunk) {
+		r.delete(c.id)
+		r.create(c.id)
+	},
+}
+
+const crashLetters = "wobtckx"
+
+func crashWords(length int) []string {
+	if length == 0 {
+		return []string{""}
+	}
+	var list []string
+	for _, w := range crashWords(length - 1) {
+		for _, c := range crashLetters {
+			list = append(list, w+string(c))
+		}
+	}
+	return list
+}
+
+// runWord does a workload on a chunk that lived before, in a slot that another chunk had. The
+// crashes of all but its last operation are those of shorter workloads.
+func (r *crashRun) runWord(work string) {
+	other, id := ID{Group: 1, Index: 1}, ID{Group: 1, Index: 0}
+	do := func(id ID, word string, cutFrom int) {
+		for i, letter := range word {
+			r.off = i < cutFrom
+			r.serial++
+			crashOps[letter](r, get(r.t, r.pool, id), r.model[id])
+			r.cut()
+		}
+	}
+	r.off = true
+	r.create(other)
+	do(other, "bcwc", 4)
+	r.delete(other)
+	r.create(id)
+	do(id, "bcoc", 4)
+	r.create(other)
+	do(other, "wc", 2)
+	do(id, work, len(work)-1)
+}
+
+func TestEveryCrashOfAPoolLeavesTheOldOrTheNewVersion(t *testing.T) {
+	b := budget(t)
+	for length := 1; length <= 3; length++ {
+		var n crashTally
+		for _, work := range crashWords(length) {
+			r := newCrashRun(t, b, &n, 1)
+			r.sim.OnStep(func(s disk.Step) {
+				r.cut()
+				if r.late {
+					r.lateWrite(s)
+				}
+			})
+			r.runWord(work)
+			r.sim.OnStep(nil)
+			closePool(t, r.pool)
+		}
+		n.record(t, fmt.Sprintf("chunk files, length %d", length))
 	}
 }
 
 // lateWrite writes a block while a checkpoint syncs: the table being written has its old crc.
 func (r *crashRun) lateWrite(s disk.Step) {
-	if s.Kind != disk.StepSync || r.rng.IntN(2) == 0 {
+	if s.Kind != disk.StepSync || !r.late && r.rng.IntN(2) == 0 {
 		return
 	}
 	for id, m := range r.model {
@@ -289,6 +453,7 @@ func (r *crashRun) lateWrite(s disk.Step) {
 		block := r.rng.IntN(crashBlocks)
 		m.loose[block], m.looser[block] = true, true
 		m.now.blocks[block] = r.serial * 10
+		m.dirty = true
 		x := writeIO(block, r.serial*10)
 		x.Done = func(x *IO) {
 			if x.Err != nil {
