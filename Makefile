@@ -12,7 +12,7 @@ FUZZTIME    ?= $(if $(NIGHTLY),10m,10s)
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages
+.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages crash
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -46,6 +46,18 @@ mutants: ## breaks the durable rooms one line at a time: a named test must notic
 
 fuzz: ## every decoder of what a disk or a peer sends, FUZZTIME each (NIGHTLY=1: 10 minutes)
 	@go run ./internal/fuzzall -time $(FUZZTIME)
+
+# How many crash states are tried, and how many must have been.
+crash: level = $(if $(NIGHTLY),nightly,full)
+crash: least = $(if $(NIGHTLY),1000000,100000)
+crash: ## every state that a power cut may leave, recovered and compared (NIGHTLY=1: ten times as many)
+	@folder=$$(realpath -m "$${EVIDENCE:-$$(mktemp -d)}"); rm -rf "$$folder/crash"; \
+	EVIDENCE="$$folder" go test -count=1 -timeout 60m \
+		-run 'Crash|PowerCut|MadeWhole|CutAnywhere' \
+		./io/wal ./io/chunkfile ./dataplane/store -args -crash=$(level); \
+	go run ./internal/tally -lane crash -count states -least $(least) "$$folder"; \
+	[ -n "$${EVIDENCE:-}" ] || rm -rf "$$folder"
+	@echo "crash: ok"
 
 bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)
