@@ -2,8 +2,10 @@ package chunkfile
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
+	"hash/crc32"
 	"os"
 	"testing"
 )
@@ -132,6 +134,37 @@ func TestHeadersNobodyWritesAreRefused(t *testing.T) {
 	page := make([]byte, headerPage)
 	if _, f := decodeHeader(page[:100]); f == nil {
 		t.Error("a short page: accepted")
+	}
+}
+
+// The checksum is right again in each: only the reserved bytes can be what is refused.
+func TestReservedBytesOfAHeaderMustBeZero(t *testing.T) {
+	image, _ := goldenHalf()
+	page := image[:headerPage]
+	refused := 0
+	for i := range page {
+		reserved := i >= 93 && i < 96 || i >= 128 && i < headerCRCAt || i >= headerSector
+		if !reserved {
+			continue
+		}
+		page[i] = 1
+		crc := crc32.Checksum(page[:headerCRCAt], castagnoli)
+		binary.LittleEndian.PutUint32(page[headerCRCAt:], crc)
+		if _, f := decodeHeader(page); f == nil {
+			t.Errorf("byte %d set: accepted", i)
+		}
+		page[i] = 0
+		refused++
+	}
+	if want := 3 + headerCRCAt - 128 + headerPage - headerSector; refused != want {
+		t.Errorf("%d reserved bytes tried, want %d", refused, want)
+	}
+}
+
+// The value is on disks and on the wire: it is written out here, not computed as the code does.
+func TestChecksumOfABlockOfZeroesIsThatOfTheFormat(t *testing.T) {
+	if zeroBlockCRC != 0x98f94189 {
+		t.Errorf("%#08x, want 0x98f94189", zeroBlockCRC)
 	}
 }
 

@@ -310,3 +310,30 @@ func TestDeviceErrorNamesFileAndOffset(t *testing.T) {
 		}
 	}
 }
+
+// A name that is only in the kernel's cache is lost with the power, and what it names with it.
+func TestEveryChangeOfADirectoryIsSynced(t *testing.T) {
+	d, err := OpenDir(t.TempDir(), Config{NoURing: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &env{Disk: d, t: t}
+	defer func() { e.no(d.Close()) }()
+	e.no(e.MkdirAll("x"))
+	for _, c := range []struct {
+		what   string
+		change func()
+		syncs  uint64
+	}{
+		{"create: the file and its directory", func() { e.create("a", BlockSize) }, 2},
+		{"rename within a directory", func() { e.no(e.Rename("a", "b")) }, 1},
+		{"rename into another directory: both", func() { e.no(e.Rename("b", "x/b")) }, 2},
+		{"remove", func() { e.no(e.Remove("x/b")) }, 1},
+	} {
+		before := e.Stats().Syncs
+		c.change()
+		if got := uint64(e.Stats().Syncs - before); got != c.syncs {
+			t.Errorf("%s: %d syncs, want %d", c.what, got, c.syncs)
+		}
+	}
+}
