@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -28,8 +29,8 @@ func TestTableFitsTheTree(t *testing.T) {
 			t.Errorf("%s: %s has no test %s", m.name, m.pkg, m.test)
 		}
 	}
-	if len(mutants) < 12 {
-		t.Errorf("%d mutants, at least 12 are promised", len(mutants))
+	if len(mutants) < 20 {
+		t.Errorf("%d mutants, at least 20 are promised", len(mutants))
 	}
 }
 
@@ -69,6 +70,28 @@ func TestOutcomeIsThatOfTheNamedTest(t *testing.T) {
 	} {
 		if got := judge(c.output, c.err, c.late); got != c.want {
 			t.Errorf("%q, %v: %s, want %s", c.output, c.err, got, c.want)
+		}
+	}
+}
+
+func TestASurvivorOrACaughtCanaryFailsTheRun(t *testing.T) {
+	for _, c := range []struct {
+		canary, mutant outcome
+		wrong          int
+	}{
+		{survived, caught, 0},
+		{survived, survived, 1},
+		{survived, broken, 1},
+		{survived, slow, 1},
+		{caught, caught, 1},
+		{broken, survived, 2},
+	} {
+		var out bytes.Buffer
+		wrong := report(&out, []result{{mutant: canary, outcome: c.canary},
+			{mutant: mutants[0], outcome: c.mutant}})
+		if wrong != c.wrong || (out.Len() > 0) != (c.wrong > 0) {
+			t.Errorf("canary %s, mutant %s: %d wrong, want %d; printed %q", c.canary, c.mutant,
+				wrong, c.wrong, out.String())
 		}
 	}
 }

@@ -17,6 +17,19 @@ var canary = mutant{"canary: nothing is broken", "-", "io/wal/verdict.go",
 	"./io/wal", "TestEveryCrashKeepsWhatWasAcknowledged"}
 
 var mutants = []mutant{
+	// The disk.
+	{"disk: create a file without syncing its directory", "P1", "io/disk/dirnames.go",
+		`	if err := d.syncDir(path.Dir(name)); err != nil {
+		_ = unix.Close(fd)`, `	if err := error(nil); err != nil {
+		_ = unix.Close(fd)`,
+		"./io/disk", "TestEveryChangeOfADirectoryIsSynced"},
+	{"disk: rename without syncing the directory", "P1", "io/disk/dirnames.go",
+		`err := d.syncDir(path.Dir(newname))`, `err := error(nil)`,
+		"./io/disk", "TestEveryChangeOfADirectoryIsSynced"},
+	{"disk: remove without syncing the directory", "P6", "io/disk/dirnames.go",
+		`		err = d.syncDir(path.Dir(name))`, `		err = nil`,
+		"./io/disk", "TestEveryChangeOfADirectoryIsSynced"},
+
 	// The log.
 	{"log: acknowledge before the write is durable", "P1", "io/wal/writer.go",
 		`b.seg.file.WriteVec(b.vec, b.off, true)`, `b.seg.file.WriteVec(b.vec, b.off, false)`,
@@ -65,8 +78,26 @@ var mutants = []mutant{
 	{"log: recycle what is pinned", "P1", "io/wal/segment.go",
 		`if s == g.active || s.pins > 0 || g.lsn`, `if s == g.active || g.lsn`,
 		"./io/wal", "TestAPinnedSegmentIsKeptUntilItIsUnpinned"},
+	{"log: skip the crc of a descriptor at recovery", "P4", "io/wal/format.go",
+		`	if got != want {
+		return fmt.Errorf("%w: %s crc`, `	if got != want && magic != magicFrame {
+		return fmt.Errorf("%w: %s crc`,
+		"./io/wal", "TestNoCorruptByteIsReplayedOrLostUnreported"},
+	{"log: forget a frame's own position", "P5", "io/wal/window.go",
+		`h.store != y.store || h.at != y.lsn(h.seq, off) ||`, `h.store != y.store ||`,
+		"./io/wal", "TestAFrameInAnotherPlaceIsNotReplayed"},
 
 	// The chunk files.
+	{"chunk: leave bitmap and table of a reused slot as they were", "P4",
+		"io/chunkfile/cache.go", `		t.reset()
+`, ``,
+		"./io/chunkfile", "TestDataOfARecycledSlotIsNeverReadThroughTheNewChunk"},
+	{"chunk: a wrong crc for a block of zeroes", "P4", "io/chunkfile/format.go",
+		`crc32.Checksum(zeroes[:], castagnoli)`, `crc32.Checksum(zeroes[1:], castagnoli)`,
+		"./io/chunkfile", "TestChecksumOfABlockOfZeroesIsThatOfTheFormat"},
+	{"chunk: accept reserved bytes of a header", "P10", "io/chunkfile/format.go",
+		`if !allZero(page[93:96]) || !allZero(page[128:headerCRCAt]) ||`, `if`,
+		"./io/chunkfile", "TestReservedBytesOfAHeaderMustBeZero"},
 	{"chunk: skip the crc when reading", "P4", "io/chunkfile/io.go",
 		`got != want {
 				bad(block, want, got)`, `got != want && block < 0 {
@@ -176,4 +207,11 @@ var mutants = []mutant{
 	{"wire: accept a client's block without its checksum", "P4", "rpc/wire/blocks.go",
 		`got != crcs[i] {`, `got != crcs[i] && n < 0 {`,
 		"./rpc/wire", "TestVerifyNamesTheBlockThatIsBad"},
+	{"wire: accept header and metadata without their checksum", "P4", "rpc/wire/header.go",
+		`headerCRC(head, meta); got != want {`,
+		`headerCRC(head, meta); got != want && len(meta) < 0 {`,
+		"./rpc/wire", "TestEveryFlippedBitOfHeaderAndMetaIsCaught"},
+	{"wire: a wrong crc for a block of zeroes", "P4", "rpc/wire/blocks.go",
+		`CRC32C(make([]byte, BlockSize))`, `CRC32C(make([]byte, BlockSize-1))`,
+		"./dataplane/store", "TestBlockOfZeroesIsRepairedToo"},
 }
