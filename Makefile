@@ -8,11 +8,12 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 BENCHTIME   ?= 1s
 BENCHFLAGS  ?=
 FUZZTIME    ?= $(if $(NIGHTLY),10m,10s)
+KERNELFLAGS ?=
 # Packages with concurrency of their own that a machine of two cores can run under -race in minutes.
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages crash
+.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages crash kernel
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -58,6 +59,10 @@ crash: ## every state that a power cut may leave, recovered and compared (NIGHTL
 	go run ./internal/tally -lane crash -count states -least $(least) "$$folder"; \
 	[ -n "$${EVIDENCE:-}" ] || rm -rf "$$folder"
 	@echo "crash: ok"
+
+kernel: packages ## power cuts of a store on ext4 in a real kernel (User-Mode Linux), every write recorded
+	CGO_ENABLED=0 go build -trimpath -o bin/kernel ./cmd/kernel
+	@bin/kernel run $(KERNELFLAGS)
 
 bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)

@@ -1,0 +1,34 @@
+// Command kernel proves with a real kernel what a store promises about power cuts: it runs the
+// production store in User-Mode Linux, on ext4 over a disk whose every write is recorded, and then
+// recovers it from every state that a power cut could have left on that disk.
+//
+//	kernel run        everything below, in order; needs root, linux.uml and loop devices
+//	kernel guest      what runs inside the virtual machine, as its first program's child
+//	kernel replay     the recorded log against its base image
+//
+// # What it promises
+//
+// The workload is a pure function of its seed: operation n writes, or trims, known blocks with the
+// number n in each of them. Before an operation is sent the log is marked with its number, and when
+// it is acknowledged the log is marked again, so at each point of the log it is known which
+// operations were under way and which were acknowledged. At every flush three disks are made:
+//
+//	whole     everything recorded up to the flush, and the flush
+//	bare      only what earlier flushes and FUA writes had made durable
+//	part      that, and a random part of the rest: data by sector of 512 bytes, blocks of the
+//	          file system itself whole, as ext4 asks of its device
+//
+// Each is mounted (ext4 recovers its journal), the store recovers on it and is read in full. Every
+// block must hold its last acknowledged operation, or a later one that was under way; all of it or
+// nothing. Then ext4 must be clean.
+//
+// The log also counts: of a warm store, a lone client write of 4 KiB must be one write of data and
+// one flush (or one FUA write), and no write of the file system's own.
+//
+// # Limits
+//
+// A disk of 64 MiB, two copysets, six chunks of 1 MiB: limits.go. A window of block operations that
+// takes longer than the five seconds after which ext4 writes its journal on its own is measured
+// again. Without root, loop devices or User-Mode Linux nothing is skipped: it fails and says what
+// is missing.
+package main

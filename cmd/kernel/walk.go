@@ -1,0 +1,224 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+
+	"github.com/ashlar-storage/ashlar/cmd/kernel/writelog"
+)
+
+// sectorBytes is what a device writes whole or not at all.
+const sectorBytes = 512
+
+// Variants of what a power cut leaves at a flush.
+const (
+	whole = iota
+	bare
+	part
+	variants
+)
+
+var variantNames = [variants]string{"whole", "bare", "part"}
+
+// pending is a write that no flush has made durable yet.
+type pending struct {
+	offset int64
+	data   []byte
+	fs     bool // the file system's own
+}
+
+// walker builds the device as the log goes on: what is durable, what is not, and which operations
+// were sent and acknowledged.
+type walker struct {
+	image   []byte
+	pending []pending
+	rng     *rand.Rand
+
+	started, over bool
+	sent          uint64
+	done          map[uint64]bool
+	window        *window
+	windows       []window // those that can be judged
+	point         int
+}
+
+// window counts what the device was given between two marks.
+type window struct {
+	data, dataBytes, fs, flushes, fua, discards int64
+}
+
+// state is the disk that one power cut leaves, and what must be on it.
+type state struct {
+	point, variant int
+	image          []byte
+	sent           uint64
+	done           map[uint64]bool
+}
+
+func newWalker(base []byte, seed uint64) *walker {
+	return &walker{image: append([]byte(nil), base...), done: map[uint64]bool{},
+		rng: rand.New(rand.NewPCG(seed, 77))}
+}
+
+// add takes the next entry and gives the states to be checked at it.
+func (w *walker) add(e *writelog.Entry, give func(state)) error {
+	if e.Has(writelog.Mark) {
+		return w.mark(e.Text)
+	}
+	if end := e.Offset + e.Length; end > int64(len(w.image)) {
+		return fmt.Errorf("kernel: the log writes up to byte %d of a disk of %d", end, len(w.image))
+	}
+	if w.window != nil {
+		w.window.count(e)
+	}
+	at := e.Has(writelog.Flush|writelog.FUA) && w.started && !w.over
+	changes := len(w.pending) > 0 || e.Length > 0
+	if at {
+		w.point++
+		w.give(bare, w.image, give)
+		if len(w.pending) > 0 {
+			w.give(part, w.some(), give)
+		}
+	}
+	w.apply(e)
+	if at && changes { // otherwise it is the bare one
+		w.give(whole, w.full(), give)
+	}
+	return nil
+}
+
+// apply takes the write itself. A flush is for what completed before it; a FUA write is durable
+// when it ends, and promises nothing about others.
+func (w *walker) apply(e *writelog.Entry) {
+	if e.Has(writelog.Flush) {
+		w.image = w.full()
+		w.pending = nil
+	}
+	switch {
+	case e.Has(writelog.Discard), e.Length == 0:
+	case e.Has(writelog.FUA):
+		copy(w.image[e.Offset:], e.Data)
+		for i := range w.pending { // an older write of the same place must not come back
+			w.pending[i].overtaken(e.Offset, e.Data)
+		}
+	default:
+		w.pending = append(w.pending, pending{offset: e.Offset,
+			data: append([]byte(nil), e.Data...), fs: e.Has(writelog.Metadata)})
+	}
+}
+
+// overtaken makes the bytes that a later write replaced those of that write.
+func (p *pending) overtaken(offset int64, data []byte) {
+	from, to := max(p.offset, offset), min(p.offset+int64(len(p.data)), offset+int64(len(data)))
+	if from < to {
+		copy(p.data[from-p.offset:to-p.offset], data[from-offset:])
+	}
+}
+
+// full is the device with every pending write.
+func (w *walker) full() []byte {
+	if len(w.pending) == 0 {
+		return w.image
+	}
+	image := append([]byte(nil), w.image...)
+	for _, p := range w.pending {
+		copy(image[p.offset:], p.data)
+	}
+	return image
+}
+
+// some is the device with a random part of the pending writes.
+func (w *walker) some() []byte {
+	if len(w.pending) == 0 {
+		return w.image
+	}
+	image := append([]byte(nil), w.image...)
+	for _, p := range w.pending {
+		if p.fs {
+			if w.rng.IntN(2) == 0 {
+				copy(image[p.offset:], p.data)
+			}
+			continue
+		}
+		for at := 0; at < len(p.data); at += sectorBytes {
+			if w.rng.IntN(2) == 0 {
+				copy(image[p.offset+int64(at):], p.data[at:at+sectorBytes])
+			}
+		}
+	}
+	return image
+}
+
+// give hands out a state; its image is good until the walker goes on.
+func (w *walker) give(variant int, image []byte, give func(state)) {
+	done := make(map[uint64]bool, len(w.done))
+	for n := range w.done {
+		done[n] = true
+	}
+	give(state{point: w.point, variant: variant, image: image, sent: w.sent, done: done})
+}
+
+func (w *walker) mark(text string) error {
+	word, number, numbered := strings.Cut(text, ":")
+	if numbered {
+		n, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			return fmt.Errorf("kernel: mark %q: %w", text, err)
+		}
+		switch word {
+		case markSent:
+			w.sent = n
+			return nil
+		case markDone:
+			w.done[n] = true
+			return nil
+		}
+	}
+	switch word {
+	case markStart:
+		w.started = true
+	case markOver:
+		w.over = true
+	case markBegin:
+		w.window = &window{}
+	case markEnd:
+		w.windows = append(w.windows, *w.window)
+		w.window = nil
+	case markSlow:
+		w.window = nil
+	default:
+		return fmt.Errorf("kernel: mark %q is none of the workload's", text)
+	}
+	return nil
+}
+
+func (n *window) count(e *writelog.Entry) {
+	switch {
+	case e.Has(writelog.Discard):
+		n.discards++
+		return
+	case e.Length > 0 && e.Has(writelog.Metadata):
+		n.fs++
+	case e.Length > 0:
+		n.data++
+		n.dataBytes += e.Length
+	}
+	if e.Has(writelog.FUA) {
+		n.fua++
+	} else if e.Has(writelog.Flush) {
+		n.flushes++
+	}
+}
+
+// judge says what a lone durable write must cost: one write of data made durable by one flush, or
+// by FUA, and nothing of the file system's.
+func (n *window) judge(client int64) error {
+	if n.data != client || n.flushes+n.fua != client || n.fs != 0 || n.discards != 0 {
+		return fmt.Errorf("kernel: %d client writes cost %d data writes, %d flushes, %d FUA "+
+			"writes, %d writes of the file system and %d discards; one data write and one "+
+			"flush each is the promise", client, n.data, n.flushes, n.fua, n.fs, n.discards)
+	}
+	return nil
+}
