@@ -62,7 +62,7 @@ crash: ## every state that a power cut may leave, recovered and compared (NIGHTL
 
 kernel: packages ## power cuts of a store on ext4 in a real kernel (User-Mode Linux), every write recorded
 	CGO_ENABLED=0 go build -trimpath -o bin/kernel ./cmd/kernel
-	@bin/kernel run $(KERNELFLAGS)
+	@unshare --mount bin/kernel run $(KERNELFLAGS)
 
 bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)

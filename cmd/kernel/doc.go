@@ -3,8 +3,8 @@
 // recovers it from every state that a power cut could have left on that disk.
 //
 //	kernel run        everything below, in order; needs root, linux.uml and loop devices
-//	kernel guest      what runs inside the virtual machine, as its first program's child
-//	kernel replay     the recorded log against its base image
+//	kernel replay     the second half again, on what "run -keep" has left
+//	kernel guest      what runs inside the virtual machine, started by guest.sh; so does load
 //
 // # What it promises
 //
@@ -21,6 +21,9 @@
 // Each is mounted (ext4 recovers its journal), the store recovers on it and is read in full. Every
 // block must hold its last acknowledged operation, or a later one that was under way; all of it or
 // nothing. Then ext4 must be clean.
+//
+// Now and then the disk of some flushes before is judged as well, as a device would leave it that
+// forgets flushes: the lane fails unless it finds that acknowledged writes are missing there.
 //
 // The log also counts: of a warm store, a lone client write of 4 KiB must be one write of data and
 // one flush (or one FUA write), and no write of the file system's own.

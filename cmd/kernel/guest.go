@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -65,6 +67,7 @@ type guest struct {
 	seed uint64
 	ops  int // of each phase
 	next uint64
+	pool *buf.Pool
 	h    *host
 }
 
@@ -73,7 +76,12 @@ func runGuest(mount string, seed uint64, ops int) error {
 	if err != nil {
 		return err
 	}
-	g := &guest{marker: m, dir: filepath.Join(mount, storeDir), seed: seed, ops: ops, next: 1}
+	pool, err := buf.NewPool(buf.Config{Bytes: poolBytes})
+	if err != nil {
+		return err
+	}
+	g := &guest{marker: m, dir: filepath.Join(mount, storeDir), seed: seed, ops: ops, next: 1,
+		pool: pool}
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		return err
 	}
@@ -81,7 +89,7 @@ func runGuest(mount string, seed uint64, ops int) error {
 	if err := g.mark(markStart); err != nil {
 		return err
 	}
-	if g.h, err = openHost(g.dir); err != nil {
+	if g.h, err = openHost(g.dir, g.pool); err != nil {
 		return err
 	}
 	for phase := range phases {
@@ -93,7 +101,7 @@ func runGuest(mount string, seed uint64, ops int) error {
 	if err := g.mark(markOver); err != nil {
 		return err
 	}
-	return g.h.close(true)
+	return errors.Join(g.h.close(true), pool.Close())
 }
 
 // phase writes, takes a checkpoint in the middle, and starts the store again: with everything in
@@ -122,7 +130,7 @@ func (g *guest) phase(phase int) error {
 		return err
 	}
 	var err error
-	g.h, err = openHost(g.dir)
+	g.h, err = openHost(g.dir, g.pool)
 	return err
 }
 

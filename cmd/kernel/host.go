@@ -34,23 +34,19 @@ type answer struct {
 	err    error
 }
 
-// openHost opens the store in a directory and waits until its replicas serve.
-func openHost(dir string) (*host, error) {
-	pool, err := buf.NewPool(buf.Config{Bytes: poolBytes})
-	if err != nil {
-		return nil, err
-	}
+// openHost opens the store in a directory and waits until its replicas serve. The pool outlives it.
+func openHost(dir string, pool *buf.Pool) (*host, error) {
 	h := &host{pool: pool}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	d, err := disk.OpenDir(dir, disk.Config{Arena: pool.Arena(), Logger: logger})
 	if err != nil {
-		return nil, errors.Join(err, pool.Close())
+		return nil, err
 	}
 	h.Store, err = store.Open(store.Config{Disk: d, Path: dir, Pool: pool, Host: h,
 		ChunkSize: chunkSize, SegmentSize: segmentSize, LogBytes: storeLog, ReserveChunks: 1,
 		Owners: 1, Logger: logger})
 	if err != nil {
-		return nil, errors.Join(err, d.Close(), pool.Close())
+		return nil, errors.Join(err, d.Close())
 	}
 	h.Run()
 	if err := h.serve(); err != nil {
@@ -92,7 +88,7 @@ func (h *host) close(checkpoint bool) error {
 	if !checkpoint {
 		cancel()
 	}
-	return errors.Join(h.Close(ctx), h.pool.Close())
+	return h.Close(ctx)
 }
 
 // begin sends a request; the answer comes through the channel.

@@ -19,6 +19,7 @@ const (
 	poolBytes   = 48 << 20
 	opBlocksMax = 160 // the longest write of the workload
 	batchMax    = 6   // operations under way at one time
+	opsDefault  = 100 // operations of each phase
 	phases      = 4   // a checkpoint, a clean and an unclean restart lie between them
 	// Block operations are counted over windowsWanted windows of windowWrites lone writes.
 	windowWrites  = 50
@@ -34,6 +35,14 @@ const (
 	// replayers bounds the recoveries under way: each waits for most of its time, because a
 	// replica that starts again keeps its election time.
 	replayers = 12
+	// memoryBytes is the room that a folder in memory must have to be used for the disks that
+	// states are recovered on, and for the virtual machine; otherwise they go to -dir.
+	memoryBytes = replayers*imageBytes + 512<<20
+	// guestLines bounds what is kept of the virtual machine's console for a failure.
+	guestLines = 1000
+	// At every canaryEvery-th point the disk of canaryAge points before is judged as well.
+	canaryEvery = 50
+	canaryAge   = 8
 	// violationsShown bounds what is printed of what went wrong.
 	violationsShown = 20
 )

@@ -33,15 +33,18 @@ func command(args []string) error {
 		return runGuest(args[1], seed, ops)
 	case len(args) > 0 && args[0] == "run":
 		return lane(args[1:])
+	case len(args) > 0 && args[0] == "replay":
+		return again(args[1:])
 	}
-	return errors.New("kernel: use: kernel run [-seed N] [-ops N] [-keep] [-dir FOLDER]")
+	return errors.New("kernel: use: kernel run [-seed N] [-ops N] [-keep] [-dir FOLDER], or " +
+		"kernel replay -dir FOLDER [-seed N] [-ops N]")
 }
 
 // lane is all of it: record in the virtual machine, replay here.
 func lane(args []string) error {
 	flags := flag.NewFlagSet("kernel run", flag.ContinueOnError)
 	seed := flags.Uint64("seed", 1, "of the workload and of what a power cut keeps")
-	ops := flags.Int("ops", 100, "operations in each of the phases")
+	ops := flags.Int("ops", opsDefault, "operations in each of the phases")
 	keep := flags.Bool("keep", false, "leave the disks and the log for a look")
 	folder := flags.String("dir", os.TempDir(), "where the disks go; not below /dev, /mnt or /run")
 	if err := flags.Parse(args); err != nil {
@@ -60,6 +63,23 @@ func lane(args []string) error {
 		defer os.RemoveAll(dir)
 	}
 	return workshop{dir}.lane(*seed, *ops)
+}
+
+// again recovers from a log that a run has kept.
+func again(args []string) error {
+	flags := flag.NewFlagSet("kernel replay", flag.ContinueOnError)
+	seed := flags.Uint64("seed", 1, "that the run had")
+	ops := flags.Int("ops", opsDefault, "that the run had")
+	dir := flags.String("dir", "", "what the run kept")
+	if err := errors.Join(flags.Parse(args), fit()); err != nil {
+		return err
+	}
+	begin := time.Now()
+	r, err := replay(workshop{*dir}, *seed, *ops)
+	if err != nil {
+		return err
+	}
+	return r.report(time.Since(begin))
 }
 
 func (w workshop) lane(seed uint64, ops int) error {

@@ -28,13 +28,19 @@ func (r *result) report(took time.Duration) error {
 		errs = append(errs, fmt.Errorf("kernel: %d points, %d of %d operations acknowledged: the "+
 			"lane looked at too little", r.points, r.done, r.sent))
 	}
+	if r.states[stale] == 0 || r.caught != r.states[stale] {
+		errs = append(errs, fmt.Errorf("kernel: canary: %d disks that had forgotten flushes were "+
+			"judged, %d found wrong: the lane does not see losses", r.states[stale], r.caught))
+	}
 	row := func(name string, value any) { fmt.Printf("  %-44s %10v\n", name, value) }
 	fmt.Println("kernel: power cuts of a store on ext4, in a real kernel")
 	row("replay points (flushes and FUA writes)", r.points)
 	row("states recovered", r.statesAll())
-	for i, n := range r.states {
-		row("  "+variantNames[i], n)
-	}
+	row("  whole: all that was written", r.states[whole])
+	row("  bare: only what was flushed", r.states[bare])
+	row("  part: that and some of the rest", r.states[part])
+	row("canaries: disks that forgot flushes", r.states[stale])
+	row("  found wrong, as they must be", r.caught)
 	row("operations acknowledged", r.done)
 	row("blocks judged", r.blocks)
 	row("  that had to hold an acknowledged write", r.held)
@@ -89,14 +95,15 @@ func (r *result) leaveEvidence() error {
 	}
 	items := []item{{Name: "replay of a recorded device", Counts: map[string]int64{
 		"points": int64(r.points), "states": r.statesAll(), "blocks": r.blocks,
-		"blocks acknowledged": r.held, "operations": int64(r.done),
+		"blocks acknowledged": r.held, "canaries": r.states[stale], "canaries caught": r.caught,
+		"operations": int64(r.done),
 		"violations": int64(len(r.violations))}}}
 	n, client := r.counted()
 	items = append(items, item{Name: "block operations", Counts: map[string]int64{
 		"client writes": client, "data writes": n.data, "flushes": n.flushes,
 		"fua writes": n.fua, "file system writes": n.fs, "discards": n.discards}})
 	for _, it := range items {
-		it.Lane, it.Promises, it.Test = "kernel", []string{"P1"}, "make kernel"
+		it.Lane, it.Promises, it.Test = "kernel", []string{"P1", "P3"}, "make kernel"
 		data, err := json.MarshalIndent(it, "", "  ")
 		if err != nil {
 			return err

@@ -18,6 +18,9 @@ import (
 //go:embed guest.sh
 var guestScript []byte
 
+// guestFine is the last line of guest.sh when all went well.
+const guestFine = "guest: ok"
+
 // workshop is the folder of a run and what lies in it.
 type workshop struct{ dir string }
 
@@ -98,25 +101,33 @@ func (w workshop) boot(program string, seed uint64, ops int) error {
 		return fmt.Errorf("kernel: linux.uml: %w", err)
 	}
 	fine := false
+	var said []string // for a failure: the kernel says a lot that nobody needs
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		text := strings.TrimRight(lines.Text(), "\r")
-		fine = fine || text == "guest: ok"
-		fmt.Println("  " + text)
+		fine = fine || text == guestFine
+		if strings.HasPrefix(text, "guest: ") {
+			fmt.Println("  " + text)
+		} else if len(said) < guestLines {
+			said = append(said, "  "+text)
+		}
 	}
 	err = cmd.Wait()
 	if ctx.Err() != nil {
 		return fmt.Errorf("kernel: the virtual machine did not end within %v", guestTime)
 	}
 	if !fine {
+		fmt.Println(strings.Join(said, "\n"))
 		return fmt.Errorf("kernel: the workload failed in the virtual machine (its end: %v)", err)
 	}
 	return nil
 }
 
-// memoryDir is where files live in memory, if the machine has such a folder.
+// memoryDir is where files live in memory, if the machine has such a folder with enough room.
 func memoryDir(otherwise string) string {
 	const shm = "/dev/shm"
-	if st, err := os.Stat(shm); err == nil && st.IsDir() {
+	var st unix.Statfs_t
+	if err := unix.Statfs(shm, &st); err == nil && st.Type == unix.TMPFS_MAGIC &&
+		int64(st.Bavail)*st.Bsize >= memoryBytes {
 		return shm
 	}
 	return otherwise

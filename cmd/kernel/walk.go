@@ -17,10 +17,11 @@ const (
 	whole = iota
 	bare
 	part
+	stale // none that a power cut may leave: see canary
 	variants
 )
 
-var variantNames = [variants]string{"whole", "bare", "part"}
+var variantNames = [variants]string{"whole", "bare", "part", "stale"}
 
 // pending is a write that no flush has made durable yet.
 type pending struct {
@@ -33,6 +34,8 @@ type pending struct {
 // were sent and acknowledged.
 type walker struct {
 	image   []byte
+	scratch []byte
+	old     []byte // of the canary
 	pending []pending
 	rng     *rand.Rand
 
@@ -82,6 +85,9 @@ func (w *walker) add(e *writelog.Entry, give func(state)) error {
 			w.give(part, w.some(), give)
 		}
 	}
+	if at {
+		w.canary(give)
+	}
 	w.apply(e)
 	if at && changes { // otherwise it is the bare one
 		w.give(whole, w.full(), give)
@@ -89,11 +95,26 @@ func (w *walker) add(e *writelog.Entry, give func(state)) error {
 	return nil
 }
 
+// canary now and then gives the disk as it was some flushes ago: what a device leaves that forgets
+// them. The lane must see that acknowledged writes are missing, or it sees nothing.
+func (w *walker) canary(give func(state)) {
+	switch w.point % canaryEvery {
+	case canaryEvery - canaryAge:
+		w.old = append(w.old[:0], w.image...)
+	case 0:
+		if w.old != nil {
+			w.give(stale, w.old, give)
+		}
+	}
+}
+
 // apply takes the write itself. A flush is for what completed before it; a FUA write is durable
 // when it ends, and promises nothing about others.
 func (w *walker) apply(e *writelog.Entry) {
 	if e.Has(writelog.Flush) {
-		w.image = w.full()
+		for _, p := range w.pending {
+			copy(w.image[p.offset:], p.data)
+		}
 		w.pending = nil
 	}
 	switch {
@@ -122,7 +143,8 @@ func (w *walker) full() []byte {
 	if len(w.pending) == 0 {
 		return w.image
 	}
-	image := append([]byte(nil), w.image...)
+	w.scratch = append(w.scratch[:0], w.image...)
+	image := w.scratch
 	for _, p := range w.pending {
 		copy(image[p.offset:], p.data)
 	}
@@ -134,7 +156,8 @@ func (w *walker) some() []byte {
 	if len(w.pending) == 0 {
 		return w.image
 	}
-	image := append([]byte(nil), w.image...)
+	w.scratch = append(w.scratch[:0], w.image...)
+	image := w.scratch
 	for _, p := range w.pending {
 		if p.fs {
 			if w.rng.IntN(2) == 0 {
