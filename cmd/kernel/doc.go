@@ -11,10 +11,11 @@
 // The workload is a pure function of its seed: operation n writes, or trims, known blocks with the
 // number n in each of them. Before an operation is sent the log is marked with its number, and when
 // it is acknowledged the log is marked again, so at each point of the log it is known which
-// operations were under way and which were acknowledged. At every flush three disks are made:
+// operations were under way and which were acknowledged. At every flush up to three disks are made:
 //
-//	whole     everything recorded up to the flush, and the flush
 //	bare      only what earlier flushes and FUA writes had made durable
+//	whole     everything recorded up to the flush; where that is the bare disk of the next flush
+//	          it is judged there, by all that was acknowledged until then
 //	part      that, and a random part of the rest: data by sector of 512 bytes, blocks of the
 //	          file system itself whole, as ext4 asks of its device
 //

@@ -25,6 +25,8 @@ const (
 	markSlow  = "window-slow"
 	markStart = "start"
 	markOver  = "over"
+	// markRemoved is the kernel's own, when the device goes.
+	markRemoved = "dm-log-writes-end"
 )
 
 // marker writes marks into the log of the device.

@@ -163,7 +163,7 @@ func (r *oracle) check(block int, p []byte, issued uint64, done func(uint64) boo
 	newest := uint64(0)
 	for i := len(h) - 1; i >= 0; i-- {
 		n := h[i]
-		if n > issued {
+		if n > issued && !done(n) {
 			continue
 		}
 		if r.shows(n, found) {

@@ -79,6 +79,7 @@ func TestOracleTakesOnlyWhatAPowerCutMayLeave(t *testing.T) {
 		{"written after the trim", of(4), 4, 4, true},
 		{"trim comes back", of(0), 4, 4, false},
 		{"half of each", mixed, 2, 0, false},
+		{"acknowledged and yet older than what was sent", of(1), 1, 2, false},
 		{"another block's", moved, 4, 0, false},
 	} {
 		_, err := r.check(5, c.found, c.issued, func(n uint64) bool { return n <= c.done })

@@ -41,6 +41,7 @@ type walker struct {
 
 	started, over bool
 	sent          uint64
+	sentDurable   uint64 // when the image last changed
 	done          map[uint64]bool
 	window        *window
 	windows       []window // those that can be judged
@@ -68,6 +69,9 @@ func newWalker(base []byte, seed uint64) *walker {
 // add takes the next entry and gives the states to be checked at it.
 func (w *walker) add(e *writelog.Entry, give func(state)) error {
 	if e.Has(writelog.Mark) {
+		if e.Text == markOver {
+			w.give(whole, w.full(), give)
+		}
 		return w.mark(e.Text)
 	}
 	if end := e.Offset + e.Length; end > int64(len(w.image)) {
@@ -77,7 +81,6 @@ func (w *walker) add(e *writelog.Entry, give func(state)) error {
 		w.window.count(e)
 	}
 	at := e.Has(writelog.Flush|writelog.FUA) && w.started && !w.over
-	changes := len(w.pending) > 0 || e.Length > 0
 	if at {
 		w.point++
 		w.give(bare, w.image, give)
@@ -89,7 +92,9 @@ func (w *walker) add(e *writelog.Entry, give func(state)) error {
 		w.canary(give)
 	}
 	w.apply(e)
-	if at && changes { // otherwise it is the bare one
+	// Without anything pending this is the bare disk of the next flush, which is judged there by
+	// what was acknowledged until then, and sent until now.
+	if at && len(w.pending) > 0 {
 		w.give(whole, w.full(), give)
 	}
 	return nil
@@ -115,12 +120,13 @@ func (w *walker) apply(e *writelog.Entry) {
 		for _, p := range w.pending {
 			copy(w.image[p.offset:], p.data)
 		}
-		w.pending = nil
+		w.pending, w.sentDurable = nil, w.sent
 	}
 	switch {
 	case e.Has(writelog.Discard), e.Length == 0:
 	case e.Has(writelog.FUA):
 		copy(w.image[e.Offset:], e.Data)
+		w.sentDurable = w.sent
 		for i := range w.pending { // an older write of the same place must not come back
 			w.pending[i].overtaken(e.Offset, e.Data)
 		}
@@ -180,7 +186,11 @@ func (w *walker) give(variant int, image []byte, give func(state)) {
 	for n := range w.done {
 		done[n] = true
 	}
-	give(state{point: w.point, variant: variant, image: image, sent: w.sent, done: done})
+	sent := w.sent
+	if variant == bare {
+		sent = w.sentDurable
+	}
+	give(state{point: w.point, variant: variant, image: image, sent: sent, done: done})
 }
 
 func (w *walker) mark(text string) error {
@@ -211,6 +221,7 @@ func (w *walker) mark(text string) error {
 		w.window = nil
 	case markSlow:
 		w.window = nil
+	case markRemoved:
 	default:
 		return fmt.Errorf("kernel: mark %q is none of the workload's", text)
 	}

@@ -42,8 +42,7 @@ func walked(t *testing.T, entries ...*writelog.Entry) (states []string, w *walke
 func TestOnlyAFlushMakesAWriteDurable(t *testing.T) {
 	got, _ := walked(t, write(0, 'a', 0), &writelog.Entry{Flags: writelog.Flush}, mark("done:1"),
 		write(1, 'b', 0), write(2, 'c', writelog.Flush))
-	want := []string{"1 bare .... 0", "", "1 whole a... 0",
-		"2 bare a... 1", "", "2 whole abc. 1"}
+	want := []string{"1 bare .... 0", "", "2 bare a... 1", "", "2 whole abc. 1"}
 	if len(got) != len(want) {
 		t.Fatalf("%q", got)
 	}
@@ -56,7 +55,7 @@ func TestOnlyAFlushMakesAWriteDurable(t *testing.T) {
 
 func TestDataOfAFlushWithoutFUAIsNotDurableItself(t *testing.T) {
 	got, _ := walked(t, write(0, 'a', writelog.Flush), &writelog.Entry{Flags: writelog.Flush})
-	if got[1] != "1 whole a... 0" || got[2] != "2 bare .... 0" {
+	if len(got) < 3 || got[1] != "1 whole a... 0" || got[2] != "2 bare .... 0" {
 		t.Errorf("%q", got)
 	}
 }
