@@ -40,9 +40,11 @@ const (
 	memoryBytes = replayers*imageBytes + 512<<20
 	// guestLines bounds what is kept of the virtual machine's console for a failure.
 	guestLines = 1000
-	// At every canaryEvery-th point the disk of canaryAge points before is judged as well.
+	// canaryAge points before every canaryEvery-th the disk is kept, to be judged when canaryAcks
+	// more operations are acknowledged: so many that they cannot all have been trims of nothing.
 	canaryEvery = 50
 	canaryAge   = 8
+	canaryAcks  = 8
 	// violationsShown bounds what is printed of what went wrong.
 	violationsShown = 20
 )

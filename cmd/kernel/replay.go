@@ -200,6 +200,8 @@ func (r *replayer) check(b *bench, s state) {
 	if s.variant == stale {
 		if errors.Is(err, errWrongBlocks) {
 			r.caught++
+		} else {
+			fmt.Printf("kernel: canary at point %d is not found wrong: %v\n", s.point, err)
 		}
 		return
 	}

@@ -36,6 +36,7 @@ type walker struct {
 	image   []byte
 	scratch []byte
 	old     []byte // of the canary
+	oldDone int    // how many operations were acknowledged then
 	pending []pending
 	rng     *rand.Rand
 
@@ -103,13 +104,12 @@ func (w *walker) add(e *writelog.Entry, give func(state)) error {
 // canary now and then gives the disk as it was some flushes ago: what a device leaves that forgets
 // them. The lane must see that acknowledged writes are missing, or it sees nothing.
 func (w *walker) canary(give func(state)) {
-	switch w.point % canaryEvery {
-	case canaryEvery - canaryAge:
-		w.old = append(w.old[:0], w.image...)
-	case 0:
-		if w.old != nil {
-			w.give(stale, w.old, give)
-		}
+	switch at := w.point % canaryEvery; {
+	case at == canaryEvery-canaryAge:
+		w.old, w.oldDone = append(w.old[:0], w.image...), len(w.done)
+	case w.old != nil && len(w.done)-w.oldDone >= canaryAcks:
+		w.give(stale, w.old, give)
+		w.old = nil
 	}
 }
 
