@@ -132,11 +132,19 @@ func (h *host) write(o op, low uint64) chan answer {
 func (h *host) read(id, chunk uint64) ([]byte, error) {
 	q := copyset.Request{Kind: copyset.KindRead, Length: chunkSize,
 		Chunk: copyset.Chunk{Volume: 1, Index: chunk}}
-	a, err := await(h.begin(id, q, nil))
-	if err == nil && a.status != wire.StatusOK {
-		err = fmt.Errorf("kernel: read of chunk %d of copyset %d: %w", chunk, id, a.status.Err())
+	for end := time.Now().Add(opTime); ; time.Sleep(5 * time.Millisecond) {
+		a, err := await(h.begin(id, q, nil))
+		switch a.status {
+		case wire.StatusOK:
+			return a.body, err
+		case wire.StatusRetry, wire.StatusNotLeader, wire.StatusOverloaded:
+			if err == nil && time.Now().Before(end) {
+				continue // a busy machine's device stalls, and the leader gives way for a moment
+			}
+		}
+		return nil, errors.Join(err, fmt.Errorf("kernel: read of chunk %d of copyset %d: %w", chunk,
+			id, a.status.Err()))
 	}
-	return a.body, err
 }
 
 func await(ch chan answer) (answer, error) {
