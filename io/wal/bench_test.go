@@ -207,5 +207,5 @@ func recoveredQuietly(cfg Config) (n int, rec *Recovery, err error) {
 		return nil
 	})
 	defer r.close()
-	return n, r.out, r.run()
+	return n, r.out, r.run(nil)
 }

@@ -144,10 +144,11 @@ func recovered(cfg Config) (got []Record, rec *Recovery, err error) {
 	if err := r.disk.MkdirAll(r.dir); err != nil {
 		return nil, nil, err
 	}
-	if _, err := r.readIdentity(); err != nil {
+	id, err := r.readIdentity()
+	if err != nil {
 		return nil, nil, err
 	}
-	err = r.run()
+	err = r.run(id)
 	return got, r.out, err
 }
 
@@ -284,6 +285,9 @@ func (c *crash) verify(t *testing.T, work string) *history {
 		t.Fatalf("%s, %s: %v", work, c.what, err)
 	}
 	length, err := c.hist.check(got, rec)
+	if err == nil && len(rec.Repaired) > 0 {
+		err = fmt.Errorf("a crash looks like rot: %+v", rec.Repaired)
+	}
 	if err != nil {
 		t.Fatalf("%s, %s: %v", work, c.what, err)
 	}

@@ -13,9 +13,18 @@
 // them, and everything around them is replayed. What to do about a damaged copyset is the
 // store's decision.
 //
+// Wrong bytes that cost no record, as others say the same (a segment header, log.id), are listed in
+// Recovery.Repaired. So every byte of a header, a descriptor, a payload and the padding in them is
+// guarded. Bytes behind the last frame of a segment are free: zeroes, or frames of an earlier use
+// of the file. No record of this use lies there, since a frame is taken only with the stamp of the
+// segment and at its own position, and a write overwrites them whatever they are.
+//
 // One fault is beyond a log on one disk: the very last write, damaged after a crash and before
 // any other write, looks like an interrupted one. A clean Close records the end, so that the
-// next recovery can tell.
+// next recovery can tell. In the same way the newest segment, gone with all its frames, is missed
+// when log.id was written after it was begun: by a clean Close, by Open, or by the background
+// goroutine soon after its first frame. What is left is a segment lost with the power within
+// the moment before that write.
 //
 // # How to drive it
 //

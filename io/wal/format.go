@@ -43,7 +43,8 @@ import (
 //	16 store id, 16 bytes
 //	32 epoch u64
 //	40 segment size u64
-//	48 reserved to 63
+//	48 watermark LSN u64: everything below was durable when this was written; 0 when unknown
+//	56 reserved to 63
 const (
 	formatVersion = 1
 
@@ -131,6 +132,9 @@ type identity struct {
 	store [16]byte
 	epoch uint64
 	size  int64
+	// watermark is of the last Open, change of segment or clean Close, and so names segments
+	// that recovery must find.
+	watermark LSN
 }
 
 func (d *identity) encode() []byte {
@@ -141,6 +145,7 @@ func (d *identity) encode() []byte {
 	copy(b[16:], d.store[:])
 	le.PutUint64(b[32:], d.epoch)
 	le.PutUint64(b[40:], uint64(d.size))
+	le.PutUint64(b[48:], uint64(d.watermark))
 	le.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
 	return b
 }
@@ -156,7 +161,8 @@ func (d *identity) parse(b []byte) error {
 	le := binary.LittleEndian
 	copy(d.store[:], b[16:])
 	d.epoch, d.size = le.Uint64(b[32:]), int64(le.Uint64(b[40:]))
-	if d.epoch == 0 || checkSegmentSize(d.size) != nil || !allZero(b[48:]) {
+	d.watermark = LSN(le.Uint64(b[48:]))
+	if d.epoch == 0 || checkSegmentSize(d.size) != nil || !allZero(b[56:]) {
 		return fmt.Errorf("%w: %s fields", ErrCorrupt, identityName)
 	}
 	return nil

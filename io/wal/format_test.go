@@ -81,7 +81,7 @@ func TestEveryBitOfAHeaderIsChecked(t *testing.T) {
 	if err := got.parse(b); err != nil || got != h {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	id := identity{store: testStore, epoch: 5, size: 1 << 20}
+	id := identity{store: testStore, epoch: 5, size: 1 << 20, watermark: 3<<20 + BlockSize}
 	e := id.encode()
 	var gotID identity
 	if err := gotID.parse(e); err != nil || gotID != id {

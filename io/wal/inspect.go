@@ -99,7 +99,8 @@ func Inspect(cfg Config, look Look) (*Inspection, error) {
 	r := newRecovery(cfg, look.Replay)
 	defer r.close()
 	in := new(Inspection)
-	if err := r.identify(in, asked); err != nil {
+	id, err := r.identify(in, asked)
+	if err != nil {
 		return nil, err
 	}
 	if look.Frame != nil {
@@ -107,7 +108,7 @@ func Inspect(cfg Config, look Look) (*Inspection, error) {
 			return look.Frame(r.frameInfo(s, off, e, h, desc))
 		}
 	}
-	if err := r.survey(); err != nil {
+	if err := r.survey(id); err != nil {
 		return nil, err
 	}
 	if err := r.walk(); err != nil {
@@ -124,32 +125,33 @@ func Inspect(cfg Config, look Look) (*Inspection, error) {
 	return in, nil
 }
 
-// identify reads log.id and settles the segment size.
-func (r *recovery) identify(in *Inspection, asked int64) error {
+// identify reads log.id and settles the segment size. The identity is nil when log.id is lost.
+func (r *recovery) identify(in *Inspection, asked int64) (*identity, error) {
 	b, err := r.disk.ReadFile(path.Join(r.dir, identityName))
-	var id identity
+	id := new(identity)
 	if err == nil {
 		err = id.parse(b)
 	}
 	if onlyVersion(err) != nil {
-		return err
+		return nil, err
 	}
-	in.IdentityErr, in.Epoch = err, id.epoch
-	if err == nil && id.store != r.store {
-		return fmt.Errorf("%w: %s is of store %x, this is %x: put the right disk back, or "+
+	in.IdentityErr = err
+	if err != nil {
+		id = nil
+	} else if in.Epoch = id.epoch; id.store != r.store {
+		return nil, fmt.Errorf("%w: %s is of store %x, this is %x: put the right disk back, or "+
 			"move the directory away", ErrForeign, r.dir, id.store, r.store)
 	}
-	if asked == 0 {
+	if asked == 0 && id != nil {
 		asked = id.size
 	}
 	if asked == 0 {
-		asked, err = r.commonSize()
-		if err != nil {
-			return err
+		if asked, err = r.commonSize(); err != nil {
+			return nil, err
 		}
 	}
 	r.size = cmp.Or(asked, r.size)
-	return checkSegmentSize(r.size)
+	return id, checkSegmentSize(r.size)
 }
 
 // commonSize is the size of the first segment file: all have one.

@@ -132,6 +132,10 @@ func TestAHoleBeforeTheNextSegmentIsCutAndStaysCut(t *testing.T) {
 	crashed.Corrupt(second, 0, head)
 	crashed.Corrupt(second, BlockSize, frame)
 	crashed.Corrupt(first, 2*BlockSize, make([]byte, 512))
+	id := identity{store: testStore, epoch: 1, size: crashSegment, watermark: sh.watermark}
+	if err := crashed.WriteFile("wal/"+identityName, id.encode()); err != nil {
+		t.Fatal(err)
+	}
 
 	l, rec, got := reopen(t, crashConfig(crashed))
 	wantRecords(t, got, []Record{kept})

@@ -25,6 +25,7 @@ type Log struct {
 	segs     segments
 	nextSlot int
 	stats    Stats
+	marked   LSN // the watermark in log.id
 	// prepareErr is why no segment can be made ready, other than a full device.
 	prepareErr error
 
@@ -168,6 +169,7 @@ func (l *Log) close() {
 	<-l.done
 	close(l.stop)
 	<-l.prepareDone
+	l.markEnd()
 	for _, s := range l.segs.files() {
 		if err := s.file.Close(); err != nil && l.closeErr == nil {
 			l.closeErr = fmt.Errorf("wal: close %s: %w", s.name, err)

@@ -67,16 +67,15 @@ func (r *recovery) open(cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.run(); err != nil {
+	if err := r.run(id); err != nil {
 		return nil, err
 	}
 	l := r.build(cfg)
 	l.epoch = r.nextEpoch(id)
 	// Nothing may be written under an epoch that an earlier Open may have used: bytes of
 	// its interrupted writes would pass for ours.
-	id = &identity{store: r.store, epoch: l.epoch, size: r.size}
-	if err := r.disk.WriteFile(path.Join(r.dir, identityName), id.encode()); err != nil {
-		return nil, fmt.Errorf("wal: write %s: %w", identityName, err)
+	if err := l.writeIdentity(l.head); err != nil {
+		return nil, err
 	}
 	if len(r.slots) > 0 {
 		return l, nil
@@ -98,7 +97,8 @@ func (r *recovery) readIdentity() (*identity, error) {
 	if err := id.parse(b); errors.Is(err, ErrVersion) {
 		return nil, err
 	} else if err != nil {
-		r.logger.Warn("wal: identity is damaged and is written anew", "dir", r.dir, "err", err)
+		name := path.Join(r.dir, identityName)
+		r.repaired(name, fmt.Errorf("%s, which is written anew: %w", name, err))
 		return nil, nil
 	}
 	switch {

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/io/disk"
@@ -65,6 +66,7 @@ func (l *Log) prepareAll() error {
 			l.segs.surplus = l.segs.surplus[:n-1]
 		}
 		create := len(l.segs.ready) < l.segs.prepared && !l.closing && l.failed == nil
+		mark, head := l.entered() && !l.closing && l.failed == nil, l.head
 		l.mu.Unlock()
 		var err error
 		switch {
@@ -72,12 +74,54 @@ func (l *Log) prepareAll() error {
 			err = l.removeSegment(surplus)
 		case create:
 			err = l.createSegment()
+		case mark:
+			err = l.writeIdentity(head)
 		default:
 			return nil
 		}
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// entered tells, with the lock held, that log.id does not know yet of the segment in which the
+// log now ends.
+func (l *Log) entered() bool { return l.head > 0 && l.head-1 >= l.nextMark() }
+
+// nextMark is the end of the segment that log.id knows of.
+func (l *Log) nextMark() LSN {
+	if l.marked == 0 {
+		return 0
+	}
+	return l.lsn(l.seq(l.marked-1)+1, 0)
+}
+
+// writeIdentity makes log.id say that everything below head is durable, which it is.
+func (l *Log) writeIdentity(head LSN) error {
+	id := identity{store: l.store, epoch: l.epoch, size: l.size, watermark: head}
+	name := path.Join(l.dir, identityName)
+	if err := l.disk.WriteFile(name, id.encode()); err != nil {
+		l.logger.Warn("wal: cannot write the identity", "file", name, "err", err)
+		return fmt.Errorf("wal: write %s: %w", name, err)
+	}
+	l.mu.Lock()
+	l.marked = head
+	l.mu.Unlock()
+	return nil
+}
+
+// markEnd records a clean end beside the segments, so that the next recovery misses the newest
+// of them when it is gone. On a full device log.id stays as it is: it then tells of fewer.
+func (l *Log) markEnd() {
+	l.mu.Lock()
+	head, due := l.head, l.failed == nil && l.closeErr == nil && l.head > l.marked
+	l.mu.Unlock()
+	if !due {
+		return
+	}
+	if err := l.writeIdentity(head); !errors.Is(err, disk.ErrNoSpace) {
+		l.closeErr = err
 	}
 }
 

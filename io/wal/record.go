@@ -100,6 +100,10 @@ type Recovery struct {
 	TruncatedAt LSN
 	// Damage lists durable bytes that are lost. Empty after any crash of a sound device.
 	Damage []Damage
+	// Repaired lists bytes that are wrong and cost nothing, as other bytes of the log say the
+	// same. The device that changed them may change others: an operator should know. Empty
+	// after any crash of a sound device.
+	Repaired []Damage
 }
 
 // Damage is a stretch of the log that was durable and cannot be read back.

@@ -69,9 +69,9 @@ func (r *recovery) close() {
 	}
 }
 
-// run reads the log and replays it.
-func (r *recovery) run() error {
-	if err := r.survey(); err != nil {
+// run reads the log and replays it. id is what log.id says, nil when that is lost.
+func (r *recovery) run(id *identity) error {
+	if err := r.survey(id); err != nil {
 		return err
 	}
 	// Bytes read back may still be in the device's cache, written by a process that was
@@ -87,8 +87,12 @@ func (r *recovery) run() error {
 	return r.walk()
 }
 
-// survey learns what every segment file is and which of them hold the log.
-func (r *recovery) survey() error {
+// survey learns what every segment file is and which of them hold the log. id is what log.id says,
+// nil when that is lost.
+func (r *recovery) survey(id *identity) error {
+	if id != nil {
+		r.watermark = id.watermark
+	}
 	if err := r.openSlots(); err != nil {
 		return err
 	}
@@ -151,6 +155,10 @@ func (r *recovery) classify(s *slot) error {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	s.origin = judgeSlot(e)
+	if e.rotten() && s.origin != originUnreadable {
+		r.repaired(s.name, fmt.Errorf("%w: %s offset 0: the segment header is damaged: %s",
+			ErrCorrupt, s.name, s.origin.instead()))
+	}
 	if s.origin == originFrame || s.origin == originScan {
 		s.id = h.segment(r.size)
 		r.out.Headers++
@@ -161,6 +169,20 @@ func (r *recovery) classify(s *slot) error {
 		r.maxEpoch = max(r.maxEpoch, s.id.epoch)
 	}
 	return nil
+}
+
+// instead says what takes the place of a damaged header.
+func (o origin) instead() string {
+	if o == originBlank {
+		return "the segment is not in use, its next use writes a new one"
+	}
+	return "the frames behind it say the same"
+}
+
+// repaired notes bytes that are wrong and cost nothing.
+func (r *recovery) repaired(file string, err error) {
+	r.logger.Warn("wal: damage that costs no record: watch this disk", "err", err)
+	r.out.Repaired = append(r.out.Repaired, Damage{File: file, Err: err})
 }
 
 // lookInside collects what the frames of a segment file tell of its use; h is the frame that

@@ -38,8 +38,26 @@ func (r *recovery) walk() error {
 			break
 		}
 	}
+	r.missingEnd()
 	r.out.Bytes = r.win.total
 	return nil
+}
+
+// missingEnd reports the newest segments when they are gone with all their frames: what is left
+// ends below what is known to have been durable. The log goes on behind them, so that their
+// numbers are not used again and later recoveries find the gap too.
+func (r *recovery) missingEnd() {
+	if r.head >= r.watermark {
+		return
+	}
+	if r.tail == 0 {
+		r.tail = r.lsn(r.seq(r.watermark-1), 0)
+		r.head = r.tail
+	}
+	r.damage(Damage{From: r.head, To: r.watermark, File: r.dir,
+		Err: fmt.Errorf("%w: %s: the log ends at %d and was durable up to %d: segments up to "+
+			"%d are missing", ErrCorrupt, r.dir, r.head, r.watermark, r.seq(r.watermark-1))})
+	r.head = r.watermark
 }
 
 // walkSegment replays one segment. It returns the offset where its records end, and whether

@@ -111,6 +111,11 @@ type slotEvidence struct {
 	found, empty bool
 }
 
+// rotten tells a header block that no crash of a sound device leaves. All content of a header is
+// in its first sector, which is old or new, and the rest of the block is zeroes from the
+// preparation on: a crash leaves an intact header, perhaps an older one, or zeroes.
+func (e slotEvidence) rotten() bool { return !e.header && !e.blank }
+
 // slotCases is the decision table of segment files; exactly one case matches any evidence.
 var slotCases = [...]struct {
 	name   string

@@ -127,6 +127,9 @@ func (l *Log) complete(b *batch) {
 		b.seg.end = l.off(b.frame.at) + b.frame.bytes()
 		l.head = b.frame.at + LSN(b.frame.bytes())
 		l.count(b)
+		if l.entered() {
+			l.kickPreparer()
+		}
 		if b.frame.tail > l.segs.durableTail {
 			l.segs.durableTail = b.frame.tail
 			l.recycleLocked()
