@@ -93,7 +93,9 @@ func synced(j *metaJob) {
 }
 
 // versioned goes on when the new version is durable: the old one is sealed, so that it is
-// never taken for the truth again. The seal need not be durable at once.
+// never taken for the truth again. The seal is durable before anybody is told of the checkpoint:
+// the log that could redo it may be gone afterwards, and without the seal a newest half that rots
+// looks like one whose write a power cut interrupted.
 func versioned(j *metaJob) {
 	c, g := j.chunk, j.chunk.pool.geometry
 	if j.failed("write table") {
@@ -107,7 +109,7 @@ func versioned(j *metaJob) {
 	c.pool.stats.checkpoints.Add(1)
 	old.next = j.header.follower()
 	encodeHeader(j.bytes, &old)
-	j.submit(disk.Write, g.halfOffset(old.half), headerPage, sealed)
+	j.submitDurable(g.halfOffset(old.half), headerPage, sealed)
 	c.pool.disk.Flush()
 }
 

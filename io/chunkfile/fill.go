@@ -183,7 +183,7 @@ func (p *Pool) seal(s *slot, old header) error {
 	old.next = s.top.follower()
 	encodeHeader(j.bytes, &old)
 	vec := [][]byte{j.bytes[:headerPage]}
-	if err := s.file.WriteVec(vec, p.geometry.halfOffset(old.half), false); err != nil {
+	if err := s.file.WriteVec(vec, p.geometry.halfOffset(old.half), true); err != nil {
 		return fmt.Errorf("chunkfile: seal version %d of slot %d: %w", old.version, s.number, err)
 	}
 	return nil
