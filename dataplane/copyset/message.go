@@ -208,6 +208,9 @@ func (m *Message) decodeEntries(r *reader, count int, b *buf.Buf) error {
 	return nil
 }
 
+// PayloadCRCs is the checksums of the blocks of payload i, as its command has them.
+func (m *Message) PayloadCRCs(i int) []uint32 { return commandCRCs(m.Entries[i].Data) }
+
 // takePayload checks an entry's payload against its command and holds it.
 func (m *Message) takePayload(i int, p []byte, b *buf.Buf) error {
 	e := &m.Entries[i]

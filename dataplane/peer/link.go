@@ -20,7 +20,7 @@ var ErrUnreachable = errors.New("peer: unreachable")
 
 // Loader reads payloads that are only in a store's log.
 type Loader interface {
-	ReadLog(p *copyset.Payload, dst []byte) error
+	ReadLog(p *copyset.Payload, crcs []uint32, dst []byte) error
 	PinLog(p *copyset.Payload) (release func())
 	Unreachable(copysetID, replica uint64)
 }
@@ -375,7 +375,7 @@ func (l *link) take(out *outgoing) bool {
 // frames adds the frames of a message, reading from the log what is not in memory.
 func (l *link) frames(out *outgoing, it *item) error {
 	for i := range it.m.Payloads {
-		if err := l.load(it, &it.m.Payloads[i]); err != nil {
+		if err := l.load(it, i); err != nil {
 			return err
 		}
 	}
@@ -400,7 +400,8 @@ func (l *link) frames(out *outgoing, it *item) error {
 	return nil
 }
 
-func (l *link) load(it *item, p *copyset.Payload) error {
+func (l *link) load(it *item, i int) error {
+	p := &it.m.Payloads[i]
 	if p.Len == 0 || p.B != nil {
 		return nil
 	}
@@ -408,7 +409,7 @@ func (l *link) load(it *item, p *copyset.Payload) error {
 	if err != nil {
 		return err
 	}
-	if err := it.from.ReadLog(p, b.Bytes()); err != nil {
+	if err := it.from.ReadLog(p, it.m.PayloadCRCs(i), b.Bytes()); err != nil {
 		b.Release()
 		return err
 	}

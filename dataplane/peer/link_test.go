@@ -72,7 +72,7 @@ type store struct {
 
 var errLog = errors.New("not in the log")
 
-func (s *store) ReadLog(p *copyset.Payload, dst []byte) error {
+func (s *store) ReadLog(p *copyset.Payload, crcs []uint32, dst []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, ok := s.log[p.At]
@@ -80,6 +80,14 @@ func (s *store) ReadLog(p *copyset.Payload, dst []byte) error {
 		return errLog
 	}
 	copy(dst, b)
+	for k, want := range crcs {
+		if wire.CRC32C(dst[k*block:][:block]) != want {
+			return errLog
+		}
+	}
+	if len(crcs) != len(dst)/block {
+		return errLog
+	}
 	return nil
 }
 
@@ -283,6 +291,22 @@ func TestPayloadThatTheLogHasNoMoreIsReportedLost(t *testing.T) {
 	r.connect()
 	m := r.data(1, 1, 9000)
 	delete(r.store.log, 9000)
+	r.send(m)
+	r.send(r.data(2, 1, 0))
+	r.links.Flush(r.to.Addr)
+	got := r.next()
+	if got.Index != 1 {
+		t.Errorf("message behind entry %d arrives, want the second only", got.Index)
+	}
+	got.Release()
+	eventually(t, "the loss is reported", func() bool { return r.store.lost() > 0 })
+}
+
+func TestPayloadThatIsBadInTheLogIsNeverSent(t *testing.T) {
+	r := newRig(t)
+	r.connect()
+	m := r.data(1, 2, 9000)
+	r.store.log[9000][block+77] ^= 4
 	r.send(m)
 	r.send(r.data(2, 1, 0))
 	r.links.Flush(r.to.Addr)

@@ -39,6 +39,8 @@ type rig struct {
 	limit  int64 // of the chunk files
 	adapt  func(i int, cfg *Config)
 	lost   func(to copyset.Peer) bool
+	// restarted: the disks have the replicas already.
+	restarted bool
 	// patience is how long the last checkpoint of a stop may take.
 	patience time.Duration
 }
@@ -67,7 +69,9 @@ func newRig(t *testing.T, n int, change func(r *rig)) *rig {
 			t.Error(err)
 		}
 	})
-	r.ensure()
+	if !r.restarted {
+		r.ensure()
+	}
 	return r
 }
 
@@ -186,7 +190,7 @@ func (r *rig) Send(_ *Owner, s *Store, to copyset.Peer, m copyset.Message) {
 			return
 		}
 		p.B, p.Buf = b.Bytes(), b
-		if err := s.ReadLog(p, p.B); err != nil {
+		if err := s.ReadLog(p, m.PayloadCRCs(i), p.B); err != nil {
 			return
 		}
 	}

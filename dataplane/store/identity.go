@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,10 +67,15 @@ func decodeIdentity(path string, data []byte) (m identity, err error) {
 	if err := json.Unmarshal(data, &m); err != nil || m.Format != identityFormat {
 		return refuse("is not an identity of an Ashlar store: use another directory")
 	}
+	// A damaged name of a field, of the checksum above all, must not pass for an absent one.
+	strict := json.NewDecoder(bytes.NewReader(data))
+	strict.DisallowUnknownFields()
 	switch {
 	case m.Version != identityVersion:
 		return refuse("has layout version %d, this build reads %d: use a newer release",
 			m.Version, identityVersion)
+	case strict.Decode(new(identity)) != nil:
+		return refuse("is damaged: it has fields that nobody writes: replace the disk")
 	case m.CRC != 0 && m.CRC != m.sum():
 		return refuse("is damaged: crc32c %08x, want %08x: replace the disk", m.sum(), m.CRC)
 	case m.UUID == uuid.Nil || m.ChunkSize <= 0:

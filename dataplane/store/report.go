@@ -2,9 +2,13 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
 // Transfer asks the replica, if it leads, to hand the leadership to another member.
@@ -136,9 +140,30 @@ func (s *Store) Report() Report {
 	return r
 }
 
-// ReadLog reads payload back from the log for a follower that lags.
-func (s *Store) ReadLog(p *copyset.Payload, dst []byte) error {
-	return s.wal.ReadPayload(p.At, dst)
+// ReadLog reads payload back from the log for a follower that lags, and checks it against the
+// checksums of its command. Bad bytes are counted and never sent: the follower waits, until a
+// flush has repaired the block from a peer and a checkpoint has the follower fetch the chunks.
+func (s *Store) ReadLog(p *copyset.Payload, crcs []uint32, dst []byte) error {
+	if len(dst) != len(crcs)*buf.BlockSize {
+		return fmt.Errorf("store: log at %d: %w: %d bytes with %d checksums", p.At,
+			wal.ErrInvalid, len(dst), len(crcs))
+	}
+	if err := s.wal.ReadPayload(p.At, dst); err != nil {
+		return err
+	}
+	bad := 0
+	for i, want := range crcs {
+		if wire.CRC32C(dst[i*buf.BlockSize:][:buf.BlockSize]) != want {
+			bad++
+		}
+	}
+	if bad == 0 {
+		return nil
+	}
+	err := fmt.Errorf("store: log at %d: %w: %d of %d blocks for a follower fail their checksum",
+		p.At, wal.ErrCorrupt, bad, len(crcs))
+	s.noteBad(err, bad)
+	return err
 }
 
 // PinLog keeps the part of the log that holds a payload until release is called.
