@@ -13,7 +13,7 @@ KERNELFLAGS ?=
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages crash kernel
+.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages crash kernel corrupt
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -63,6 +63,9 @@ crash: ## every state that a power cut may leave, recovered and compared (NIGHTL
 kernel: packages ## power cuts of a store on ext4 in a real kernel (User-Mode Linux), every write recorded
 	CGO_ENABLED=0 go build -trimpath -o bin/kernel ./cmd/kernel
 	@unshare --mount bin/kernel run $(KERNELFLAGS)
+
+corrupt: ## every byte and bit of the formats mutated, every verdict counted
+	@deploy/corrupt.sh
 
 bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)
