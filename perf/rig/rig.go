@@ -35,6 +35,9 @@ type Config struct {
 	Copysets int    // 0: 12
 	// NodeSettings are further lines of each node's YAML.
 	NodeSettings string
+	// Place, when set, names the directory of each process's data by the process's name, instead
+	// of one in the cluster's directory. What it names is made when absent, and not removed.
+	Place func(name string) string
 	// Env is added to the environment of every process, for instance GODEBUG=...
 	Env []string
 }
@@ -98,7 +101,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	}
 	err = c.launch(&Process{Role: "control", Name: "control", Addr: c.Endpoint}, fmt.Sprintf(
 		"name: control\nlisten: %s\ndata: %s\nreplicas: %d\nmin_nodes: %d\ncopysets: %d\n",
-		c.Endpoint, filepath.Join(c.Dir, "control"), min(3, c.cfg.Nodes), c.cfg.Nodes,
+		c.Endpoint, c.place("control"), min(3, c.cfg.Nodes), c.cfg.Nodes,
 		c.cfg.Copysets))
 	for i := 0; i < c.cfg.Nodes && err == nil; i++ {
 		err = c.launchNode(i, addrs[2+2*i], addrs[3+2*i])
@@ -109,10 +112,17 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	return c.awaitLeaders(ctx)
 }
 
+func (c *Cluster) place(name string) string {
+	if c.cfg.Place != nil {
+		return c.cfg.Place(name)
+	}
+	return filepath.Join(c.Dir, name)
+}
+
 func (c *Cluster) launchNode(i int, addr, adminAddr string) error {
 	name := fmt.Sprintf("n%d", i+1)
-	store := filepath.Join(c.Dir, name)
-	if err := os.Mkdir(store, 0o755); err != nil {
+	store := c.place(name)
+	if err := os.MkdirAll(store, 0o755); err != nil {
 		return fmt.Errorf("rig: %w", err)
 	}
 	return c.launch(&Process{Role: "node", Name: name, Addr: addr, Admin: adminAddr},
@@ -127,6 +137,11 @@ func (c *Cluster) StartGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return c.AwaitGateway(ctx)
+}
+
+// AwaitGateway waits until the gateway accepts connections.
+func (c *Cluster) AwaitGateway(ctx context.Context) error {
 	return c.poll(ctx, "the gateway accepts connections", func() bool {
 		conn, err := net.Dial("tcp", c.NBD)
 		if err == nil {
@@ -138,17 +153,27 @@ func (c *Cluster) StartGateway(ctx context.Context) error {
 
 // launch writes a process's settings and starts it.
 func (c *Cluster) launch(p *Process, settings string) error {
-	conf := filepath.Join(c.Dir, p.Name+".yaml")
-	if err := os.WriteFile(conf, []byte(settings), 0o644); err != nil {
+	if err := os.WriteFile(c.conf(p), []byte(settings), 0o644); err != nil {
 		return fmt.Errorf("rig: %w", err)
 	}
+	if err := c.run(p); err != nil {
+		return err
+	}
+	c.Processes = append(c.Processes, p)
+	return nil
+}
+
+func (c *Cluster) conf(p *Process) string { return filepath.Join(c.Dir, p.Name+".yaml") }
+
+// run starts a process that has its settings; the log of an earlier life goes on.
+func (c *Cluster) run(p *Process) error {
 	p.log = filepath.Join(c.Dir, p.Name+".log")
-	log, err := os.Create(p.log)
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("rig: %w", err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command(c.cfg.Binary, p.Role, "run", "--supervised", "--config", conf)
+	p.cmd = exec.Command(c.cfg.Binary, p.Role, "run", "--supervised", "--config", c.conf(p))
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, c.Dir
 	p.cmd.Env = append(os.Environ(), c.cfg.Env...)
 	p.cmd.ExtraFiles = []*os.File{c.lifeline}
@@ -156,12 +181,47 @@ func (c *Cluster) launch(p *Process, settings string) error {
 	if err := p.cmd.Start(); err != nil {
 		return fmt.Errorf("rig: %s: %w", p.Name, err)
 	}
-	p.PID, p.done = p.cmd.Process.Pid, make(chan struct{})
+	cmd, done := p.cmd, make(chan struct{})
+	p.PID, p.done = cmd.Process.Pid, done
 	go func() {
-		_ = p.cmd.Wait() // Alive tells of an early end, with the log
-		close(p.done)
+		_ = cmd.Wait() // Alive tells of an early end, with the log
+		close(done)
 	}()
-	c.Processes = append(c.Processes, p)
+	return nil
+}
+
+// Kill sends SIGKILL to every process and does not wait: see Reap.
+func (c *Cluster) Kill() {
+	for _, p := range c.Processes {
+		_ = p.cmd.Process.Kill() // one that has ended is as good
+	}
+}
+
+// Reap waits until every process has ended.
+func (c *Cluster) Reap(ctx context.Context) error {
+	for _, p := range c.Processes {
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			return fmt.Errorf("rig: waiting for the end of %s: %w", p.Name, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// Restart starts every process that has ended, with the same settings and addresses. It waits for
+// nothing.
+func (c *Cluster) Restart() error {
+	for _, p := range c.Processes {
+		select {
+		case <-p.done:
+		default:
+			continue
+		}
+		if err := c.run(p); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
