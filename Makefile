@@ -9,11 +9,14 @@ BENCHTIME   ?= 1s
 BENCHFLAGS  ?=
 FUZZTIME    ?= $(if $(NIGHTLY),10m,10s)
 KERNELFLAGS ?=
+
+# Power cuts in a row on the same directories.
+ROUNDS      ?= 100
 # Packages with concurrency of their own that a machine of two cores can run under -race in minutes.
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages crash kernel corrupt
+.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages crash kernel corrupt power
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -66,6 +69,12 @@ kernel: packages ## power cuts of a store on ext4 in a real kernel (User-Mode Li
 
 corrupt: ## every byte and bit of the formats mutated, every verdict counted
 	@deploy/corrupt.sh
+
+power: packages build ## power cuts of a whole cluster, ROUNDS in a row (100): no acknowledged byte is lost
+	FUSE=required go test -count=1 ./perf/faultfs
+	LANE=required ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 90m ./perf/nemesis \
+		-run 'TestNoAcknowledgedByteIsLost|TestDisksThatLie'
+	@echo "power: ok"
 
 bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)

@@ -1,6 +1,7 @@
-// Package faultfs is a file system that behaves as a disk does on its worst day: power goes, sectors
-// go bad, writes fail, the device stalls, the space ends. It is mounted through FUSE over a backing
-// directory, so that whole processes can be run on it unchanged. It needs root and /dev/fuse.
+// Package faultfs is a file system that behaves as a disk does on its worst day: power goes,
+// sectors go bad, writes fail, the device stalls, the space ends. It is mounted through FUSE over a
+// backing directory, so that whole processes can be run on it unchanged. It needs root and
+// /dev/fuse.
 //
 // # The model
 //

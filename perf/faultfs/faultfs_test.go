@@ -373,8 +373,8 @@ func TestTheStoresDiskKeepsItsPromisesAcrossCuts(t *testing.T) {
 	must(t, f.Close())
 }
 
-// writeBlocks writes random blocks durably, by turns with plain calls, through the ring, and through
-// the ring with a sync after it.
+// writeBlocks writes random blocks durably, by turns with plain calls, through the ring, and
+// through the ring with a sync after it.
 func writeBlocks(t *testing.T, d disk.Disk, file disk.File, arena []byte, sure *[256]byte,
 	seed uint64,
 ) {
@@ -405,9 +405,10 @@ func writeBlocks(t *testing.T, d disk.Disk, file disk.File, arena []byte, sure *
 }
 
 func TestADiskThatLiesLosesWhatItCalledDurable(t *testing.T) {
-	f := mounted(t, Config{IgnoreSync: true})
+	f := mounted(t, Config{})
 	name := filepath.Join(f.cfg.At, "f")
 	for seed := range uint64(20) {
+		f.Lie()
 		makeFile(t, name, 64<<10)
 		f, _ = cycle(t, f, seed)
 		got, err := os.ReadFile(name)

@@ -22,9 +22,6 @@ type Config struct {
 	Dir        string // backing directory; made when absent. What is durable is in Dir/data
 	At         string // mount point; made when absent
 	CacheBytes int64  // 0: DefaultCacheBytes
-	// IgnoreSync makes a disk that lies: it answers that data is durable and does nothing. A test
-	// of power cuts that is worth something fails on it.
-	IgnoreSync bool
 }
 
 // FS is a mounted file system.
@@ -37,6 +34,7 @@ type FS struct {
 	cached  atomic.Int64
 	durable chan struct{} // stands for "DSYNC" where a request's context has its cancellation
 
+	lies     atomic.Bool  // see Lie
 	dying    atomic.Bool  // the cut has begun: what is half done stays so
 	power    sync.RWMutex // held for reading by operations, for writing by the cut
 	off      bool
@@ -151,6 +149,10 @@ func (f *FS) Stall(pattern string, d time.Duration) (*Rule, error) {
 	r := &Rule{Pattern: pattern, Kinds: All, Until: time.Now().Add(d)}
 	return r, f.rules.add(r)
 }
+
+// Lie makes a disk that answers that data is durable and does nothing, until the next Resume. A
+// test of power cuts that is worth something fails on it.
+func (f *FS) Lie() { f.lies.Store(true) }
 
 // Full lets no more than left bytes be allocated from now on.
 func (f *FS) Full(left int64) { f.space.limit(left) }

@@ -271,7 +271,7 @@ func (n *node) Fsync(_ context.Context, h fs.FileHandle, _ uint32) syscall.Errno
 	switch {
 	case ok:
 		return open.file.sync(0, 0, true)
-	case n.fs.cfg.IgnoreSync:
+	case n.fs.lies.Load():
 		return 0
 	}
 	return errnoOf(n.fs.commitNames())

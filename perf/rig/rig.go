@@ -227,7 +227,7 @@ func (c *Cluster) Restart() error {
 
 func (c *Cluster) awaitLeaders(ctx context.Context) error {
 	return c.poll(ctx, "every copyset has a leader", func() bool {
-		r, err := c.clients.Admin.ClusterStatus(ctx, &v1.ClusterStatusRequest{})
+		r, err := c.Status(ctx)
 		return err == nil && r.GetCopysets() > 0 &&
 			r.GetCopysetsWithLeader() == r.GetCopysets()
 	})
@@ -249,6 +249,11 @@ func (c *Cluster) poll(ctx context.Context, what string, cond func() bool) error
 		}
 	}
 	return nil
+}
+
+// Status asks the control plane how the cluster is.
+func (c *Cluster) Status(ctx context.Context) (*v1.ClusterStatusResponse, error) {
+	return c.clients.Admin.ClusterStatus(ctx, &v1.ClusterStatusRequest{})
 }
 
 // CreateVolume makes a volume.

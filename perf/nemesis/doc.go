@@ -1,0 +1,16 @@
+// Package nemesis holds no code, only tests that run a cluster of processes on disks of package
+// faultfs, under load from a client that knows what it was promised, and let the disks do their
+// worst.
+//
+//	make power     100 times in a row, on the same directories: the power of every process goes at
+//	               one instant, what the disks had not made durable is lost, everything is started
+//	               again, and every byte that was ever acknowledged is read back.
+//	make faults    in a running cluster: a bad sector under a read, a full disk, an error under the
+//	               log, a disk that stalls for ten seconds. The client goes on, and the operator is
+//	               told which disk it is and what to do about it.
+//
+// They need bin/ashlar, root and /dev/fuse; the power cuts need fio as well. Without those, plain
+// `go test` skips and says so; the make targets set LANE=required, and then missing things fail.
+// A disk that lies about durability is tried too, and must be found out: a lane that cannot fail
+// proves nothing.
+package nemesis
