@@ -16,7 +16,7 @@ ROUNDS      ?= 100
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages crash kernel corrupt power
+.PHONY: build test race lint demo mutants fuzz bench bench-cost clean help packages crash kernel corrupt power faults
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -75,6 +75,11 @@ power: packages build ## power cuts of a whole cluster, ROUNDS in a row (100): n
 	LANE=required ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 90m ./perf/nemesis \
 		-run 'TestNoAcknowledgedByteIsLost|TestDisksThatLie'
 	@echo "power: ok"
+
+faults: packages build ## bad sector, full disk, EIO and stall in a running cluster: pause and what the operator sees
+	FUSE=required go test -count=1 ./perf/faultfs
+	LANE=required go test -count=1 -v -timeout 20m ./perf/nemesis -run TestARunningCluster
+	@echo "faults: ok"
 
 bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)

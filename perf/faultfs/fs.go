@@ -163,6 +163,9 @@ func (f *FS) Clear() {
 	f.space.free()
 }
 
+// Root is where the durable content is: files keep the names that they have in the mount.
+func (f *FS) Root() string { return f.journal.data }
+
 // Unsynced returns the bytes in the cache and the changes of names that a cut could take.
 func (f *FS) Unsynced() (bytes int64, names int) { return f.cached.Load(), f.journal.pending() }
 
