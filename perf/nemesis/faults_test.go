@@ -71,7 +71,7 @@ var faults = []fault{
 }
 
 // advice is what a message to the operator tells him to do.
-var advice = regexp.MustCompile(`(?i)replace|free|add |check|delete|remove|smartctl`)
+var advice = regexp.MustCompile(`(?i)replace|free|add |check|delete|remove|look at`)
 
 // finding is one line of the table.
 type finding struct {
