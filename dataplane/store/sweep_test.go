@@ -154,7 +154,7 @@ func (sum *tally) record(t *testing.T, name string) {
 	if sum.reads == 0 || sum.wrong > 0 || sum.right+sum.refused != sum.reads {
 		t.Errorf("%+v", *sum)
 	}
-	evidence.Record(t, evidence.Item{Lane: "corrupt", Name: name, Promises: []string{"P3"},
+	evidence.Record(t, evidence.Item{Lane: "corrupt", Name: name, Promises: []string{"P4", "P5"},
 		Test: "dataplane/store " + t.Name(), Counts: map[string]int64{
 			"mutations": sum.mutations, "reads": sum.reads, "reads right": sum.right,
 			"reads refused": sum.refused, "wrong": sum.wrong, "repaired": sum.repaired,
@@ -290,14 +290,15 @@ func TestEveryByteOfTheIdentityIsRejected(t *testing.T) {
 			if _, err := Open(r.config(0)); !errors.Is(err, ErrForeign) {
 				t.Fatalf("byte %d as %#x: %v", off, bad, err)
 			}
-			if now, err := r.disks[0].ReadFile(identityFile); err != nil || !bytes.Equal(now, rotten) {
+			now, err := r.disks[0].ReadFile(identityFile)
+			if err != nil || !bytes.Equal(now, rotten) {
 				t.Fatal("a refused file was changed")
 			}
 			tried++
 		}
 	}
 	evidence.Record(t, evidence.Item{Lane: "corrupt", Name: "every byte of the store's identity",
-		Promises: []string{"P3"}, Test: "dataplane/store " + t.Name(),
+		Promises: []string{"P4", "P5"}, Test: "dataplane/store " + t.Name(),
 		Counts: map[string]int64{"mutations": tried, "detected": 0, "repaired": 0,
 			"rejected": tried, "harmless": 0, "wrong": 0}})
 }

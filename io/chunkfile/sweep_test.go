@@ -211,7 +211,7 @@ func TestEverySectorOfTheDataIsGuarded(t *testing.T) {
 		sim.Corrupt(name, g.dataOffset(0)+int64(i*disk.SectorSize), sector(i))
 	}
 	evidence.Record(t, evidence.Item{Lane: "corrupt", Name: "every sector of chunk data",
-		Promises: []string{"P3"}, Test: "io/chunkfile " + t.Name(),
+		Promises: []string{"P4", "P5"}, Test: "io/chunkfile " + t.Name(),
 		Counts: map[string]int64{"mutations": tried, "detected": tried, "repaired": 0,
 			"rejected": 0, "harmless": 0, "wrong": 0}})
 }

@@ -161,7 +161,7 @@ func (s *sweep) record(t *testing.T, name string) {
 		t.Errorf("%d verdicts for %d mutations", s.detected+s.repaired+s.unused, s.tried)
 	}
 	lanes.Record(t, lanes.Item{Lane: "corrupt", Name: name,
-		Promises: []string{"P3"}, Test: "io/wal " + t.Name(),
+		Promises: []string{"P4", "P5"}, Test: "io/wal " + t.Name(),
 		Counts: map[string]int64{"mutations": s.tried, "detected": s.detected,
 			"repaired": s.repaired, "rejected": 0, "free": s.unused, "harmless": 0, "wrong": 0}})
 }
