@@ -22,11 +22,13 @@ type Recovered struct {
 	stateAt wal.LSN
 	bornAt  wal.LSN // of the state with which this member began
 	seen    bool
+	any     bool // a record of any kind was found
 	damage  error
 }
 
 // Add takes the next record of the copyset, in log order.
 func (rc *Recovered) Add(rec *wal.Record) error {
+	rc.any = true
 	switch rec.Kind {
 	case RecordEntry, RecordConf:
 		rc.addEntry(rec)
@@ -90,7 +92,7 @@ func (rc *Recovered) addState(rec *wal.Record) error {
 	}
 	newborn := st.Applied == 0 && raft.IsEmptyHardState(st.Hard)
 	if newborn || rc.state != nil && rc.state.Replica != st.Replica {
-		*rc = Recovered{bornAt: rec.At}
+		*rc = Recovered{bornAt: rec.At, any: true}
 	}
 	rc.state, rc.stateAt = st, rec.At
 	rc.hard(st.Hard)
@@ -131,6 +133,10 @@ func (rc *Recovered) Replica() uint64 {
 func (rc *Recovered) State() (*State, error) {
 	if rc.damage != nil {
 		return rc.state, rc.damage
+	}
+	if rc.state == nil && rc.any {
+		return nil, fmt.Errorf("%w: records without the state that stands before all others",
+			ErrDamaged)
 	}
 	if rc.state == nil {
 		return nil, nil

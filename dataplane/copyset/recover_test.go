@@ -186,6 +186,15 @@ func reborn(t *testing.T, b []byte, replica uint64) []byte {
 	return st.AppendTo(nil)
 }
 
+func TestRecordsWithoutTheirStateAreDamage(t *testing.T) {
+	for name, s := range map[string]*script{"an entry": new(script).entry(1, 7),
+		"a vote": new(script).hard(3, 2, 0)} {
+		if st, err := s.replay(t).State(); st != nil || !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %+v, %v", name, st, err)
+		}
+	}
+}
+
 func TestReplicaCutOffBeforeItsFirstStateIsNone(t *testing.T) {
 	if st, err := new(Recovered).State(); st != nil || err != nil {
 		t.Error(st, err)

@@ -40,22 +40,26 @@ func (s *Store) checkpointer() {
 	}
 }
 
-// each runs f for every replica, on its owner.
-func (s *Store) each(f func(o *Owner, m *member)) {
+// each runs f for every replica, on its owner. It is false when an owner has stopped, whose replicas
+// were not asked: then nothing may be concluded from what the others said.
+func (s *Store) each(f func(o *Owner, m *member)) bool {
 	for _, o := range s.owners {
-		o.Do(func() {
+		ran := o.Do(func() {
 			for _, m := range o.replicas {
 				f(o, m)
 				o.touch(m)
 			}
 		})
+		if !ran {
+			return false
+		}
 	}
+	return true
 }
 
 func (s *Store) due() bool {
 	due := false
-	s.each(func(_ *Owner, m *member) { due = due || m.CheckpointDue() })
-	return due
+	return s.each(func(_ *Owner, m *member) { due = due || m.CheckpointDue() }) && due
 }
 
 // Checkpoint makes the chunk files hold everything that was applied when it began, and recycles
@@ -63,7 +67,9 @@ func (s *Store) due() bool {
 func (s *Store) Checkpoint(ctx context.Context) {
 	s.ckptMu.Lock()
 	defer s.ckptMu.Unlock()
-	s.each(func(_ *Owner, m *member) { m.BeginCheckpoint() })
+	if !s.each(func(_ *Owner, m *member) { m.BeginCheckpoint() }) {
+		return // stopping
+	}
 	s.awaitAll(ctx, func(m *member) bool { return m.Drained() })
 	s.each(func(_ *Owner, m *member) {
 		if !m.Drained() {
@@ -85,8 +91,8 @@ func (s *Store) awaitAll(ctx context.Context, cond func(m *member) bool) {
 	defer cancel()
 	for {
 		all := true
-		s.each(func(_ *Owner, m *member) { all = all && (m.Err() != nil || cond(m)) })
-		if all {
+		asked := s.each(func(_ *Owner, m *member) { all = all && (m.Err() != nil || cond(m)) })
+		if all || !asked {
 			return
 		}
 		select {
@@ -145,7 +151,8 @@ func (s *Store) syncChunk(id chunkfile.ID, applied uint64, slots chan struct{}, 
 }
 
 // release recycles the log that no replica needs for a restart, but for a rest that lets followers
-// that were away for a short time catch up from it.
+// that were away for a short time catch up from it. When a replica cannot be asked what it needs,
+// because its owner has stopped, nothing is released.
 func (s *Store) release() {
 	oldest := s.wal.Head()
 	if retain := wal.LSN(s.cfg.LogBytes / 4); oldest > retain {
@@ -153,7 +160,9 @@ func (s *Store) release() {
 	} else {
 		oldest = 0
 	}
-	s.each(func(_ *Owner, m *member) { oldest = min(oldest, m.Needs()) })
+	if !s.each(func(_ *Owner, m *member) { oldest = min(oldest, m.Needs()) }) {
+		return
+	}
 	s.wal.Release(oldest)
 	tail := s.wal.Tail()
 	s.each(func(_ *Owner, m *member) { m.Released(tail) })

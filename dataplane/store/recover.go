@@ -141,9 +141,6 @@ func (r *recovery) takeLost(known []*lostReplica) {
 func (r *recovery) restore(id uint64, rc *copyset.Recovered) {
 	s := r.store
 	st, err := rc.State()
-	if err == nil && st == nil {
-		return // made, and cut off before its first state was durable: it promised nothing
-	}
 	var replica *copyset.Replica
 	if err == nil {
 		replica, err = s.newReplica(st, rc)

@@ -39,13 +39,13 @@ func (s *Store) HandOff(ctx context.Context) {
 // on this store has any left.
 func (s *Store) DeleteVolume(volume uint64) bool {
 	gone := true
-	s.each(func(_ *Owner, m *member) {
+	asked := s.each(func(_ *Owner, m *member) {
 		if s.holds(m, volume) {
 			gone = false
 			m.DeleteVolume(volume)
 		}
 	})
-	return gone
+	return gone && asked
 }
 
 func (s *Store) holds(m *member, volume uint64) bool {

@@ -102,6 +102,36 @@ func TestLogOfACopysetThatCannotDrainIsKept(t *testing.T) {
 	r.wantRead(1, 0, 2*60*block, pattern(14, 60))
 }
 
+// A checkpoint that was waiting its turn when the store began to stop found no owner that could say
+// what is needed still, and released the log that the next start needs.
+func TestCheckpointOfAStoppedStoreReleasesNothing(t *testing.T) {
+	r := newRig(t, 1, nil)
+	want := pattern(7, 3)
+	r.mustWrite(2, 0, 0, want)
+	for i := range uint32(15) { // more than is kept for followers, less than presses
+		r.mustWrite(1, 0, i%4*60*block, pattern(byte(i), 60))
+	}
+	s := r.store(0)
+	tail := s.wal.Tail()
+	s.stopped.Do(func() { // as Close does, without its own last checkpoint
+		close(s.stop)
+		s.workers.Wait()
+		r.checkpoint(0)
+		if now := s.wal.Tail(); now != tail {
+			t.Errorf("the log begins at %d, before at %d", now, tail)
+		}
+		if err := errors.Join(s.wal.Close(), s.chunks.Close(), s.disk.Close()); err != nil {
+			t.Error(err)
+		}
+		for _, o := range s.owners {
+			o.finish()
+		}
+	})
+	r.reopen(0)
+	r.wantRead(2, 0, 0, want)
+	r.wantRead(1, 0, 2*60*block, pattern(14, 60))
+}
+
 func TestLeaderOfAFailedStoreMovesAway(t *testing.T) {
 	r := newRig(t, 3, nil)
 	r.mustWrite(1, 0, 0, pattern(1, 4))

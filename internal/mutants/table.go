@@ -149,6 +149,11 @@ var mutants = []mutant{
 	{"store: recycle log that a restart needs", "P1", "dataplane/store/checkpoint.go",
 		`oldest = min(oldest, m.Needs())`, `_ = m.Needs()`,
 		"./dataplane/store", "TestLogOfACopysetThatCannotDrainIsKept"},
+	{"store: conclude from owners that were not asked", "P1", "dataplane/store/checkpoint.go",
+		`		if !ran {
+			return false
+		}`, `		_ = ran`,
+		"./dataplane/store", "TestCheckpointOfAStoppedStoreReleasesNothing"},
 	{"store: let a lost replica come back under its number", "P1", "dataplane/store/recover.go",
 		`rc.Replica() <= l.Replica {`, `rc.Replica() < l.Replica {`,
 		"./dataplane/store", "TestChunkThatVanishesWhileItIsUsedEndsItsReplicaOnly"},
