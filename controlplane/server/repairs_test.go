@@ -16,6 +16,16 @@ func (w *world) copyset(id uint64) *v1.Copyset {
 	return resp.Status.Copyset
 }
 
+// nodeOf is the node of a replica.
+func (w *world) nodeOf(id, replica uint64) uint64 {
+	for _, m := range w.copyset(id).Replicas {
+		if m.ReplicaId == replica {
+			return m.NodeId
+		}
+	}
+	return 0
+}
+
 // lose has the store of a node's replica report it lost, and says which it was.
 func (w *world) lose(n *fakeNode, id uint64) uint64 {
 	for _, m := range w.copyset(id).Replicas {
@@ -26,6 +36,19 @@ func (w *world) lose(n *fakeNode, id uint64) uint64 {
 	}
 	w.t.Fatalf("node %s has no replica of copyset %d", n.name, id)
 	return 0
+}
+
+// follower is a node whose replica of a copyset does not lead.
+func (w *world) follower(id uint64) *fakeNode {
+	for _, m := range w.copyset(id).Replicas {
+		for _, n := range w.nodes {
+			if n.id == m.NodeId && w.raft.leader[id] != m.ReplicaId {
+				return n
+			}
+		}
+	}
+	w.t.Fatal("every replica leads")
+	return nil
 }
 
 func (w *world) wantProblem(part string) {
@@ -41,7 +64,8 @@ func TestDamagedReplicaIsReplacedByANewMember(t *testing.T) {
 	w := newWorld(t, 3, nil)
 	const id = 1
 	before := w.copyset(id)
-	lost := w.lose(w.nodes[2], id)
+	at := w.follower(id)
+	lost := w.lose(at, id)
 	w.beat()
 	w.wantProblem("is damaged: frame lost")
 	w.tick(time.Second)
@@ -49,7 +73,7 @@ func TestDamagedReplicaIsReplacedByANewMember(t *testing.T) {
 	w.tick(time.Second)
 	plan := w.copyset(id)
 	j := plan.Joining
-	if j == nil || plan.LeavingReplicaId != lost || j.NodeId != w.nodes[2].id ||
+	if j == nil || plan.LeavingReplicaId != lost || j.NodeId != at.id ||
 		plan.Epoch != before.Epoch+1 {
 		t.Fatalf("no plan: %+v", plan)
 	}
@@ -94,10 +118,15 @@ func TestDamagedReplicaIsReplacedByANewMember(t *testing.T) {
 func TestReplicaIsNotReplacedWithoutAMajorityOfTheOthers(t *testing.T) {
 	w := newWorld(t, 3, nil)
 	const id = 1
-	w.lose(w.nodes[2], id)
+	at := w.follower(id)
+	w.lose(at, id)
 	w.beat()
-	w.clock.pass(10 * time.Second) // node 2 falls silent
-	w.beat(w.nodes[0], w.nodes[2])
+	w.clock.pass(10 * time.Second) // one that is neither falls silent
+	for _, n := range w.nodes {
+		if n != at && n.id == w.nodeOf(id, w.raft.leader[id]) {
+			w.beat(n, at)
+		}
+	}
 	w.tick(time.Millisecond)
 	w.wantProblem("cannot be rebuilt until a majority")
 	if plan := w.copyset(id); plan.Joining != nil {

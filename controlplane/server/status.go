@@ -97,7 +97,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 	default:
 		resp.Health = stateOK
 	}
-	resp.Problems = shorten(problems)
+	resp.Problems = shorten(append(problems, c.diskNotes(now)...))
 	return resp, nil
 }
 
@@ -157,9 +157,35 @@ func (c *cluster) storeProblems(n *node, now time.Time) []string {
 		if detail != "" {
 			text += ": " + detail
 		}
+		if advice := storeAdvice[state]; advice != "" {
+			text += ": " + advice
+		}
 		problems = append(problems, text)
 	}
 	return problems
+}
+
+// storeAdvice is what to do about a store in a state, where its own words do not say it.
+var storeAdvice = map[string]string{
+	stateFailed: "it does nothing more; replace the disk, or start the node again once it is sound",
+}
+
+// diskNotes names disks that gave wrong bytes which were made good. Nothing is wrong any more, so
+// they do not count as problems of the cluster's health.
+func (c *cluster) diskNotes(now time.Time) []string {
+	var notes []string
+	for _, id := range sortedIDs(c.stores) {
+		s := c.stores[id]
+		n := c.nodes[s.rec.NodeId]
+		if s.report.GetCorruptBlocks() == 0 || !c.up(n, now) {
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("store %d (%s on node %s) found %d bad blocks since its "+
+			"node started, %d blocks were read from other replicas and written anew: watch this "+
+			"disk, and replace it if the number grows", id, s.rec.Path, n.rec.Name,
+			s.report.GetCorruptBlocks(), s.report.GetRepairedBlocks()))
+	}
+	return notes
 }
 
 func copysetProblems(byHealth map[string][]uint64, total int) []string {

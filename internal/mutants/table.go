@@ -55,7 +55,7 @@ var mutants = []mutant{
 		"./io/wal", "TestCompletionsKeepTheOrderOfAppends"},
 	{"log: skip the crc of payload at recovery", "P4", "io/wal/replay.go",
 		`e.payload = r.intact(desc, frame[len(desc):], h)`, `e.payload = true`,
-		"./io/wal", "TestNoCorruptByteIsReplayedOrLostUnreported"},
+		"./io/wal", "TestEveryByteOfASegmentIsGuarded"},
 	{"log: forget the segment's stamp", "P5", "io/wal/replay.go",
 		`e.descriptor = desc != nil && h.stamp == s.id.stamp &&`, `e.descriptor = desc != nil &&`,
 		"./io/wal", "TestAFrameOfAnEarlierLifeIsNotReplayed"},
@@ -67,7 +67,7 @@ var mutants = []mutant{
 	{"log: take every bad frame for a torn tail", "P1", "io/wal/replay.go",
 		`e.promised, e.later = at < r.watermark, at < r.last`,
 		`e.promised, e.later = false, at < r.last`,
-		"./io/wal", "TestNoCorruptByteIsReplayedOrLostUnreported"},
+		"./io/wal", "TestEveryByteOfASegmentIsGuarded"},
 	{"log: use a segment again before the tail is durable", "P1", "io/wal/segment.go",
 		`g.lsn(s.hdr.seq+1, 0) > g.durableTail {`, `g.lsn(s.hdr.seq+1, 0) > g.tail {`,
 		"./io/wal", "TestASegmentIsNotUsedAgainBeforeTheTailIsDurable"},
@@ -82,7 +82,7 @@ var mutants = []mutant{
 		`	if got != want {
 		return fmt.Errorf("%w: %s crc`, `	if got != want && magic != magicFrame {
 		return fmt.Errorf("%w: %s crc`,
-		"./io/wal", "TestNoCorruptByteIsReplayedOrLostUnreported"},
+		"./io/wal", "TestEveryByteOfASegmentIsGuarded"},
 	{"log: forget a frame's own position", "P5", "io/wal/window.go",
 		`h.store != y.store || h.at != y.lsn(h.seq, off) ||`, `h.store != y.store ||`,
 		"./io/wal", "TestAFrameInAnotherPlaceIsNotReplayed"},

@@ -116,6 +116,9 @@ func (n *Node) Check() error {
 	if n.Memory < nodeMemoryMin {
 		return invalid("memory", n.Memory.String(), "use "+nodeMemoryMin.String()+" or more")
 	}
+	if n.LogLimit != 0 && n.LogLimit < logLimitMin {
+		return invalid("log_limit", n.LogLimit.String(), "use "+logLimitMin.String()+" or more, or 0")
+	}
 	if n.StallAfter < stallAfterMin {
 		return invalid("stall_after", time.Duration(n.StallAfter).String(),
 			"use "+time.Duration(stallAfterMin).String()+" or more: busy disks take that")

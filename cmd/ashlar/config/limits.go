@@ -11,6 +11,9 @@ const (
 	SizeMax = 1<<63 - 1
 	// nodeMemoryMin is the least buffer memory with which a node can take requests in.
 	nodeMemoryMin Size = 64 << 20
+	// logLimitMin holds four segments: with fewer the log is over its limit before one is full
+	// that could be used again.
+	logLimitMin Size = 256 << 20
 	// stallAfterMin is the least age at which a store may be taken for stalled.
 	stallAfterMin = Duration(50 * time.Millisecond)
 )
