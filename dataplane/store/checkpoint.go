@@ -40,8 +40,8 @@ func (s *Store) checkpointer() {
 	}
 }
 
-// each runs f for every replica, on its owner. It is false when an owner has stopped, whose replicas
-// were not asked: then nothing may be concluded from what the others said.
+// each runs f for every replica, on its owner. It is false when an owner has stopped, whose
+// replicas were not asked: then nothing may be concluded from what the others said.
 func (s *Store) each(f func(o *Owner, m *member)) bool {
 	for _, o := range s.owners {
 		ran := o.Do(func() {

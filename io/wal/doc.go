@@ -22,9 +22,9 @@
 // One fault is beyond a log on one disk: the very last write, damaged after a crash and before
 // any other write, looks like an interrupted one. A clean Close records the end, so that the
 // next recovery can tell. In the same way the newest segment, gone with all its frames, is missed
-// when log.id was written after it was begun: by a clean Close, by Open, or by the background
-// goroutine soon after its first frame. What is left is a segment lost with the power within
-// the moment before that write.
+// something else tells of it: log.id, after a clean Close or an Open, or the header of the segment
+// before it, which the background goroutine writes again soon after its first frame. What is left
+// is a segment lost with the power within the moment before that write.
 //
 // # How to drive it
 //

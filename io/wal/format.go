@@ -132,8 +132,8 @@ type identity struct {
 	store [16]byte
 	epoch uint64
 	size  int64
-	// watermark is of the last Open, change of segment or clean Close, and so names segments
-	// that recovery must find.
+	// watermark is of the last Open or clean Close, and so names segments that recovery must find.
+	// In between the header of the segment before the newest one does.
 	watermark LSN
 }
 

@@ -25,7 +25,7 @@ type Log struct {
 	segs     segments
 	nextSlot int
 	stats    Stats
-	marked   LSN // the watermark in log.id
+	marked   LSN // up to where log.id, or a header before the newest segment, says it goes
 	// prepareErr is why no segment can be made ready, other than a full device.
 	prepareErr error
 

@@ -75,7 +75,7 @@ func (l *Log) prepareAll() error {
 		case create:
 			err = l.createSegment()
 		case mark:
-			err = l.writeIdentity(head)
+			err = l.markEntered(head)
 		default:
 			return nil
 		}
@@ -85,16 +85,45 @@ func (l *Log) prepareAll() error {
 	}
 }
 
-// entered tells, with the lock held, that log.id does not know yet of the segment in which the
+// entered tells, with the lock held, that nothing but itself tells yet of the segment in which the
 // log now ends.
 func (l *Log) entered() bool { return l.head > 0 && l.head-1 >= l.nextMark() }
 
-// nextMark is the end of the segment that log.id knows of.
+// nextMark is the end of the newest segment that is told of.
 func (l *Log) nextMark() LSN {
 	if l.marked == 0 {
 		return 0
 	}
 	return l.lsn(l.seq(l.marked-1)+1, 0)
+}
+
+// markEntered has the segment before the newest one say that the log goes on behind it, so that
+// the newest is missed when it is gone. Its header is overwritten in place: a write of one block,
+// and no metadata of the file system, as it takes place while clients write. Without such a segment
+// log.id says it.
+func (l *Log) markEntered(head LSN) error {
+	l.mu.Lock()
+	s := l.segs.previous()
+	if s == nil {
+		l.mu.Unlock()
+		return l.writeIdentity(head)
+	}
+	s.pins++ // it must not be used anew under the write
+	s.hdr.watermark = head
+	hdr := s.hdr
+	l.mu.Unlock()
+	defer l.unpin(s)
+	block := alignedBytes(BlockSize)
+	hdr.put(block)
+	if err := s.file.WriteVec([][]byte{block}, 0, true); err != nil {
+		return fmt.Errorf("wal: write header of %s: %w", s.name, err)
+	}
+	l.mu.Lock()
+	l.marked = head
+	l.stats.HeaderWrites++
+	l.stats.WriteBytes += BlockSize
+	l.mu.Unlock()
+	return nil
 }
 
 // writeIdentity makes log.id say that everything below head is durable, which it is.

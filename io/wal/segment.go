@@ -130,6 +130,14 @@ func (g *segments) newest() *segment {
 	return g.live[len(g.live)-1]
 }
 
+// previous returns the live segment before the newest one, or nil.
+func (g *segments) previous() *segment {
+	if len(g.live) < 2 {
+		return nil
+	}
+	return g.live[len(g.live)-2]
+}
+
 // usage returns the bytes of frames from the tail on.
 func (g *segments) usage() (n int64) {
 	for _, s := range g.live {

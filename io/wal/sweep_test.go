@@ -309,8 +309,8 @@ func TestMissingNewestSegmentsAreReported(t *testing.T) {
 	}
 }
 
-// After a power cut log.id is as old as the last change of segments: the newest segment is missed
-// all the same, as its first frame had log.id written again.
+// After a power cut log.id is as old as the last start: the newest segment is missed all the same,
+// as its first frame had the header before it written again.
 func TestMissingNewestSegmentIsReportedAfterAPowerCut(t *testing.T) {
 	d := newSim()
 	l := opened(t, crashConfig(d))
@@ -335,7 +335,7 @@ func TestMissingNewestSegmentIsReportedAfterAPowerCut(t *testing.T) {
 	}
 }
 
-// waitMarked waits until the preparer has told log.id of the newest segment.
+// waitMarked waits until the newest segment is told of.
 func waitMarked(t *testing.T, l *Log) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -346,7 +346,7 @@ func waitMarked(t *testing.T, l *Log) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatal("log.id is never told of the newest segment")
+			t.Fatal("the newest segment is never told of")
 		}
 	}
 }

@@ -117,7 +117,8 @@ func (n *Node) Check() error {
 		return invalid("memory", n.Memory.String(), "use "+nodeMemoryMin.String()+" or more")
 	}
 	if n.LogLimit != 0 && n.LogLimit < logLimitMin {
-		return invalid("log_limit", n.LogLimit.String(), "use "+logLimitMin.String()+" or more, or 0")
+		return invalid("log_limit", n.LogLimit.String(),
+			"use "+logLimitMin.String()+" or more, or 0")
 	}
 	if n.StallAfter < stallAfterMin {
 		return invalid("stall_after", time.Duration(n.StallAfter).String(),
