@@ -97,6 +97,25 @@ func TestWindowOfLoneWritesIsJudgedExactly(t *testing.T) {
 	}
 }
 
+func TestWindowMayHaveOneHeaderForASegmentThatTheLogEnters(t *testing.T) {
+	header := int64(2)
+	for _, c := range []struct {
+		n    window
+		fine bool
+	}{
+		{window{data: 10, fua: 10, entered: 1}, true},
+		{window{data: 11, fua: 11, entered: 1}, true},
+		{window{data: 10 + header, fua: 10 + header, entered: 1}, false},
+		{window{data: 11, fua: 11}, false},
+		{window{data: 11, fua: 10, entered: 1}, false},
+		{window{data: 9, fua: 9, entered: 1}, false},
+	} {
+		if (c.n.judge(10) == nil) != c.fine {
+			t.Errorf("%+v: %v", c.n, c.n.judge(10))
+		}
+	}
+}
+
 func TestALogOfAnotherDeviceIsRefused(t *testing.T) {
 	w := newWalker(make([]byte, 4*sectorBytes), 1)
 	for _, e := range []*writelog.Entry{write(4, 'a', 0), mark("fsck"), mark("done:x")} {
