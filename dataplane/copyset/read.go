@@ -282,7 +282,13 @@ func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
 	if read == nil {
 		return // for a flush, which is tried again by itself
 	}
-	if len(job.Good) == 0 {
+	switch {
+	case len(job.Good) > 0:
+	case read.fetch != nil: // it has left its lane
+		read.release()
+		read.fetch.Done(wire.StatusCorrupt, nil, nil, nil)
+		return
+	default:
 		r.ReadDone(read, now, fx)
 		return
 	}

@@ -111,6 +111,60 @@ func TestRepairDoesNotUndoAWriteThatCameMeanwhile(t *testing.T) {
 	h.wantBlock(9)
 }
 
+// badFetch has another replica read a block that is bad here, and says what it was answered.
+func (h *solo) badFetch(p *PeerRead) (repair *RepairJob, status func() wire.Status) {
+	h.t.Helper()
+	got := wire.Status(9999)
+	p.Count = 1
+	p.Done = func(s wire.Status, _ [][]byte, _ []uint32, hold []Payload) {
+		for i := range hold {
+			hold[i].Release()
+		}
+		got = s
+	}
+	h.r.Fetch(p, h.now, &h.fx)
+	h.turn()
+	job := h.reads[0]
+	h.reads = nil
+	job.Err, job.Bad = errSimBad, []uint32{0}
+	h.r.ReadDone(job, h.now, &h.fx)
+	if len(h.fx.Repairs) == 1 {
+		repair = h.fx.Repairs[0]
+		repair.Good, repair.CRCs = map[uint32]Payload{}, map[uint32]uint32{}
+	}
+	h.turn()
+	return repair, func() wire.Status { h.turn(); return got }
+}
+
+func TestFetchOfABadBlockIsRepairedFirstWhereItMayBe(t *testing.T) {
+	h := newSolo(t, 1)
+	mend := &PeerRead{Mend: true}
+	repair, status := h.badFetch(mend)
+	h.good(repair, 7)
+	h.r.RepairDone(repair, h.now, &h.fx)
+	h.turn()
+	if len(h.reads) != 1 || len(h.reads[0].Parts) != 0 {
+		t.Fatal("the device is asked again, though the good block is in memory")
+	}
+	h.r.ReadDone(h.reads[0], h.now, &h.fx)
+	h.reads = nil
+	if s := status(); s != wire.StatusOK || len(mend.Bad) != 1 {
+		t.Errorf("answered %v, bad blocks %v", s, mend.Bad)
+	}
+}
+
+func TestFetchOfABlockThatNobodyHasIsRefused(t *testing.T) {
+	h := newSolo(t, 1)
+	repair, status := h.badFetch(&PeerRead{Mend: true})
+	h.r.RepairDone(repair, h.now, &h.fx)
+	if s := status(); s != wire.StatusCorrupt || h.r.lanes.Len() != 0 {
+		t.Errorf("answered %v, %d in the lanes", s, h.r.lanes.Len())
+	}
+	if repair, status := h.badFetch(&PeerRead{}); repair != nil || status() != wire.StatusCorrupt {
+		t.Errorf("a repair begins another: %v", status())
+	}
+}
+
 func TestBlockThatNobodyHasIsRefused(t *testing.T) {
 	h := newSolo(t, 1)
 	repair := h.badRead()

@@ -117,6 +117,12 @@ type PeerRead struct {
 	First, Count uint32
 	Applied      uint64 // refuse while this replica has applied less
 	Done         func(status wire.Status, body [][]byte, crcs []uint32, hold []Payload)
+	// Mend has blocks that are bad here replaced by what another replica has, before Done. It must
+	// not be set for a read that is itself such a repair: two bad copies would ask each other for
+	// ever.
+	Mend bool
+	// Bad are the blocks that were bad here, set before Done.
+	Bad []uint32
 }
 
 // Fetch reads blocks for another replica.
@@ -159,13 +165,27 @@ func (r *Replica) fetchGranted(job *ReadJob, fx *Effects) {
 func (r *Replica) finishFetch(job *ReadJob, fx *Effects) {
 	r.leave(&job.op, fx)
 	if job.Err != nil {
-		r.counters.CorruptBlocks += uint64(len(job.Bad))
-		job.release()
-		job.fetch.Done(wire.StatusCorrupt, nil, nil, nil)
+		r.repairFetch(job, fx)
 		return
 	}
 	body, hold := job.body(0, job.Count*BlockSize)
 	job.fetch.Done(wire.StatusOK, body, job.CRCs, hold)
+}
+
+// repairFetch asks the other replicas for the blocks that are bad here, once, as for a client: who
+// fills a new replica from this one could not go on otherwise.
+func (r *Replica) repairFetch(job *ReadJob, fx *Effects) {
+	p := job.fetch
+	r.counters.CorruptBlocks += uint64(len(job.Bad))
+	tried := p.Bad != nil
+	p.Bad = job.Bad
+	if len(job.Bad) == 0 || tried || !p.Mend || r.err != nil {
+		job.release()
+		p.Done(wire.StatusCorrupt, nil, nil, nil)
+		return
+	}
+	fx.Repairs = append(fx.Repairs, &RepairJob{Replica: r, Chunk: job.Chunk, Blocks: job.Bad,
+		Applied: r.applied, read: job})
 }
 
 // Chunks lists the chunks that the overlay knows; with those of the chunk files they are all that

@@ -174,7 +174,10 @@ func (n *Node) onBlocks(c transport.ServerConn, m *transport.Message) {
 		return
 	}
 	h := m.Header
+	// A repair asks for one block, and must not begin another; who fills a replica asks for many.
+	mend := r.Count > 1
 	o.PeerRead(r.Copyset, &copyset.PeerRead{First: r.First, Count: r.Count, Applied: r.Applied,
+		Mend:  mend,
 		Chunk: copyset.Chunk{Volume: r.Volume, Index: r.Chunk},
 		Done: func(s wire.Status, body [][]byte, crcs []uint32, hold []copyset.Payload) {
 			n.answerBlocks(c, h, s, body, crcs, hold)
