@@ -62,6 +62,22 @@ const (
 	promiseTime = time.Minute
 	// noSpaceTime is how long a device that refused space is not asked for more.
 	noSpaceTime = 10 * time.Second
+	// DefaultScrubBytes is how many bytes in a second the scrubber reads: 4 TiB in six days.
+	DefaultScrubBytes = 8 << 20
+	// scrubBlocks is how many blocks it reads at a time, scrubLook how often it looks whether it
+	// may, and scrubPatience how long it waits for clients before it takes a turn all the same.
+	scrubBlocks   = 16
+	scrubLook     = 5 * time.Millisecond
+	scrubPatience = 100 * time.Millisecond
+	// DefaultScrubPeriod is from the beginning of one cycle to that of the next, scrubRest how
+	// often a scrubber that is done looks whether it is time.
+	DefaultScrubPeriod = 7 * 24 * time.Hour
+	scrubRest          = time.Second
+	// scrubSave is how often its place is kept.
+	scrubSave = 30 * time.Second
+	// maxFindings is how many findings are kept, findingBlocks how many blocks one names.
+	maxFindings   = 20
+	findingBlocks = 16
 	// chunkSyncs bounds the chunk checkpoints under way.
 	chunkSyncs = 32
 )

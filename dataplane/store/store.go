@@ -45,7 +45,12 @@ type Config struct {
 	// StallBound is the age of an operation at which the device counts as stalled; 0:
 	// DefaultStallBound.
 	StallBound time.Duration
-	Logger     *slog.Logger
+	// ScrubBytes is how many bytes in a second the scrubber reads; 0: DefaultScrubBytes, negative:
+	// it is off.
+	ScrubBytes int64
+	// ScrubPeriod is from the beginning of one cycle to that of the next; 0: DefaultScrubPeriod.
+	ScrubPeriod time.Duration
+	Logger      *slog.Logger
 }
 
 // Store is an open store. Its methods may be called from any goroutine.
@@ -73,9 +78,11 @@ type Store struct {
 	stalled  error
 	room     room
 	lost     map[uint64]*lostReplica // by copyset
-	lostMu   sync.Mutex              // one write of the list at a time
-	scarce   atomic.Bool             // room.scarce
-	leaders  atomic.Uint64           // changes of leader seen
+	scrubMu  sync.Mutex
+	scrub    scrubState
+	lostMu   sync.Mutex    // one write of the list at a time
+	scarce   atomic.Bool   // room.scarce
+	leaders  atomic.Uint64 // changes of leader seen
 	corrupt  atomic.Uint64
 	repaired atomic.Uint64
 }
@@ -92,6 +99,12 @@ func (cfg *Config) defaults() {
 	}
 	if cfg.Owners == 0 {
 		cfg.Owners = DefaultOwners
+	}
+	if cfg.ScrubPeriod == 0 {
+		cfg.ScrubPeriod = DefaultScrubPeriod
+	}
+	if cfg.ScrubBytes == 0 {
+		cfg.ScrubBytes = DefaultScrubBytes
 	}
 	if cfg.StallBound == 0 {
 		cfg.StallBound = DefaultStallBound
@@ -124,6 +137,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("store %s: %w", cfg.Path, err)
 	}
 	s.chunks = chunks
+	s.loadScrub()
 	if err := s.recover(); err != nil {
 		s.chunks.Close()
 		return nil, fmt.Errorf("store %s: %w", cfg.Path, err)
@@ -144,6 +158,7 @@ func (s *Store) Run() {
 	}
 	s.background(s.checkpointer)
 	s.background(s.watchdog)
+	s.background(s.scrubber)
 }
 
 // Close takes a last checkpoint, within ctx, so that the next start has nothing to replay, and

@@ -149,6 +149,21 @@ func (p *Pool) List(group uint64) []ID {
 	return list
 }
 
+// All returns every chunk, damaged ones too, ordered by copyset, volume and index.
+func (p *Pool) All() []ID {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	list := make([]ID, 0, len(p.chunks))
+	for id := range p.chunks {
+		list = append(list, id)
+	}
+	slices.SortFunc(list, func(a, b ID) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Volume, b.Volume),
+			cmp.Compare(a.Index, b.Index))
+	})
+	return list
+}
+
 // Get returns a chunk. A chunk whose slot is damaged is returned too: all its I/O fails with
 // ErrCorrupt, so that it is never taken for one that was never written.
 func (p *Pool) Get(id ID) (*Chunk, bool) {

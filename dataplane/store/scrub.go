@@ -1,0 +1,188 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/io/chunkfile"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// The scrubber reads every block of the store, over and over, so that rot is found while another
+// good copy exists and not when the last is needed. It asks the replica for its blocks as another
+// replica would: in the lane, so that no write is under way to them, what the overlay has newer left
+// out, each block checked, and bad ones replaced by what another replica has.
+
+// scrubPace decides when the next piece may be read: at most so many bytes in a second, and not
+// while clients wait for the device, but for one piece in every scrubPatience, so that a store that
+// is never idle is scrubbed too.
+type scrubPace struct {
+	rate   int64 // bytes in a second
+	next   int64 // ns; not before it
+	waited int64 // ns, for the clients
+}
+
+// step tells whether to read a piece of so many bytes now.
+func (p *scrubPace) step(now, elapsed, bytes int64, busy bool) bool {
+	if now < p.next {
+		return false
+	}
+	if busy && p.waited < int64(scrubPatience) {
+		p.waited += elapsed
+		return false
+	}
+	p.waited = 0
+	p.next = max(p.next, now-int64(scrubPatience)) + bytes*int64(time.Second)/p.rate
+	return true
+}
+
+// scrubber is the scrubber's goroutine, until the store stops.
+func (s *Store) scrubber() {
+	if s.cfg.ScrubBytes < 0 {
+		return
+	}
+	pace := scrubPace{rate: s.cfg.ScrubBytes}
+	last, saved := time.Now(), time.Now()
+	for {
+		wait := scrubLook
+		if s.cycleRests() {
+			wait = scrubRest
+		}
+		if !s.pause(wait) {
+			s.saveScrub()
+			return
+		}
+		now := time.Now()
+		elapsed := now.Sub(last)
+		last = now
+		if s.Failed() != nil || s.cycleRests() {
+			continue
+		}
+		busy := s.disk.Oldest() > 0
+		if pace.step(s.clock(), int64(elapsed), scrubBlocks*copyset.BlockSize, busy) {
+			s.scrubPiece()
+		}
+		if now.Sub(saved) > scrubSave {
+			saved = now
+			s.saveScrub()
+		}
+	}
+}
+
+// scrubPiece reads the next piece of the cycle, or begins the next cycle.
+func (s *Store) scrubPiece() {
+	s.scrubMu.Lock()
+	at := s.scrub
+	s.scrubMu.Unlock()
+	id, ok := s.nextChunk(at.ID, at.Block > 0)
+	if !ok {
+		s.endCycle()
+		return
+	}
+	if id != at.ID {
+		at.Block = 0
+	}
+	blocks := uint32(s.meta.ChunkSize / copyset.BlockSize)
+	count := min(scrubBlocks, blocks-at.Block)
+	bad, status := s.scrubRead(id, at.Block, count)
+	s.scrubMu.Lock()
+	defer s.scrubMu.Unlock()
+	c := &s.scrub
+	c.ID, c.Block = id, at.Block+count
+	if c.Block >= blocks {
+		c.Block = 0 // the next piece is of the next chunk
+	}
+	if status == wire.StatusOK || status == wire.StatusCorrupt {
+		c.Checked += uint64(count)
+		c.note(id, bad, status)
+	}
+}
+
+// nextChunk is the chunk to go on with: the one at hand while it has blocks left, else the first
+// behind it.
+func (s *Store) nextChunk(at chunkfile.ID, within bool) (chunkfile.ID, bool) {
+	ids := s.chunks.All()
+	i, found := slices.BinarySearchFunc(ids, at, compareIDs)
+	if found && !within {
+		i++
+	}
+	if i >= len(ids) {
+		return chunkfile.ID{}, false
+	}
+	return ids[i], true
+}
+
+func compareIDs(a, b chunkfile.ID) int {
+	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Volume, b.Volume),
+		cmp.Compare(a.Index, b.Index))
+}
+
+// scrubRead has the replica read blocks, and waits.
+func (s *Store) scrubRead(id chunkfile.ID, first, count uint32) (bad []uint32, st wire.Status) {
+	done := make(chan wire.Status, 1)
+	p := &copyset.PeerRead{Chunk: copyset.Chunk{Volume: id.Volume, Index: id.Index}, First: first,
+		Count: count, Mend: true}
+	p.Done = func(st wire.Status, _ [][]byte, _ []uint32, hold []copyset.Payload) {
+		for i := range hold {
+			hold[i].Release()
+		}
+		done <- st
+	}
+	s.Owner(id.Group).PeerRead(id.Group, p)
+	select {
+	case st = <-done:
+		return p.Bad, st
+	case <-s.stop: // the answer comes when nobody waits any more
+		return nil, wire.StatusUnavailable
+	}
+}
+
+// note counts what a piece had, and keeps the newest findings.
+func (c *scrubState) note(id chunkfile.ID, bad []uint32, status wire.Status) {
+	if len(bad) == 0 && status == wire.StatusOK {
+		return
+	}
+	c.Bad += uint64(len(bad))
+	what := "replaced by another replica's"
+	if status == wire.StatusOK {
+		c.Repaired += uint64(len(bad))
+	} else {
+		what = "no other replica had them"
+	}
+	c.Findings = append(c.Findings, fmt.Sprintf("%s: copyset %d, volume %d, chunk %d: bad blocks "+
+		"%v: %s", time.Now().UTC().Format(time.RFC3339), id.Group, id.Volume, id.Index,
+		bad[:min(len(bad), findingBlocks)], what))
+	c.Findings = c.Findings[max(0, len(c.Findings)-maxFindings):]
+}
+
+// endCycle ends a cycle. The next one begins a period after this one did.
+func (s *Store) endCycle() {
+	s.scrubMu.Lock()
+	c := &s.scrub
+	c.Finished = time.Now().UnixNano()
+	s.log.Info("scrubbed", "cycle", c.Cycle, "blocks", c.Checked, "bad", c.Bad, "repaired",
+		c.Repaired, "took", time.Duration(c.Finished-c.Started).Round(time.Second))
+	s.scrubMu.Unlock()
+	s.saveScrub()
+}
+
+// cycleRests reports whether the last cycle has ended and the next need not begin yet. It begins
+// the next one when it is time.
+func (s *Store) cycleRests() bool {
+	s.scrubMu.Lock()
+	defer s.scrubMu.Unlock()
+	c := &s.scrub
+	if c.Finished < c.Started {
+		return false
+	}
+	now := time.Now().UnixNano()
+	if now-c.Started < int64(s.cfg.ScrubPeriod) {
+		return true
+	}
+	c.Cycle, c.Started = c.Cycle+1, now
+	c.ID, c.Block, c.Checked = chunkfile.ID{}, 0, 0
+	return false
+}

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"hash/crc32"
+	"slices"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/io/chunkfile"
+)
+
+// scrubFile keeps where the scrubber is, so that a start goes on and does not begin anew: JSON with
+// a checksum. It promises nothing: one that cannot be read costs the rest of a cycle.
+const scrubFile = "SCRUB"
+
+const (
+	scrubFormat  = "ashlar-scrub"
+	scrubVersion = 1
+)
+
+// scrubState is the scrubber's place and what it found.
+type scrubState struct {
+	Format   string       `json:"format"`
+	Version  int          `json:"version"`
+	Cycle    uint64       `json:"cycle"`
+	Started  int64        `json:"started_unix_ns"`
+	Finished int64        `json:"finished_unix_ns"` // not after Started: it goes on
+	ID       chunkfile.ID `json:"chunk"`
+	Block    uint32       `json:"block"`          // next of the chunk; 0: the chunk behind it is next
+	Checked  uint64       `json:"checked_blocks"` // in this cycle
+	Bad      uint64       `json:"bad_blocks"`     // since the store was made
+	Repaired uint64       `json:"repaired_blocks"`
+	Findings []string     `json:"findings"` // the newest
+	CRC      uint32       `json:"crc32c"`   // of the others as compact JSON
+}
+
+func (c scrubState) sum() uint32 {
+	c.CRC = 0
+	data, err := json.Marshal(c)
+	if err != nil {
+		panic("store: the place of a scrubber does not encode: " + err.Error())
+	}
+	return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+}
+
+var errScrub = errors.New("store: no place of a scrubber")
+
+func decodeScrub(data []byte) (c scrubState, err error) {
+	if err := json.Unmarshal(data, &c); err != nil {
+		return c, errors.Join(errScrub, err)
+	}
+	if c.Format != scrubFormat || c.Version != scrubVersion || c.CRC != c.sum() ||
+		len(c.Findings) > maxFindings {
+		return c, errScrub
+	}
+	return c, nil
+}
+
+// loadScrub goes on where the last life was, or begins the first cycle.
+func (s *Store) loadScrub() {
+	fresh := scrubState{Format: scrubFormat, Version: scrubVersion, Cycle: 1,
+		Started: time.Now().UnixNano(), Findings: []string{}}
+	data, err := s.disk.ReadFile(scrubFile)
+	if err == nil {
+		if c, err := decodeScrub(data); err == nil {
+			s.scrub = c
+			return
+		}
+		s.log.Warn("the scrubber begins anew: its place cannot be read", "file", scrubFile)
+	}
+	s.scrub = fresh
+}
+
+// saveScrub keeps the place. A failure costs nothing but the place.
+func (s *Store) saveScrub() {
+	s.scrubMu.Lock()
+	c := s.scrub
+	c.Findings = slices.Clone(c.Findings)
+	s.scrubMu.Unlock()
+	c.CRC = c.sum()
+	data, err := json.MarshalIndent(&c, "", "  ")
+	if err == nil {
+		err = s.disk.WriteFile(scrubFile, append(data, '\n'))
+	}
+	if err != nil {
+		s.log.Warn("the scrubber's place is not kept", "err", err)
+	}
+}
+
+// Scrub is how far the scrubber is, for operators.
+type Scrub struct {
+	On                bool
+	Cycle             uint64
+	Percent           int       // of the chunks of this cycle
+	Started, Finished time.Time // of this cycle, of the last that ended
+	Checked           uint64    // blocks, in this cycle
+	Bad, Repaired     uint64    // blocks, since the store was made
+	Findings          []string
+}
+
+// ScrubReport tells how far the scrubber is.
+func (s *Store) ScrubReport() Scrub {
+	s.scrubMu.Lock()
+	c := s.scrub
+	findings := slices.Clone(c.Findings)
+	s.scrubMu.Unlock()
+	r := Scrub{On: s.cfg.ScrubBytes > 0, Cycle: c.Cycle, Started: time.Unix(0, c.Started),
+		Checked: c.Checked, Bad: c.Bad, Repaired: c.Repaired, Findings: findings}
+	if c.Finished > 0 {
+		r.Finished = time.Unix(0, c.Finished)
+	}
+	if c.Finished > c.Started {
+		r.Percent = 100
+		return r
+	}
+	if ids := s.chunks.All(); len(ids) > 0 {
+		i, _ := slices.BinarySearchFunc(ids, c.ID, compareIDs)
+		r.Percent = i * 100 / len(ids)
+	}
+	return r
+}
