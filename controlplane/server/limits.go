@@ -11,6 +11,7 @@ const (
 	maxProcesses     = 1024    // over it, the one silent for longest is forgotten
 	maxNameBytes     = 128     // names of nodes, zones, volumes, processes
 	maxTextBytes     = 1024    // paths, versions, details; longer ones are cut
+	maxFindings      = 20      // of a store's scrubber; the rest is cut
 	maxLookup        = 1024    // segments or copysets in one lookup
 	maxReplicas      = 7
 	maxCopysets      = 1 << 16

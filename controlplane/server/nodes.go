@@ -257,6 +257,7 @@ func (c *cluster) takeStores(n *node, reports []*v1.StoreReport) {
 			continue
 		}
 		r.State, r.Detail = clip(r.State, maxNameBytes), clip(r.Detail, maxTextBytes)
+		clipScrub(r.Scrub)
 		if s.report.GetState() != r.State && r.State == stateFailed {
 			c.log.Warn("store failed", "node", n.rec.Name, "store", r.StoreId, "detail", r.Detail)
 		}
@@ -266,6 +267,17 @@ func (c *cluster) takeStores(n *node, reports []*v1.StoreReport) {
 			rec.CapacityBytes = r.CapacityBytes
 			s.rec, s.dirty = &rec, true
 		}
+	}
+}
+
+// clipScrub bounds what a store says of its scrubber.
+func clipScrub(s *v1.Scrub) {
+	if s == nil {
+		return
+	}
+	s.Findings = s.Findings[:min(len(s.Findings), maxFindings)]
+	for i := range s.Findings {
+		s.Findings[i] = clip(s.Findings[i], maxTextBytes)
 	}
 }
 
@@ -397,6 +409,9 @@ func (c *cluster) listNodes(*v1.ListNodesRequest) (*v1.ListNodesResponse, error)
 		shown := *s.rec
 		shown.State, shown.Detail = c.storeUp(s, now)
 		shown.UsedBytes, shown.Chunks = s.report.GetUsedBytes(), s.report.GetChunks()
+		shown.LogBytes, shown.Scrub = s.report.GetLogBytes(), s.report.GetScrub()
+		shown.CorruptBlocks = s.report.GetCorruptBlocks()
+		shown.RepairedBlocks = s.report.GetRepairedBlocks()
 		if n := at[s.rec.NodeId]; n != nil {
 			n.Stores = append(n.Stores, &shown)
 		}

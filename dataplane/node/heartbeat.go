@@ -217,7 +217,8 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 		rep := s.Report()
 		out := &v1.StoreReport{StoreId: s.ID(), CapacityBytes: uint64(max(rep.Capacity, 0)),
 			UsedBytes: uint64(rep.Used), Chunks: uint64(rep.Chunks), State: string(rep.State),
-			CorruptBlocks: rep.CorruptBlocks, RepairedBlocks: rep.Repaired}
+			CorruptBlocks: rep.CorruptBlocks, RepairedBlocks: rep.Repaired,
+			LogBytes: uint64(max(rep.LogBytes, 0)), Scrub: scrubReport(s.ScrubReport())}
 		if rep.Why != nil {
 			out.Detail = rep.Why.Error()
 		}
@@ -229,6 +230,16 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 		req.Stores = append(req.Stores, out)
 	}
 	return req
+}
+
+func scrubReport(r store.Scrub) *v1.Scrub {
+	out := &v1.Scrub{On: r.On, Cycle: r.Cycle, Percent: uint64(r.Percent),
+		StartedUnixNs: r.Started.UnixNano(), CheckedBlocks: r.Checked, BadBlocks: r.Bad,
+		RepairedBlocks: r.Repaired, Findings: r.Findings}
+	if !r.Finished.IsZero() {
+		out.FinishedUnixNs = r.Finished.UnixNano()
+	}
+	return out
 }
 
 func replicaReport(s *store.Store, r *copyset.Status) *v1.ReplicaReport {

@@ -39,6 +39,9 @@ type Config struct {
 	// StallBound is the age of a read or a durable write at which a store gives its leaderships
 	// away; 0: the default.
 	StallBound time.Duration
+	// ScrubBytes is how many bytes in a second each store's scrubber reads; 0: the default,
+	// negative: it is off.
+	ScrubBytes int64
 	// NoURing forces the fallback without io_uring.
 	NoURing bool
 	// Admin is where profiles and counters are served over HTTP, host:port; empty: nowhere.
@@ -143,6 +146,7 @@ func (n *Node) openStore(path string) error {
 	s, err := store.Open(store.Config{Disk: d, Path: path, Pool: n.pool, Host: n,
 		ChunkSize: n.cfg.ChunkBytes, SegmentSize: n.cfg.SegmentBytes, LogBytes: n.cfg.LogBytes,
 		LimitBytes: n.cfg.StoreBytes, StallBound: n.cfg.StallBound,
+		ScrubBytes:    n.cfg.ScrubBytes,
 		ReserveChunks: n.cfg.ReserveChunks, Logger: n.log})
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), d.Close())

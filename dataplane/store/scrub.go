@@ -13,8 +13,8 @@ import (
 
 // The scrubber reads every block of the store, over and over, so that rot is found while another
 // good copy exists and not when the last is needed. It asks the replica for its blocks as another
-// replica would: in the lane, so that no write is under way to them, what the overlay has newer left
-// out, each block checked, and bad ones replaced by what another replica has.
+// replica would: in the lane, so that no write is under way to them, what the overlay has newer
+// left out, each block checked, and bad ones replaced by what another replica has.
 
 // scrubPace decides when the next piece may be read: at most so many bytes in a second, and not
 // while clients wait for the device, but for one piece in every scrubPatience, so that a store that

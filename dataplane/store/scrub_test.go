@@ -136,8 +136,9 @@ func TestFindingsAreBounded(t *testing.T) {
 	for i := range uint64(100) {
 		c.note(chunkfile.ID{Group: i}, make([]uint32, 1000), 0)
 	}
-	if len(c.Findings) != maxFindings || !strings.Contains(c.Findings[maxFindings-1], "copyset 99") {
-		t.Errorf("%d findings, the newest %s", len(c.Findings), c.Findings[len(c.Findings)-1])
+	newest := c.Findings[len(c.Findings)-1]
+	if len(c.Findings) != maxFindings || !strings.Contains(newest, "copyset 99") {
+		t.Errorf("%d findings, the newest %s", len(c.Findings), newest)
 	}
 	for _, f := range c.Findings {
 		if len(f) > 300 {

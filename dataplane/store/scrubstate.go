@@ -27,7 +27,7 @@ type scrubState struct {
 	Started  int64        `json:"started_unix_ns"`
 	Finished int64        `json:"finished_unix_ns"` // not after Started: it goes on
 	ID       chunkfile.ID `json:"chunk"`
-	Block    uint32       `json:"block"`          // next of the chunk; 0: the chunk behind it is next
+	Block    uint32       `json:"block"`          // next of the chunk; 0: the next chunk
 	Checked  uint64       `json:"checked_blocks"` // in this cycle
 	Bad      uint64       `json:"bad_blocks"`     // since the store was made
 	Repaired uint64       `json:"repaired_blocks"`

@@ -80,7 +80,8 @@ func (a *app) root() *cobra.Command {
 	}
 	add("cluster", a.upCommand())
 	add("look", a.clusterCommand(), a.volumeCommand(), a.copysetCommand())
-	add("look", noun("store", "Disks of the nodes", a.offlineStoreCommands()...))
+	add("look", noun("store", "Disks of the nodes",
+		append(a.storeCommands(), a.offlineStoreCommands()...)...))
 	add("daemon", a.nodeCommand(), a.controlCommand(), a.gatewayCommand())
 	root.AddCommand(a.versionCommand())
 	demandVerbs(root)

@@ -45,8 +45,9 @@ type Node struct {
 	// StallAfter is how long a read or a durable write may take before the store gives its
 	// leaderships away.
 	StallAfter Duration `yaml:"stall_after"`
-	NoURing    bool     `yaml:"no_uring"` // do without io_uring even where the kernel has it
-	Admin      string   `yaml:"admin"`    // profiles and counters over HTTP, host:port; empty: off
+	ScrubRate  Size     `yaml:"scrub_rate"` // scrubbed in a second; 0: none
+	NoURing    bool     `yaml:"no_uring"`   // do without io_uring even where the kernel has it
+	Admin      string   `yaml:"admin"`      // profiles and counters over HTTP, host:port; empty: off
 	Log        Log      `yaml:"log"`
 }
 
@@ -85,7 +86,7 @@ func defaultLog() Log { return Log{Level: "info", Format: "text"} }
 func DefaultNode() Node {
 	return Node{Name: "n1", Zone: "z1", Listen: DefaultNodeAddr, Control: DefaultControlAddr,
 		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 256 << 20,
-		StallAfter: Duration(time.Second), Log: defaultLog()}
+		StallAfter: Duration(time.Second), ScrubRate: 8 << 20, Log: defaultLog()}
 }
 
 // DefaultControl returns the settings of a control plane for three replicas.

@@ -19,6 +19,14 @@ import (
 // so what lives on it is small, and the default would collect many times a second to keep it so.
 const gcPercent = 400
 
+// scrubBytes is the rate as the data plane has it, where a negative one is none.
+func scrubBytes(rate config.Size) int64 {
+	if rate == 0 {
+		return -1
+	}
+	return int64(rate)
+}
+
 // RunNode serves block I/O.
 func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 	if os.Getenv("GOGC") == "" {
@@ -28,7 +36,8 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 		Control: cfg.Control, Stores: cfg.Stores, PoolBytes: int64(cfg.Memory),
 		LogBytes: int64(cfg.LogLimit), StoreBytes: int64(cfg.StoreLimit), NoURing: cfg.NoURing,
 		Admin: cfg.Admin, StallBound: time.Duration(cfg.StallAfter),
-		Version: env.Version, Logger: env.Logger})
+		ScrubBytes: scrubBytes(cfg.ScrubRate),
+		Version:    env.Version, Logger: env.Logger})
 	for _, class := range []error{node.ErrForeign, admin.ErrForeign, wal.ErrForeign,
 		wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion} {
 		if errors.Is(err, class) {

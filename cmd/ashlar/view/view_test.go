@@ -43,6 +43,18 @@ func copyset() *ashlar.CopysetStatus {
 	}
 }
 
+func storeNodes() []*ashlar.Node {
+	return []*ashlar.Node{{NodeId: 1, Name: "n1", Zone: "z1", Stores: []*ashlar.Store{
+		{StoreId: 4, Uuid: "u-4", Path: "/srv/disk0", CapacityBytes: 100 << 30,
+			UsedBytes: 3 << 30, Chunks: 190, State: "stalled", Detail: "the device hangs",
+			LogBytes: 70 << 20, CorruptBlocks: 2, RepairedBlocks: 2, Scrub: &ashlar.Scrub{On: true,
+				Cycle: 3, Percent: 40, StartedUnixNs: noon, FinishedUnixNs: noon - 7*86400e9,
+				CheckedBlocks: 300000, BadBlocks: 5, RepairedBlocks: 4,
+				Findings: []string{"2025-06-15T15:06:40Z: copyset 3, volume 1, chunk 7: bad " +
+					"blocks [9]: replaced by another replica's"}}},
+		{StoreId: 5, Uuid: "u-5", Path: "/srv/disk1", State: "up"}}}}
+}
+
 func documents() map[string]Tabler {
 	names := NamesOf([]*ashlar.Node{{NodeId: 1, Name: "a"}, {NodeId: 2, Name: "b"}})
 	return map[string]Tabler{
@@ -57,6 +69,7 @@ func documents() map[string]Tabler {
 				{Role: "control", Id: "control", Pid: 10, Addr: "127.0.0.1:7400", State: "up"},
 				{Role: "node", Id: "n3", Pid: 13, Addr: "127.0.0.1:7403",
 					State: "offline"}}}),
+		"stores": FromStores(storeNodes()), "store": FromStores(storeNodes())[0],
 		"nodes": Nodes(FromNodes([]*ashlar.Node{{NodeId: 1, Name: "n1", Zone: "n1",
 			Addr: "127.0.0.1:7401", Pid: 11, Version: "v1", State: "up",
 			LastHeartbeatUnixNs: noon, Stores: []*ashlar.Store{{StoreId: 1, Uuid: "u-1",

@@ -149,15 +149,19 @@ func (x *Copyset) GetFoundingReplicaIds() []uint64 {
 }
 
 type Store struct {
-	StoreId       uint64 `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
-	Uuid          string `protobuf:"bytes,2,opt,name=uuid" json:"uuid,omitempty"`
-	NodeId        uint64 `protobuf:"varint,3,opt,name=node_id" json:"node_id,omitempty"`
-	Path          string `protobuf:"bytes,4,opt,name=path" json:"path,omitempty"`
-	CapacityBytes uint64 `protobuf:"varint,5,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
-	UsedBytes     uint64 `protobuf:"varint,6,opt,name=used_bytes" json:"used_bytes,omitempty"`
-	Chunks        uint64 `protobuf:"varint,7,opt,name=chunks" json:"chunks,omitempty"`
-	State         string `protobuf:"bytes,8,opt,name=state" json:"state,omitempty"`   // up | failed | offline
-	Detail        string `protobuf:"bytes,9,opt,name=detail" json:"detail,omitempty"` // why it is not up
+	StoreId        uint64 `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
+	Uuid           string `protobuf:"bytes,2,opt,name=uuid" json:"uuid,omitempty"`
+	NodeId         uint64 `protobuf:"varint,3,opt,name=node_id" json:"node_id,omitempty"`
+	Path           string `protobuf:"bytes,4,opt,name=path" json:"path,omitempty"`
+	CapacityBytes  uint64 `protobuf:"varint,5,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
+	UsedBytes      uint64 `protobuf:"varint,6,opt,name=used_bytes" json:"used_bytes,omitempty"`
+	Chunks         uint64 `protobuf:"varint,7,opt,name=chunks" json:"chunks,omitempty"`
+	State          string `protobuf:"bytes,8,opt,name=state" json:"state,omitempty"`   // up | full | stalled | failed | offline
+	Detail         string `protobuf:"bytes,9,opt,name=detail" json:"detail,omitempty"` // why it is not up
+	LogBytes       uint64 `protobuf:"varint,10,opt,name=log_bytes" json:"log_bytes,omitempty"`
+	CorruptBlocks  uint64 `protobuf:"varint,11,opt,name=corrupt_blocks" json:"corrupt_blocks,omitempty"` // found since its node started
+	RepairedBlocks uint64 `protobuf:"varint,12,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
+	Scrub          *Scrub `protobuf:"bytes,13,opt,name=scrub" json:"scrub,omitempty"`
 }
 
 func (x *Store) Reset() { *x = Store{} }
@@ -227,6 +231,116 @@ func (x *Store) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *Store) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *Store) GetCorruptBlocks() uint64 {
+	if x != nil {
+		return x.CorruptBlocks
+	}
+	return 0
+}
+
+func (x *Store) GetRepairedBlocks() uint64 {
+	if x != nil {
+		return x.RepairedBlocks
+	}
+	return 0
+}
+
+func (x *Store) GetScrub() *Scrub {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
+}
+
+// Scrub is how far a store is with reading all its blocks.
+type Scrub struct {
+	On             bool     `protobuf:"varint,1,opt,name=on" json:"on,omitempty"`
+	Cycle          uint64   `protobuf:"varint,2,opt,name=cycle" json:"cycle,omitempty"`
+	Percent        uint64   `protobuf:"varint,3,opt,name=percent" json:"percent,omitempty"` // of the chunks, in this cycle
+	StartedUnixNs  int64    `protobuf:"varint,4,opt,name=started_unix_ns" json:"started_unix_ns,omitempty"`
+	FinishedUnixNs int64    `protobuf:"varint,5,opt,name=finished_unix_ns" json:"finished_unix_ns,omitempty"` // of the last cycle that ended; 0: none
+	CheckedBlocks  uint64   `protobuf:"varint,6,opt,name=checked_blocks" json:"checked_blocks,omitempty"`     // in this cycle
+	BadBlocks      uint64   `protobuf:"varint,7,opt,name=bad_blocks" json:"bad_blocks,omitempty"`             // since the store was made
+	RepairedBlocks uint64   `protobuf:"varint,8,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
+	Findings       []string `protobuf:"bytes,9,rep,name=findings" json:"findings,omitempty"` // the newest, at most 20
+}
+
+func (x *Scrub) Reset() { *x = Scrub{} }
+
+func (x *Scrub) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Scrub) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Scrub) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+func (x *Scrub) GetCycle() uint64 {
+	if x != nil {
+		return x.Cycle
+	}
+	return 0
+}
+
+func (x *Scrub) GetPercent() uint64 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *Scrub) GetStartedUnixNs() int64 {
+	if x != nil {
+		return x.StartedUnixNs
+	}
+	return 0
+}
+
+func (x *Scrub) GetFinishedUnixNs() int64 {
+	if x != nil {
+		return x.FinishedUnixNs
+	}
+	return 0
+}
+
+func (x *Scrub) GetCheckedBlocks() uint64 {
+	if x != nil {
+		return x.CheckedBlocks
+	}
+	return 0
+}
+
+func (x *Scrub) GetBadBlocks() uint64 {
+	if x != nil {
+		return x.BadBlocks
+	}
+	return 0
+}
+
+func (x *Scrub) GetRepairedBlocks() uint64 {
+	if x != nil {
+		return x.RepairedBlocks
+	}
+	return 0
+}
+
+func (x *Scrub) GetFindings() []string {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
 }
 
 type Node struct {
@@ -679,6 +793,8 @@ type StoreReport struct {
 	WriteOps       uint64 `protobuf:"varint,8,opt,name=write_ops" json:"write_ops,omitempty"`
 	CorruptBlocks  uint64 `protobuf:"varint,9,opt,name=corrupt_blocks" json:"corrupt_blocks,omitempty"`
 	RepairedBlocks uint64 `protobuf:"varint,10,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
+	LogBytes       uint64 `protobuf:"varint,11,opt,name=log_bytes" json:"log_bytes,omitempty"`
+	Scrub          *Scrub `protobuf:"bytes,12,opt,name=scrub" json:"scrub,omitempty"`
 }
 
 func (x *StoreReport) Reset() { *x = StoreReport{} }
@@ -755,6 +871,20 @@ func (x *StoreReport) GetRepairedBlocks() uint64 {
 		return x.RepairedBlocks
 	}
 	return 0
+}
+
+func (x *StoreReport) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *StoreReport) GetScrub() *Scrub {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
 }
 
 type HeartbeatNodeRequest struct {

@@ -1,0 +1,106 @@
+package view
+
+import (
+	"fmt"
+
+	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// StoreDetail is a store with where it is and what its scrubber has seen.
+type StoreDetail struct {
+	Store
+	NodeID         uint64 `json:"node_id"`
+	Node           string `json:"node"`
+	Zone           string `json:"zone"`
+	LogBytes       uint64 `json:"log_bytes"`
+	CorruptBlocks  uint64 `json:"corrupt_blocks"`
+	RepairedBlocks uint64 `json:"repaired_blocks"`
+	Scrub          Scrub  `json:"scrub"`
+}
+
+// Scrub is how far a store is with reading all its blocks.
+type Scrub struct {
+	On             bool     `json:"on"`
+	Cycle          uint64   `json:"cycle"`
+	Percent        uint64   `json:"percent"`
+	Started        string   `json:"started"`
+	LastFinished   string   `json:"last_finished"`
+	CheckedBlocks  uint64   `json:"checked_blocks"`
+	BadBlocks      uint64   `json:"bad_blocks"`
+	RepairedBlocks uint64   `json:"repaired_blocks"`
+	Findings       []string `json:"findings"`
+}
+
+// Stores is every store of the cluster.
+type Stores []StoreDetail
+
+// FromStores converts a listing of nodes.
+func FromStores(nodes []*ashlar.Node) Stores {
+	out := Stores{}
+	for _, n := range nodes {
+		for i, s := range n.GetStores() {
+			c := s.GetScrub()
+			out = append(out, StoreDetail{Store: fromNode(n).Stores[i], NodeID: n.GetNodeId(),
+				Node: n.GetName(), Zone: n.GetZone(), LogBytes: s.GetLogBytes(),
+				CorruptBlocks: s.GetCorruptBlocks(), RepairedBlocks: s.GetRepairedBlocks(),
+				Scrub: Scrub{On: c.GetOn(), Cycle: c.GetCycle(), Percent: c.GetPercent(),
+					Started:      stamp(c.GetStartedUnixNs()),
+					LastFinished: stamp(c.GetFinishedUnixNs()), CheckedBlocks: c.GetCheckedBlocks(),
+					BadBlocks: c.GetBadBlocks(), RepairedBlocks: c.GetRepairedBlocks(),
+					Findings: append([]string{}, c.GetFindings()...)}})
+		}
+	}
+	return out
+}
+
+// Tables implements Tabler.
+func (ss Stores) Tables() []Table {
+	t := Table{Heading: []string{"ID", "NODE", "STATE", "USED", "CAPACITY", "CHUNKS", "LOG",
+		"BAD BLOCKS", "SCRUBBED", "PATH"}}
+	for _, s := range ss {
+		t.Rows = append(t.Rows, []string{num(s.ID), s.Node, s.State, bytesText(s.UsedBytes),
+			bytesText(s.CapacityBytes), num(s.Chunks), bytesText(s.LogBytes), num(s.CorruptBlocks),
+			s.Scrub.progress(), s.Path})
+	}
+	return []Table{t}
+}
+
+func (c Scrub) progress() string {
+	if !c.On {
+		return "off"
+	}
+	return fmt.Sprintf("%d %% of cycle %d", c.Percent, c.Cycle)
+}
+
+// Tables implements Tabler.
+func (s StoreDetail) Tables() []Table {
+	c := s.Scrub
+	t := Table{Rows: [][]string{
+		{"store", num(s.ID)}, {"uuid", s.UUID},
+		{"node", fmt.Sprintf("%s (%d), zone %s", s.Node, s.NodeID, s.Zone)}, {"path", s.Path},
+		{"state", s.State}}}
+	if s.Detail != "" {
+		t.Rows = append(t.Rows, []string{"why", s.Detail})
+	}
+	t.Rows = append(t.Rows,
+		[]string{"space", fmt.Sprintf("%s of %s used, %d chunks", bytesText(s.UsedBytes),
+			bytesText(s.CapacityBytes), s.Chunks)},
+		[]string{"log", bytesText(s.LogBytes)},
+		[]string{"bad blocks", fmt.Sprintf("%d since its node started, %d repaired",
+			s.CorruptBlocks, s.RepairedBlocks)},
+		[]string{"scrubbed", fmt.Sprintf("%s, %d blocks, begun %s, last finished %s", c.progress(),
+			c.CheckedBlocks, c.Started, orNever(c.LastFinished))},
+		[]string{"found", fmt.Sprintf("%d bad blocks since the store was made, %d repaired",
+			c.BadBlocks, c.RepairedBlocks)})
+	for _, f := range c.Findings {
+		t.Rows = append(t.Rows, []string{"finding", f})
+	}
+	return []Table{t}
+}
+
+func orNever(s string) string {
+	if s == "" {
+		return "never"
+	}
+	return s
+}
