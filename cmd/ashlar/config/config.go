@@ -47,7 +47,7 @@ type Node struct {
 	StallAfter Duration `yaml:"stall_after"`
 	ScrubRate  Size     `yaml:"scrub_rate"` // scrubbed in a second; 0: none
 	NoURing    bool     `yaml:"no_uring"`   // do without io_uring even where the kernel has it
-	Admin      string   `yaml:"admin"`      // profiles and counters over HTTP, host:port; empty: off
+	Admin      string   `yaml:"admin"`      // counters, profiles over HTTP, host:port; empty: off
 	Log        Log      `yaml:"log"`
 }
 
