@@ -45,6 +45,7 @@ type Owner struct {
 	resting   []*member // the memory of the turn before
 	inflight  int64
 	pressure  bool
+	ended     bool // shut down: nobody takes a turn any more
 	stopped   chan struct{}
 	// Scratch is the host's, for what it gathers during a turn.
 	Scratch any
@@ -157,6 +158,10 @@ func (o *Owner) PeerRead(copysetID uint64, p *copyset.PeerRead) {
 func (o *Owner) Run() {
 	for range runTurns {
 		if !o.mu.TryLock() {
+			return
+		}
+		if o.ended { // what still comes is for finish
+			o.mu.Unlock()
 			return
 		}
 		o.turn(false)
@@ -486,6 +491,7 @@ func (o *Owner) shutdown() {
 	}
 	o.execute()
 	o.store.host.FlushReplies(o)
+	o.ended = true
 }
 
 // drain deals with what waits without letting the replicas decide anything more.
@@ -500,6 +506,8 @@ func (o *Owner) drain() {
 // finish takes the completions that came after shutdown and gives all memory back. Nothing of the
 // store is in flight any more.
 func (o *Owner) finish() {
+	o.mu.Lock() // an event loop may be about to find out that the owner has ended
+	defer o.mu.Unlock()
 	o.drain()
 	for _, m := range o.replicas {
 		m.Free()
