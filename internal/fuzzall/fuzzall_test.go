@@ -20,6 +20,18 @@ func TestEveryRoomThatDecodesHasTargets(t *testing.T) {
 	}
 }
 
+func TestOnlyAWorkerThatWasLateIsTriedAgain(t *testing.T) {
+	for text, want := range map[string]bool{
+		"--- FAIL: FuzzX (10.01s)\n    context deadline exceeded\nFAIL":                       true,
+		"--- FAIL: FuzzX (3s)\n    context deadline exceeded\n    Failing input written to x": false,
+		"--- FAIL: FuzzX (3s)\n    panic: index out of range":                                 false,
+	} {
+		if tooLate(text) != want {
+			t.Errorf("%q", text)
+		}
+	}
+}
+
 func TestLastLineOfProgressCounts(t *testing.T) {
 	execs, added, ok := counts("fuzz: elapsed: 3s, execs: 10 (3/sec), new interesting: 1 (of 9)\n" +
 		"fuzz: elapsed: 6s, execs: 250 (80/sec), new interesting: 4 (total: 12)\nPASS\n")

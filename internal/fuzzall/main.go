@@ -83,19 +83,40 @@ func find() (targets []target, err error) {
 	return targets, nil
 }
 
+// tries bounds how often a target is run again whose workers did not end with its time.
+const tries = 3
+
 // fuzz runs a target for its time and returns what the go command counted.
 func (t *target) fuzz() (execs, added int64, err error) {
+	for range tries {
+		var late bool
+		if execs, added, late, err = t.once(); !late {
+			break
+		}
+	}
+	return execs, added, err
+}
+
+// once is one run. late: the go command gave up on a worker that was busy when the time was over,
+// and found nothing wrong; it does so now and then.
+func (t *target) once() (execs, added int64, late bool, err error) {
 	cmd := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime",
 		each.String(), "./"+t.pkg)
 	text, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, 0, fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err, text)
+		return 0, 0, tooLate(string(text)), fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err, text)
 	}
 	execs, added, ok := counts(string(text))
 	if !ok {
-		return 0, 0, fmt.Errorf("%s %s: the go command counted nothing:\n%s", t.pkg, t.name, text)
+		return 0, 0, false, fmt.Errorf("%s %s: the go command counted nothing:\n%s", t.pkg, t.name,
+			text)
 	}
-	return execs, added, nil
+	return execs, added, false, nil
+}
+
+func tooLate(text string) bool {
+	return strings.Contains(text, "context deadline exceeded") &&
+		!strings.Contains(text, "Failing input written")
 }
 
 var progress = regexp.MustCompile(`execs: (\d+) .*new interesting: (\d+)`)
