@@ -22,9 +22,9 @@ func TestEveryRoomThatDecodesHasTargets(t *testing.T) {
 
 func TestOnlyAWorkerThatWasLateIsTriedAgain(t *testing.T) {
 	for text, want := range map[string]bool{
-		"--- FAIL: FuzzX (10.01s)\n    context deadline exceeded\nFAIL":                       true,
-		"--- FAIL: FuzzX (3s)\n    context deadline exceeded\n    Failing input written to x": false,
-		"--- FAIL: FuzzX (3s)\n    panic: index out of range":                                 false,
+		"--- FAIL: FuzzX (10.01s)\n    context deadline exceeded\nFAIL":            true,
+		"--- FAIL: FuzzX\n context deadline exceeded\n Failing input written to x": false,
+		"--- FAIL: FuzzX (3s)\n    panic: index out of range":                      false,
 	} {
 		if tooLate(text) != want {
 			t.Errorf("%q", text)

@@ -104,7 +104,8 @@ func (t *target) once() (execs, added int64, late bool, err error) {
 		each.String(), "./"+t.pkg)
 	text, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, 0, tooLate(string(text)), fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err, text)
+		return 0, 0, tooLate(string(text)), fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err,
+			text)
 	}
 	execs, added, ok := counts(string(text))
 	if !ok {
