@@ -67,7 +67,7 @@ var mutants = []mutant{
 	{"log: take every bad frame for a torn tail", "P1", "io/wal/replay.go",
 		`e.promised, e.later = at < r.watermark, at < r.last`,
 		`e.promised, e.later = false, at < r.last`,
-		"./io/wal", "TestEveryByteOfASegmentIsGuarded"},
+		"./io/wal", "TestAnUnreadableBlockCostsItsFrameOnly"},
 	{"log: use a segment again before the tail is durable", "P1", "io/wal/segment.go",
 		`g.lsn(s.hdr.seq+1, 0) > g.durableTail {`, `g.lsn(s.hdr.seq+1, 0) > g.tail {`,
 		"./io/wal", "TestASegmentIsNotUsedAgainBeforeTheTailIsDurable"},
