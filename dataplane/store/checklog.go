@@ -227,7 +227,7 @@ func (c *check) gone(id, replica uint64) bool {
 func (c *check) checkCopyset(id uint64, st *copyset.State, err error, lost bool) {
 	f := Finding{Area: AreaCopysets, File: logDir, Severity: Damage, Do: doRebuild}
 	switch {
-	case lost:
+	case lost && err != nil: // without an error the damage lies before the replica was made
 		f.Got = err.Error()
 		f.Means = fmt.Sprintf("copyset %d lost records in damage of the log: its replica here may "+
 			"have acknowledged what it no longer has, and does not start", id)
