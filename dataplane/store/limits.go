@@ -73,6 +73,8 @@ const (
 	// often a scrubber that is done looks whether it is time.
 	DefaultScrubPeriod = 7 * 24 * time.Hour
 	scrubRest          = time.Second
+	// scrubTries is how often a piece that is refused is tried before its chunk is left out.
+	scrubTries = 128
 	// scrubSave is how often its place is kept.
 	scrubSave = 30 * time.Second
 	// maxFindings is how many findings are kept, findingBlocks how many blocks one names.

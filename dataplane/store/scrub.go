@@ -91,14 +91,29 @@ func (s *Store) scrubPiece() {
 	s.scrubMu.Lock()
 	defer s.scrubMu.Unlock()
 	c := &s.scrub
+	if status != wire.StatusOK && status != wire.StatusCorrupt {
+		s.refused(id, at.Block, blocks)
+		return
+	}
+	s.scrubTried = 0
 	c.ID, c.Block = id, at.Block+count
 	if c.Block >= blocks {
 		c.Block = 0 // the next piece is of the next chunk
 	}
-	if status == wire.StatusOK || status == wire.StatusCorrupt {
-		c.Checked += uint64(count)
-		c.note(id, bad, status)
+	c.Checked += uint64(count)
+	c.note(id, bad, status)
+}
+
+// refused is for a piece that could not be read: its replica starts, restores a snapshot, is lost,
+// or the store stops. It is tried again, so that a cycle that ends has read what it passed; but a
+// chunk whose replica never answers is left out and counted, or the cycle would not end.
+func (s *Store) refused(id chunkfile.ID, block, blocks uint32) {
+	if s.scrubTried++; s.scrubTried < scrubTries {
+		return
 	}
+	s.scrubTried = 0
+	s.scrub.ID, s.scrub.Block = id, 0
+	s.scrub.Skipped += uint64(blocks - block)
 }
 
 // nextChunk is the chunk to go on with: the one at hand while it has blocks left, else the first
@@ -162,9 +177,10 @@ func (c *scrubState) note(id chunkfile.ID, bad []uint32, status wire.Status) {
 func (s *Store) endCycle() {
 	s.scrubMu.Lock()
 	c := &s.scrub
-	c.Finished = time.Now().UnixNano()
-	s.log.Info("scrubbed", "cycle", c.Cycle, "blocks", c.Checked, "bad", c.Bad, "repaired",
-		c.Repaired, "took", time.Duration(c.Finished-c.Started).Round(time.Second))
+	c.Finished = max(time.Now().UnixNano(), c.Started+1) // the clock may have been set back
+	s.log.Info("scrubbed", "cycle", c.Cycle, "blocks", c.Checked, "skipped", c.Skipped, "bad",
+		c.Bad, "repaired", c.Repaired,
+		"took", time.Duration(c.Finished-c.Started).Round(time.Second))
 	s.scrubMu.Unlock()
 	s.saveScrub()
 }
@@ -179,10 +195,10 @@ func (s *Store) cycleRests() bool {
 		return false
 	}
 	now := time.Now().UnixNano()
-	if now-c.Started < int64(s.cfg.ScrubPeriod) {
+	if now >= c.Started && now-c.Started < int64(s.cfg.ScrubPeriod) {
 		return true
 	}
-	c.Cycle, c.Started = c.Cycle+1, now
-	c.ID, c.Block, c.Checked = chunkfile.ID{}, 0, 0
+	c.Cycle, c.Started, c.Finished = c.Cycle+1, now, min(c.Finished, now-1)
+	c.ID, c.Block, c.Checked, c.Skipped = chunkfile.ID{}, 0, 0, 0
 	return false
 }

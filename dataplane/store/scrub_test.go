@@ -131,6 +131,94 @@ func TestScrubberRunsByItselfAndRestsWhenItIsDone(t *testing.T) {
 	r.mustWrite(1, 0, block, pattern(2, 1))
 }
 
+func TestScrubberReadsAPieceThatWasRefusedBeforeItGoesOn(t *testing.T) {
+	r := scrubRig(t, false)
+	want := pattern(1, 4)
+	r.mustWrite(1, 0, 0, want)
+	for i := range 3 {
+		eventually(t, "all have it", func() bool {
+			return r.status(i, 1).Applied == r.status(r.leader(1), 1).Applied
+		})
+		r.checkpoint(i)
+	}
+	follower := (r.leader(1) + 1) % 3
+	if !r.corrupt(follower, want[block:2*block]) {
+		t.Fatal("the block is not in a chunk file")
+	}
+	s := r.store(uint64(follower))
+	o := s.Owner(1)
+	var away *member
+	o.Do(func() {
+		away = o.replicas[1]
+		delete(o.replicas, 1)
+	})
+	for range scrubTries - 1 {
+		s.scrubPiece()
+	}
+	if s.scrub.Block != 0 || s.scrub.Checked != 0 || s.scrub.Skipped != 0 {
+		t.Fatalf("it went on: %+v", s.scrub)
+	}
+	o.Do(func() { o.replicas[1] = away })
+	s.scrubPiece()
+	if rep := s.ScrubReport(); rep.Bad != 1 || rep.Checked != scrubBlocks {
+		t.Fatalf("%+v", rep)
+	}
+	o.Do(func() { delete(o.replicas, 1) })
+	for range scrubTries + 1 { // whoever never answers does not keep the cycle from its end
+		s.scrubPiece()
+	}
+	o.Do(func() { o.replicas[1] = away })
+	if s.scrub.Skipped != testChunk/block-scrubBlocks || s.scrub.Finished <= s.scrub.Started {
+		t.Errorf("%+v", s.scrub)
+	}
+}
+
+func TestScrubberGoesOnWhenTheClockIsSetBack(t *testing.T) {
+	r := scrubRig(t, false)
+	r.mustWrite(1, 0, 0, pattern(1, 4))
+	eventually(t, "it has it", func() bool {
+		return r.status(0, 1).Applied == r.status(r.leader(1), 1).Applied
+	})
+	r.checkpoint(0)
+	s := r.store(0)
+	s.scrub.Started = time.Now().Add(24 * time.Hour).UnixNano()
+	cycles := s.scrub.Cycle
+	for range 10 * testChunk / block / scrubBlocks {
+		if !s.cycleRests() {
+			s.scrubPiece()
+		}
+	}
+	if got := s.scrub.Cycle - cycles; got != 1 || !s.cycleRests() {
+		t.Errorf("%d cycles began, want one that is by the new clock: %+v", got, s.scrub)
+	}
+	if s.scrub.Checked != testChunk/block {
+		t.Errorf("%d blocks checked in it", s.scrub.Checked)
+	}
+}
+
+func TestScrubberThatIsOffReadsNothing(t *testing.T) {
+	r := scrubRig(t, false)
+	r.mustWrite(1, 0, 0, pattern(1, 4))
+	eventually(t, "it has it", func() bool {
+		return r.status(0, 1).Applied == r.status(r.leader(1), 1).Applied
+	})
+	r.checkpoint(0)
+	s := r.store(0)
+	done := make(chan struct{})
+	go func() {
+		s.scrubber()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it runs")
+	}
+	if rep := s.ScrubReport(); rep.On || rep.Checked != 0 {
+		t.Errorf("%+v", rep)
+	}
+}
+
 func TestFindingsAreBounded(t *testing.T) {
 	var c scrubState
 	for i := range uint64(100) {

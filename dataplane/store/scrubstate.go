@@ -29,7 +29,8 @@ type scrubState struct {
 	ID       chunkfile.ID `json:"chunk"`
 	Block    uint32       `json:"block"`          // next of the chunk; 0: the next chunk
 	Checked  uint64       `json:"checked_blocks"` // in this cycle
-	Bad      uint64       `json:"bad_blocks"`     // since the store was made
+	Skipped  uint64       `json:"skipped_blocks,omitempty"`
+	Bad      uint64       `json:"bad_blocks"` // since the store was made
 	Repaired uint64       `json:"repaired_blocks"`
 	Findings []string     `json:"findings"` // the newest
 	CRC      uint32       `json:"crc32c"`   // of the others as compact JSON

@@ -71,20 +71,21 @@ type Store struct {
 
 	flushes, logReads chan struct{}
 
-	mu       sync.Mutex
-	ckptMu   sync.Mutex // one checkpoint at a time
-	failure  error
-	full     error
-	stalled  error
-	room     room
-	lost     map[uint64]*lostReplica // by copyset
-	scrubMu  sync.Mutex
-	scrub    scrubState
-	lostMu   sync.Mutex    // one write of the list at a time
-	scarce   atomic.Bool   // room.scarce
-	leaders  atomic.Uint64 // changes of leader seen
-	corrupt  atomic.Uint64
-	repaired atomic.Uint64
+	mu         sync.Mutex
+	ckptMu     sync.Mutex // one checkpoint at a time
+	failure    error
+	full       error
+	stalled    error
+	room       room
+	lost       map[uint64]*lostReplica // by copyset
+	scrubMu    sync.Mutex
+	scrub      scrubState
+	scrubTried int           // times that the piece at hand was refused
+	lostMu     sync.Mutex    // one write of the list at a time
+	scarce     atomic.Bool   // room.scarce
+	leaders    atomic.Uint64 // changes of leader seen
+	corrupt    atomic.Uint64
+	repaired   atomic.Uint64
 }
 
 func (cfg *Config) defaults() {
