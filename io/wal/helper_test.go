@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -105,6 +106,19 @@ func closed(t testing.TB, l *Log) {
 	t.Helper()
 	if err := l.Close(); err != nil {
 		t.Fatalf("close: %v", err)
+	}
+}
+
+// settle waits until the preparer has nothing left to write.
+func settle(l *Log) {
+	for {
+		l.mu.Lock()
+		settled := len(l.segs.ready) >= l.segs.prepared && !l.entered()
+		l.mu.Unlock()
+		if settled {
+			return
+		}
+		runtime.Gosched()
 	}
 }
 

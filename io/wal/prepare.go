@@ -56,8 +56,15 @@ func (l *Log) prepare() {
 	}
 }
 
-// prepareAll does what there is to do, until nothing is left or something fails.
+// prepareAll does what there is to do. A full device, on which no segment can be made, does not
+// keep the newest one from being told of.
 func (l *Log) prepareAll() error {
+	return errors.Join(l.keepReady(), l.tell())
+}
+
+// keepReady removes surplus segments and makes ready ones, until nothing is left to do or something
+// fails.
+func (l *Log) keepReady() error {
 	for {
 		l.mu.Lock()
 		var surplus *segment
@@ -65,8 +72,7 @@ func (l *Log) prepareAll() error {
 			surplus = l.segs.surplus[n-1]
 			l.segs.surplus = l.segs.surplus[:n-1]
 		}
-		create := len(l.segs.ready) < l.segs.prepared && !l.closing && l.failed == nil
-		mark, head := l.entered() && !l.closing && l.failed == nil, l.head
+		create := len(l.segs.ready) < l.segs.prepared && l.goesOn()
 		l.mu.Unlock()
 		var err error
 		switch {
@@ -74,8 +80,6 @@ func (l *Log) prepareAll() error {
 			err = l.removeSegment(surplus)
 		case create:
 			err = l.createSegment()
-		case mark:
-			err = l.markEntered(head)
 		default:
 			return nil
 		}
@@ -84,6 +88,20 @@ func (l *Log) prepareAll() error {
 		}
 	}
 }
+
+// tell makes the newest segment known beside itself, if the log has entered it.
+func (l *Log) tell() error {
+	l.mu.Lock()
+	due, head := l.entered() && l.goesOn(), l.head
+	l.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return l.markEntered(head)
+}
+
+// goesOn tells, with the lock held, that there will be more writes.
+func (l *Log) goesOn() bool { return !l.closing && l.failed == nil }
 
 // entered tells, with the lock held, that nothing but itself tells yet of the segment in which the
 // log now ends.
