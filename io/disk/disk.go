@@ -27,6 +27,8 @@ var (
 	ErrFileLimit = errors.New("disk: too many open files")
 	// ErrReadOnly: the disk was opened to be looked at.
 	ErrReadOnly = errors.New("disk: opened read-only")
+	// ErrVolatile: a power cut would take what is written there. The text says why.
+	ErrVolatile = errors.New("disk: volatile write cache")
 	// ErrInvalid: the caller's name, alignment or range is wrong. The text says which.
 	ErrInvalid = errors.New("disk: invalid argument")
 )

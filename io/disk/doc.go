@@ -41,6 +41,12 @@
 // it reported. A full device leaves no part of a new file behind. When the ring fails later
 // on, operations go on without it, slower.
 //
+// # Power
+//
+// All of this holds where a flush reaches the medium. CacheOf says whether one does: a memory file
+// system, a mount without barriers or a layer that ends flushes above a volatile write cache make a
+// directory unfit for a store, and nothing else here would notice before the power goes.
+//
 // # Drive
 //
 //	d, err := disk.OpenDir("/srv/store0", disk.Config{Arena: pool.Arena(), Logger: log})

@@ -36,6 +36,9 @@ const (
 	// exactly it knows an operation's age.
 	watchMarks = 512
 	watchGrain = 50 * time.Millisecond
+	// loopDepthMax is how many loop devices on top of each other CacheOf follows; deeper ones are
+	// taken for unknown.
+	loopDepthMax = 8
 	// simBytes is the capacity of a simulated disk that names none.
 	simBytes = 1 << 40
 )
