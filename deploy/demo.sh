@@ -86,8 +86,9 @@ sum=$(sha256sum <"$dir/image")
 say "image: $mib MiB ext4 of $(find "$TREE" -type f | wc -l) files ($TREE)"
 
 step='start the cluster'
+# The folder of a demo may be in memory, which a node refuses for data that has to last.
 "$ASHLAR" up --data "$data" --nodes 3 --volume image --size "${mib}MiB" --nbd 127.0.0.1:0 \
-	--no-restart --log-level warn >"$dir/ready" 2>"$dir/up.log" &
+	--allow-volatile-cache --no-restart --log-level warn >"$dir/ready" 2>"$dir/up.log" &
 up_pid=$!
 for _ in $(seq 600); do
 	[ -s "$dir/ready" ] && break

@@ -153,6 +153,31 @@ func TestStoresOfANewerVersionOrAnotherClusterAreRefusedSayingWhy(t *testing.T) 
 	again.stop()
 }
 
+func TestAClusterInMemoryStartsOnlyWhenItIsAllowed(t *testing.T) {
+	skipShort(t)
+	const shm = "/dev/shm"
+	if _, err := os.Stat(shm); err != nil || !forgets(t, shm) {
+		t.Skip("needs a memory file system at " + shm)
+	}
+	parent, err := os.MkdirTemp(shm, "ashlar-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(parent) })
+	dir := filepath.Join(parent, "data")
+	up := []string{"up", "--data", dir, "--nodes", "1", "--nbd", "127.0.0.1:0"}
+	_, stderr, status := ashlar(up...)
+	if status != 7 || !strings.Contains(stderr, shm+" (tmpfs)") ||
+		!strings.Contains(stderr, "--allow-volatile-cache") {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	start(t, dir).stop() // adds the flag
+	text, err := os.ReadFile(filepath.Join(dir, "conf", "n1.yaml"))
+	if err != nil || !strings.Contains(string(text), "allow_volatile_cache: true") {
+		t.Errorf("settings of the node: %v\n%s", err, text)
+	}
+}
+
 func TestWritesGoOnWhenTheLeaderIsKilled(t *testing.T) {
 	skipShort(t)
 	c := start(t, filepath.Join(t.TempDir(), "data"), "--volume", "vol", "--size", "256MiB",

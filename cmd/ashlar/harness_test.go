@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/rpc/nbd"
 )
 
@@ -102,6 +103,9 @@ func skipShort(t *testing.T) {
 func start(t *testing.T, dir string, args ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: dir, log: &syncBuffer{}, ended: make(chan struct{})}
+	if forgets(t, filepath.Dir(dir)) {
+		args = append(args, "--allow-volatile-cache")
+	}
 	c.cmd = command(append([]string{"up", "--data", dir, "--nbd", "127.0.0.1:0"}, args...)...)
 	c.cmd.Stderr = c.log
 	stdout, err := c.cmd.StdoutPipe()
@@ -134,6 +138,16 @@ func start(t *testing.T, dir string, args ...string) *cluster {
 		t.Fatalf("`ashlar up` was not ready within %v:\n%s", readyWait, c.log)
 	}
 	return c
+}
+
+// forgets says that a directory lies where a power cut takes it, as on a tmpfs.
+func forgets(t *testing.T, dir string) bool {
+	t.Helper()
+	c, err := disk.CacheOf(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Verdict == disk.CacheVolatile
 }
 
 // cleanup ends what the test left running; on failure it shows the logs.

@@ -75,7 +75,8 @@ func (c *cluster) startNode(i int) {
 	n, err := Start(Config{Name: fmt.Sprintf("n%d", i+1), Zone: fmt.Sprintf("z%d", i+1),
 		Listen: c.addrs[i], Control: "127.0.0.1:1", Stores: []string{c.storeDir(i)},
 		PoolBytes: 64 << 20, ChunkBytes: testChunk, SegmentBytes: 4 << 20, LogBytes: 32 << 20,
-		ReserveChunks: 2, Logger: c.log.With("node", i+1)})
+		AllowVolatileCache: mayForget(c.t, c.dir),
+		ReserveChunks:      2, Logger: c.log.With("node", i+1)})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -9,6 +9,9 @@
 // The node serves from its stores alone: the control plane tells it which copysets to hold and
 // where their members are, but while there is no control plane I/O, elections and restarts go on.
 //
+// A store whose device forgets with the power what it reported as durable is refused at the start
+// (writecache.go), unless the settings allow it.
+//
 // Limits: the buffer pool bounds all payload memory; a request that finds no buffer is answered
 // overloaded by the transport; what one owner holds is bounded by the store. A frame that does not
 // decode closes its connection and no other.

@@ -42,6 +42,9 @@ type Config struct {
 	// ScrubBytes is how many bytes in a second each store's scrubber reads; 0: the default,
 	// negative: it is off.
 	ScrubBytes int64
+	// AllowVolatileCache opens stores that a power cut would take something from that they
+	// promised; without it they are refused with an error that wraps ErrVolatile.
+	AllowVolatileCache bool
 	// NoURing forces the fallback without io_uring.
 	NoURing bool
 	// Admin is where profiles and counters are served over HTTP, host:port; empty: nowhere.
@@ -60,6 +63,9 @@ const (
 
 // ErrForeign marks a store that is not this cluster's to use; starting again does not mend it.
 var ErrForeign = store.ErrForeign
+
+// ErrVolatile marks a store on memory or on a write cache that is never flushed.
+var ErrVolatile = disk.ErrVolatile
 
 // Node is a running node.
 type Node struct {
@@ -138,6 +144,9 @@ func Start(cfg Config) (*Node, error) {
 }
 
 func (n *Node) openStore(path string) error {
+	if err := n.checkCache(path); err != nil {
+		return fmt.Errorf("node: store %s: %w", path, err)
+	}
 	d, err := disk.OpenDir(path, disk.Config{Arena: n.pool.Arena(), Logger: n.log,
 		NoURing: n.cfg.NoURing})
 	if err != nil {

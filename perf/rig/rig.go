@@ -125,8 +125,10 @@ func (c *Cluster) launchNode(i int, addr, adminAddr string) error {
 	if err := os.MkdirAll(store, 0o755); err != nil {
 		return fmt.Errorf("rig: %w", err)
 	}
+	// A rig's data is thrown away, so it may lie in memory.
 	return c.launch(&Process{Role: "node", Name: name, Addr: addr, Admin: adminAddr},
-		fmt.Sprintf("name: %s\nzone: %s\nlisten: %s\ncontrol: %s\nstores: [%s]\nadmin: %s\n%s",
+		fmt.Sprintf("name: %s\nzone: %s\nlisten: %s\ncontrol: %s\nstores: [%s]\nadmin: %s\n"+
+			"allow_volatile_cache: true\n%s",
 			name, name, addr, c.Endpoint, store, adminAddr, c.cfg.NodeSettings))
 }
 

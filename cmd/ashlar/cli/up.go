@@ -23,6 +23,7 @@ type upFlags struct {
 	volume       string
 	size         config.Size
 	nbd, socket  string
+	volatile     bool
 	noRestart    bool
 	restartDelay time.Duration
 	wait         time.Duration
@@ -49,6 +50,8 @@ func (a *app) upCommand() *cobra.Command {
 	flags.StringVar(&f.nbd, "nbd", "",
 		"NBD address (default "+config.DefaultNBDAddr+"; port 0: a free one, kept)")
 	flags.StringVar(&f.socket, "nbd-socket", "", "NBD on this unix socket as well")
+	flags.BoolVar(&f.volatile, "allow-volatile-cache", false,
+		"start although a power cut may take acknowledged writes: data in memory, no barriers")
 	flags.BoolVar(&f.noRestart, "no-restart", false,
 		"leave a process that died down until SIGHUP")
 	flags.DurationVar(&f.restartDelay, "restart-delay", supervise.DefaultRestartDelay,
@@ -82,7 +85,7 @@ func (a *app) up(f upFlags) error {
 		return err
 	}
 	dir, err := datadir.Open(a.data, datadir.Want{Nodes: f.nodes, NBD: f.nbd, Socket: f.socket,
-		Volume: f.volume})
+		Volume: f.volume, AllowVolatileCache: f.volatile})
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,7 @@ func (u *upRun) writeSettings() error {
 		node := config.DefaultNode()
 		node.Name, node.Zone, node.Listen, node.Control, node.Log = n.Name, n.Name, n.Listen,
 			l.Control, logs
+		node.AllowVolatileCache = l.AllowVolatileCache
 		node.Stores = []string{filepath.Join(u.dir.Path, "nodes", n.Name, storeDir)}
 		files[n.Name] = &node
 	}

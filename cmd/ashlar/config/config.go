@@ -48,7 +48,9 @@ type Node struct {
 	ScrubRate  Size     `yaml:"scrub_rate"` // scrubbed in a second; 0: none
 	NoURing    bool     `yaml:"no_uring"`   // do without io_uring even where the kernel has it
 	Admin      string   `yaml:"admin"`      // counters, profiles over HTTP, host:port; empty: off
-	Log        Log      `yaml:"log"`
+	// AllowVolatileCache starts although a power cut would take what a store promised.
+	AllowVolatileCache bool `yaml:"allow_volatile_cache"`
+	Log                Log  `yaml:"log"`
 }
 
 // Control configures `ashlar control run`.

@@ -36,10 +36,11 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 		Control: cfg.Control, Stores: cfg.Stores, PoolBytes: int64(cfg.Memory),
 		LogBytes: int64(cfg.LogLimit), StoreBytes: int64(cfg.StoreLimit), NoURing: cfg.NoURing,
 		Admin: cfg.Admin, StallBound: time.Duration(cfg.StallAfter),
-		ScrubBytes: scrubBytes(cfg.ScrubRate),
-		Version:    env.Version, Logger: env.Logger})
-	for _, class := range []error{node.ErrForeign, admin.ErrForeign, wal.ErrForeign,
-		wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion} {
+		AllowVolatileCache: cfg.AllowVolatileCache,
+		ScrubBytes:         scrubBytes(cfg.ScrubRate),
+		Version:            env.Version, Logger: env.Logger})
+	for _, class := range []error{node.ErrForeign, node.ErrVolatile, admin.ErrForeign,
+		wal.ErrForeign, wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion} {
 		if errors.Is(err, class) {
 			return fmt.Errorf("%w: %w", ErrRefused, err)
 		}

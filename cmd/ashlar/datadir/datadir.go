@@ -45,6 +45,8 @@ type Layout struct {
 	Gateway Gateway `yaml:"gateway"`
 	Nodes   []Node  `yaml:"nodes"`
 	Volume  string  `yaml:"volume"` // exported in the ready line; may be empty
+	// AllowVolatileCache is handed to the nodes' settings.
+	AllowVolatileCache bool `yaml:"allow_volatile_cache,omitempty"`
 }
 
 // Gateway is where the NBD gateway listens.
@@ -65,6 +67,8 @@ type Want struct {
 	NBD    string // a port of 0 asks for a free one, kept from then on
 	Socket string
 	Volume string
+	// AllowVolatileCache, once asked for, stays.
+	AllowVolatileCache bool
 }
 
 // Dir is an open, locked directory.
@@ -245,6 +249,7 @@ func (d *Dir) settle(want Want) error {
 	}
 	override(&d.Layout.Gateway.Socket, want.Socket)
 	override(&d.Layout.Volume, want.Volume)
+	d.Layout.AllowVolatileCache = old.AllowVolatileCache || want.AllowVolatileCache
 	return d.write()
 }
 
@@ -273,7 +278,8 @@ func create(want Want) (Layout, error) {
 		want.NBD = ports[want.Nodes+1]
 	}
 	l := Layout{Kind: kind, Format: format, Control: ports[0], Volume: want.Volume,
-		Gateway: Gateway{Listen: want.NBD, Socket: want.Socket}}
+		Gateway:            Gateway{Listen: want.NBD, Socket: want.Socket},
+		AllowVolatileCache: want.AllowVolatileCache}
 	for i := range want.Nodes {
 		l.Nodes = append(l.Nodes, Node{Name: fmt.Sprintf("n%d", i+1), Listen: ports[i+1]})
 	}

@@ -52,6 +52,21 @@ func TestFlagsOfALaterStartReplaceWhatMayChange(t *testing.T) {
 	}
 }
 
+func TestAVolatileCacheOnceAllowedStaysAllowed(t *testing.T) {
+	for _, later := range []bool{false, true} { // at the first start, or at a later one
+		path := t.TempDir()
+		open(t, path, Want{Nodes: 1, AllowVolatileCache: !later}).Close()
+		if l, err := Read(path); err != nil || l.AllowVolatileCache == later {
+			t.Error(l, err)
+		}
+		open(t, path, Want{AllowVolatileCache: later}).Close()
+		open(t, path, Want{}).Close()
+		if l, err := Read(path); err != nil || !l.AllowVolatileCache {
+			t.Error(l, err)
+		}
+	}
+}
+
 func TestOpenPortIsChosenOnceAndKept(t *testing.T) {
 	path := t.TempDir()
 	first := open(t, path, Want{NBD: "127.0.0.1:0"})
