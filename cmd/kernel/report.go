@@ -1,13 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/internal/evidence"
 )
 
 // report prints the table, leaves the evidence, and fails on any violation, on a block operation
@@ -75,43 +73,22 @@ func (r *result) counted() (sum window, client int64) {
 	return sum, int64(len(r.windows)) * windowWrites
 }
 
-// leaveEvidence keeps the counts for the document that quotes them, in the form of package
-// internal/evidence, which only tests import.
+// leaveEvidence keeps the counts for the document that quotes them.
 func (r *result) leaveEvidence() error {
-	folder := os.Getenv("EVIDENCE")
-	if folder == "" {
-		return nil
-	}
-	type item struct {
-		Lane     string           `json:"lane"`
-		Name     string           `json:"name"`
-		Promises []string         `json:"promises"`
-		Test     string           `json:"test"`
-		Counts   map[string]int64 `json:"counts"`
-	}
-	folder = filepath.Join(folder, "kernel")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
-	}
-	items := []item{{Name: "replay of a recorded device", Counts: map[string]int64{
-		"points": int64(r.points), "states": r.statesAll(), "blocks": r.blocks,
-		"blocks acknowledged": r.held, "canaries": r.states[stale], "canaries caught": r.caught,
-		"operations": int64(r.done),
-		"violations": int64(len(r.violations))}}}
 	n, client := r.counted()
-	items = append(items, item{Name: "block operations", Counts: map[string]int64{
-		"client writes": client, "data writes": n.data, "flushes": n.flushes,
-		"fua writes": n.fua, "file system writes": n.fs, "discards": n.discards}})
-	for _, it := range items {
-		it.Lane, it.Promises, it.Test = "kernel", []string{"P1", "P3"}, "make kernel"
-		data, err := json.MarshalIndent(it, "", "  ")
-		if err != nil {
-			return err
-		}
-		name := filepath.Join(folder, strings.ReplaceAll(it.Name, " ", "-")+".json")
-		if err := os.WriteFile(name, append(data, '\n'), 0o644); err != nil {
-			return err
-		}
+	var errs []error
+	for name, counts := range map[string]map[string]int64{
+		"replay of a recorded device": {"points": int64(r.points), "states": r.statesAll(),
+			"blocks": r.blocks, "blocks acknowledged": r.held, "canaries": r.states[stale],
+			"canaries caught": r.caught, "operations": int64(r.done),
+			"violations": int64(len(r.violations))},
+		"block operations": {"client writes": client, "data writes": n.data,
+			"flushes": n.flushes, "fua writes": n.fua, "file system writes": n.fs,
+			"discards": n.discards},
+	} {
+		item := evidence.Item{Lane: "kernel", Name: name, Promises: []string{"P1", "P3"},
+			Test: "make kernel", Counts: counts}
+		errs = append(errs, item.Leave())
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -3,7 +3,7 @@
 //
 // A test calls Record once, at its end. With the environment variable EVIDENCE naming a folder the
 // counts become a file there, LANE/NAME.json; without it they are only logged. A lane that is no
-// Go test writes the same file itself:
+// Go test calls Leave. Read is how the lanes' tables are made. The file:
 //
 //	{"lane": "crash", "name": "store, length 3", "promises": ["P1", "P6"],
 //	 "test": "dataplane/store TestX", "counts": {"states": 123456, "violations": 0}}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/internal/evidence"
 )
 
 // rooms are searched for fuzz targets.
@@ -49,7 +50,7 @@ func run(out io.Writer) error {
 		}
 		fmt.Fprintf(out, "%-20s %-18s %10d executions, %4d new inputs\n", t.pkg, t.name, execs,
 			added)
-		if err := t.leaveEvidence(execs, added); err != nil {
+		if err := t.leaveEvidence(execs); err != nil {
 			return err
 		}
 		total += execs
@@ -137,22 +138,10 @@ func counts(text string) (execs, added int64, ok bool) {
 	return execs, added, err == nil
 }
 
-// leaveEvidence keeps the counts where EVIDENCE asks for them; see package evidence.
-func (t *target) leaveEvidence(execs, added int64) error {
-	folder := os.Getenv("EVIDENCE")
-	if folder == "" {
-		return nil
-	}
-	folder = filepath.Join(folder, "fuzz")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("evidence: %w", err)
-	}
-	data, err := json.MarshalIndent(map[string]any{"lane": "fuzz", "name": t.pkg + " " + t.name,
-		"promises": []string{"P10"}, "test": t.pkg + " " + t.name,
-		"counts": map[string]int64{"executions": execs, "found": 0}}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("evidence: %w", err)
-	}
-	name := strings.ReplaceAll(t.pkg, "/", "-") + "-" + t.name + ".json"
-	return os.WriteFile(filepath.Join(folder, name), append(data, '\n'), 0o644)
+// leaveEvidence keeps the counts where the environment asks for them.
+func (t *target) leaveEvidence(execs int64) error {
+	where := t.pkg + " " + t.name
+	item := evidence.Item{Lane: "fuzz", Name: where, Promises: []string{"P10"}, Test: where,
+		Counts: map[string]int64{"executions": execs, "found": 0}}
+	return item.Leave()
 }

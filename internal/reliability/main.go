@@ -2,17 +2,17 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/ashlar-storage/ashlar/internal/evidence"
 )
 
 var (
@@ -32,23 +32,13 @@ func main() {
 	}
 }
 
-// item is a file of evidence; see package evidence. Rows are those of the mutants.
-type item struct {
-	Lane     string           `json:"lane"`
-	Name     string           `json:"name"`
-	Promises []string         `json:"promises"`
-	Test     string           `json:"test"`
-	Counts   map[string]int64 `json:"counts"`
-	Rows     []struct{ Name, Promise, Test, Outcome string }
-}
-
 func run() error {
 	items, err := load(*from)
 	if err != nil {
 		return err
 	}
 	for _, lane := range lanes {
-		if !slices.ContainsFunc(items, func(i item) bool { return i.Lane == lane }) {
+		if !slices.ContainsFunc(items, func(i evidence.Item) bool { return i.Lane == lane }) {
 			return fmt.Errorf("lane %s left nothing in %s: run `make %s` with EVIDENCE=%s", lane,
 				*from, lane, *from)
 		}
@@ -70,27 +60,18 @@ func run() error {
 }
 
 // load reads every file of evidence, in the order of lanes and names.
-func load(folder string) (items []item, err error) {
-	files, err := filepath.Glob(filepath.Join(folder, "*", "*.json"))
+func load(folder string) ([]evidence.Item, error) {
+	items, err := evidence.Read(folder, "*")
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			return nil, err
-		}
-		var i item
-		if err := json.Unmarshal(data, &i); err != nil {
-			return nil, fmt.Errorf("%s: %w", f, err)
-		}
+	for _, i := range items {
 		if !slices.Contains(lanes, i.Lane) || i.Name == "" || i.Test == "" {
-			return nil, fmt.Errorf("%s: lane %q, name %q, test %q: one is unknown or missing", f,
-				i.Lane, i.Name, i.Test)
+			return nil, fmt.Errorf("%s: lane %q, name %q, test %q: one is unknown or missing",
+				folder, i.Lane, i.Name, i.Test)
 		}
-		items = append(items, i)
 	}
-	slices.SortStableFunc(items, func(a, b item) int {
+	slices.SortStableFunc(items, func(a, b evidence.Item) int {
 		return slices.Index(lanes, a.Lane) - slices.Index(lanes, b.Lane)
 	})
 	return items, nil
@@ -107,7 +88,7 @@ func replace(text []byte, name, table string) ([]byte, error) {
 }
 
 // promiseTable has a row for each promise and each item that speaks for it.
-func promiseTable(items []item) string {
+func promiseTable(items []evidence.Item) string {
 	var b strings.Builder
 	b.WriteString("| promise | lane | what | where | last counts |\n|---|---|---|---|---|\n")
 	for n := 1; n <= 12; n++ {
@@ -122,7 +103,7 @@ func promiseTable(items []item) string {
 	return b.String()
 }
 
-func countsOf(i item) string {
+func countsOf(i evidence.Item) string {
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(i.Counts)) {
 		words = append(words, fmt.Sprintf("%s %s", humanize.Comma(i.Counts[name]), name))
@@ -131,7 +112,7 @@ func countsOf(i item) string {
 }
 
 // bugTable has a row for each deliberate bug.
-func bugTable(items []item) string {
+func bugTable(items []evidence.Item) string {
 	var b strings.Builder
 	b.WriteString("| deliberate bug | breaks | met by | |\n|---|---|---|---|\n")
 	for _, i := range items {

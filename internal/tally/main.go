@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,15 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-)
 
-// item is what a tally needs of an evidence file.
-type item struct {
-	Name   string           `json:"name"`
-	Counts map[string]int64 `json:"counts"`
-}
+	"github.com/dustin/go-humanize"
+
+	"github.com/ashlar-storage/ashlar/internal/evidence"
+)
 
 func main() {
 	lane := flag.String("lane", "", "the lane whose counts are wanted, as crash")
@@ -36,7 +32,7 @@ func main() {
 
 // run prints the table of a lane and judges it.
 func run(w io.Writer, folder, lane, count string, least int64) error {
-	items, err := read(filepath.Join(folder, lane))
+	items, err := read(folder, lane)
 	if err != nil {
 		return err
 	}
@@ -48,13 +44,13 @@ func run(w io.Writer, folder, lane, count string, least int64) error {
 	line := func(name, n string) { fmt.Fprintf(w, "%-*s  %12s\n", width, name, n) }
 	line(lane, count)
 	for _, it := range items {
-		line(it.Name, thousands(it.Counts[count]))
+		line(it.Name, humanize.Comma(it.Counts[count]))
 		total += it.Counts[count]
 		if n := it.Counts["violations"]; n != 0 {
 			bad = append(bad, fmt.Errorf("%s: %s: %d violations", lane, it.Name, n))
 		}
 	}
-	line("total", thousands(total))
+	line("total", humanize.Comma(total))
 	if total < least {
 		bad = append(bad, fmt.Errorf("%s: %d %s, at least %d are asked for", lane, total, count,
 			least))
@@ -63,33 +59,15 @@ func run(w io.Writer, folder, lane, count string, least int64) error {
 }
 
 // read returns the items of a lane by name.
-func read(folder string) ([]item, error) {
-	files, err := filepath.Glob(filepath.Join(folder, "*.json"))
+func read(folder, lane string) ([]evidence.Item, error) {
+	items, err := evidence.Read(folder, lane)
 	if err != nil {
 		return nil, err
 	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: nothing was counted: run the lane with EVIDENCE set", folder)
+	if len(items) == 0 {
+		return nil, fmt.Errorf("%s: nothing was counted: run the lane with EVIDENCE set",
+			filepath.Join(folder, lane))
 	}
-	items := make([]item, len(files))
-	for i, name := range files {
-		data, err := os.ReadFile(name)
-		if err == nil {
-			err = json.Unmarshal(data, &items[i])
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(items, func(a, b evidence.Item) int { return strings.Compare(a.Name, b.Name) })
 	return items, nil
-}
-
-// thousands writes a number with commas.
-func thousands(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for at := len(s) - 3; at > 0 && s[at-1] != '-'; at -= 3 {
-		s = s[:at] + "," + s[at:]
-	}
-	return s
 }

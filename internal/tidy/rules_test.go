@@ -31,6 +31,8 @@ func TestEachRuleFindsWhatItForbids(t *testing.T) {
 			"package wal\n\nimport _ \"" + module + "/rpc/wire\"\n", findImports},
 		{"data plane importing control plane", "dataplane/node/a.go",
 			"package node\n\nimport _ \"" + module + "/controlplane/meta\"\n", findImports},
+		{"product importing evidence", "cmd/ashlar/a.go",
+			"package main\n\nimport _ \"" + evidence + "\"\n", findImports},
 		{"package io", "io/a.go", "package io\n", findPackageNames},
 		{"long function", "io/wal/a.go", long, findLengths},
 		{"long line", "io/wal/a.go",
