@@ -68,15 +68,11 @@ func replay(w workshop, seed uint64, ops int) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(w.recorded())
+	f, log, err := w.openLog()
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	log, err := writelog.Open(bufio.NewReaderSize(f, 1<<20))
-	if err != nil {
-		return nil, err
-	}
 	dir, err := os.MkdirTemp(memoryDir(w.dir), "ashlar-kernel-")
 	if err != nil {
 		return nil, err
@@ -100,17 +96,26 @@ func replay(w workshop, seed uint64, ops int) (*result, error) {
 	return &r.result, err
 }
 
+// openLog starts to read what was recorded; the caller closes the file.
+func (w workshop) openLog() (*os.File, *writelog.Reader, error) {
+	f, err := os.Open(w.recorded())
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := writelog.Open(bufio.NewReaderSize(f, 1<<20))
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, log, nil
+}
+
 // oracle is what the workload did: the log tells how many windows it took.
 func (w workshop) oracle(seed uint64, ops int) (*oracle, error) {
-	f, err := os.Open(w.recorded())
+	f, log, err := w.openLog()
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	log, err := writelog.Open(bufio.NewReaderSize(f, 1<<20))
-	if err != nil {
-		return nil, err
-	}
 	windows := 0
 	var e writelog.Entry
 	for err = log.Next(&e); err == nil; err = log.Next(&e) {

@@ -55,10 +55,9 @@ func (w workshop) prepare() error {
 	if err := makeFile(w.base(), imageBytes); err != nil {
 		return err
 	}
-	out, err := exec.Command("mkfs.ext4", "-q", "-b", "4096", "-E",
-		"nodiscard,lazy_itable_init=0,lazy_journal_init=0", w.base()).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("kernel: mkfs.ext4: %w: %s", err, out)
+	if err := run("mkfs.ext4", "-q", "-b", "4096", "-E",
+		"nodiscard,lazy_itable_init=0,lazy_journal_init=0", w.base()); err != nil {
+		return err
 	}
 	image, err := os.ReadFile(w.base())
 	if err != nil {

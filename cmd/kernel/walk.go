@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -89,8 +90,6 @@ func (w *walker) add(e *writelog.Entry, give func(state)) error {
 		if len(w.pending) > 0 {
 			w.give(part, w.some(), give)
 		}
-	}
-	if at {
 		w.canary(give)
 	}
 	w.apply(e)
@@ -160,9 +159,6 @@ func (w *walker) full() []byte {
 
 // some is the device with a random part of the pending writes.
 func (w *walker) some() []byte {
-	if len(w.pending) == 0 {
-		return w.image
-	}
 	w.scratch = append(w.scratch[:0], w.image...)
 	image := w.scratch
 	for _, p := range w.pending {
@@ -183,15 +179,12 @@ func (w *walker) some() []byte {
 
 // give hands out a state; its image is good until the walker goes on.
 func (w *walker) give(variant int, image []byte, give func(state)) {
-	done := make(map[uint64]bool, len(w.done))
-	for n := range w.done {
-		done[n] = true
-	}
 	sent := w.sent
 	if variant == bare {
 		sent = w.sentDurable
 	}
-	give(state{point: w.point, variant: variant, image: image, sent: sent, done: done})
+	give(state{point: w.point, variant: variant, image: image, sent: sent,
+		done: maps.Clone(w.done)})
 }
 
 func (w *walker) mark(text string) error {

@@ -131,7 +131,7 @@ func planned(rec *v1.Copyset) schedule.Copyset {
 // leading returns the report of the leader when it is confirmed: its node is up and its last
 // heartbeat says that it leads, in no older term than any other replica spoke of.
 func (c *cluster) leading(g *copyset, now time.Time) *v1.ReplicaReport {
-	for _, m := range members(g.rec) {
+	for _, m := range admin.Members(g.rec) {
 		if m.ReplicaId != g.rec.LeaderReplicaId {
 			continue
 		}
@@ -267,7 +267,7 @@ func (c *cluster) copysetStatus(g *copyset, now time.Time) *v1.CopysetStatus {
 	if c.leading(g, now) == nil {
 		status.Copyset.LeaderReplicaId = 0
 	}
-	for _, m := range members(g.rec) {
+	for _, m := range admin.Members(g.rec) {
 		if r := c.reportOf(g, m, now); r != nil {
 			status.Replicas = append(status.Replicas, r)
 		}

@@ -219,7 +219,7 @@ func (n *fakeNode) report(g *v1.Copyset, w *raft) *v1.ReplicaReport {
 	if n.behind {
 		report.State = "catching-up"
 	}
-	for _, m := range members(g) {
+	for _, m := range admin.Members(g) {
 		if m.NodeId == n.id {
 			report.ReplicaId, report.StoreId = m.ReplicaId, m.StoreId
 		}

@@ -315,7 +315,7 @@ func (c *cluster) takeLeader(g *copyset, leader, term uint64) {
 
 // member says whether the copyset has the replica on the node; 0 stands for any.
 func member(rec *v1.Copyset, replica, node uint64) bool {
-	return slices.ContainsFunc(members(rec), func(m *v1.Replica) bool {
+	return slices.ContainsFunc(admin.Members(rec), func(m *v1.Replica) bool {
 		return (replica == 0 || m.ReplicaId == replica) && (node == 0 || m.NodeId == node)
 	})
 }
@@ -332,7 +332,7 @@ func (c *cluster) desiredState(n *node) ([]*v1.Copyset, []*v1.Node) {
 		shown := c.show(rec)
 		shown.LeaderReplicaId, shown.LeaderTerm = 0, 0
 		copysets = append(copysets, shown)
-		for _, m := range members(rec) {
+		for _, m := range admin.Members(rec) {
 			peers[m.NodeId] = true
 		}
 	}
@@ -374,7 +374,7 @@ func (c *cluster) raiseTopology(version, changed uint64) {
 		if !member(g.rec, 0, changed) {
 			continue
 		}
-		for _, m := range members(g.rec) {
+		for _, m := range admin.Members(g.rec) {
 			if n := c.nodes[m.NodeId]; n != nil {
 				n.desired = version
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ashlar-storage/ashlar/controlplane/meta"
 	"github.com/ashlar-storage/ashlar/controlplane/schedule"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
@@ -18,14 +19,6 @@ import (
 
 // stateDamaged is what a node reports of a replica that its store has lost.
 const stateDamaged = "damaged"
-
-// members are all replicas of a copyset, one that is joining among them.
-func members(rec *v1.Copyset) []*v1.Replica {
-	if rec.Joining == nil {
-		return rec.Replicas
-	}
-	return append(slices.Clone(rec.Replicas), rec.Joining)
-}
 
 // reportOf is the last report of a member, if its node is up and runs, or lost, just that one.
 func (c *cluster) reportOf(g *copyset, m *v1.Replica, now time.Time) *v1.ReplicaReport {
@@ -127,7 +120,7 @@ func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.T
 	if err != nil {
 		return err
 	}
-	concerned := append(members(g.rec), members(rec)...)
+	concerned := append(admin.Members(g.rec), admin.Members(rec)...)
 	g.rec, c.topology = rec, topology
 	for _, m := range concerned {
 		if n := c.nodes[m.NodeId]; n != nil {
@@ -141,7 +134,8 @@ func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.T
 // more has lost it.
 func (c *cluster) takeRecorded(g *copyset, r *v1.ReplicaReport) {
 	isNews := func(m *v1.Replica) bool { return m.ReplicaId == r.ReplicaId && !m.Recorded }
-	if !r.Recorded || r.State == stateDamaged || !slices.ContainsFunc(members(g.rec), isNews) {
+	if !r.Recorded || r.State == stateDamaged ||
+		!slices.ContainsFunc(admin.Members(g.rec), isNews) {
 		return
 	}
 	mark := func(m *v1.Replica) *v1.Replica {

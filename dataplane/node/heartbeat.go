@@ -166,11 +166,7 @@ func (n *Node) ensure(c *v1.Copyset) error {
 	var peers []copyset.Peer
 	var mine *v1.Replica
 	var home *store.Store
-	members := c.Replicas
-	if c.Joining != nil {
-		members = append(slices.Clone(members), c.Joining)
-	}
-	for _, r := range members {
+	for _, r := range admin.Members(c) {
 		peers = append(peers, copyset.Peer{ReplicaID: r.ReplicaId, NodeID: r.NodeId,
 			StoreID: r.StoreId, Addr: r.Addr})
 		for _, s := range n.stores {

@@ -166,8 +166,7 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 		return nil, nil, 0, syscall.ENOSPC
 	}
 	var st syscall.Stat_t
-	fresh := syscall.Lstat(n.fs.journal.path(name), &st) != nil
-	if !fresh {
+	if syscall.Lstat(n.fs.journal.path(name), &st) == nil {
 		return nil, nil, 0, syscall.EEXIST // the kernel looks up first
 	}
 	back, err := n.fs.journal.create(name, int(flags)&syscall.O_EXCL, mode)

@@ -38,9 +38,10 @@ type Stores []StoreDetail
 func FromStores(nodes []*ashlar.Node) Stores {
 	out := Stores{}
 	for _, n := range nodes {
+		shown := fromNode(n).Stores
 		for i, s := range n.GetStores() {
 			c := s.GetScrub()
-			out = append(out, StoreDetail{Store: fromNode(n).Stores[i], NodeID: n.GetNodeId(),
+			out = append(out, StoreDetail{Store: shown[i], NodeID: n.GetNodeId(),
 				Node: n.GetName(), Zone: n.GetZone(), LogBytes: s.GetLogBytes(),
 				CorruptBlocks: s.GetCorruptBlocks(), RepairedBlocks: s.GetRepairedBlocks(),
 				Scrub: Scrub{On: c.GetOn(), Cycle: c.GetCycle(), Percent: c.GetPercent(),

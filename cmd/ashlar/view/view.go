@@ -2,12 +2,12 @@ package view
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/ashlar-storage/ashlar/rpc/admin"
 	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
@@ -200,11 +200,7 @@ func FromCopyset(s *ashlar.CopysetStatus, names Names) Copyset {
 			}
 		}
 	}
-	members := c.GetReplicas()
-	if c.GetJoining() != nil {
-		members = append(slices.Clone(members), c.GetJoining())
-	}
-	out.Replicas = convert(members, func(r *ashlar.Replica) Replica {
+	out.Replicas = convert(admin.Members(c), func(r *ashlar.Replica) Replica {
 		report := reports[r.GetReplicaId()]
 		if r.GetReplicaId() == out.LeaderReplicaID {
 			out.LeaderNodeID, out.LeaderNode = r.GetNodeId(), names[r.GetNodeId()]
