@@ -69,7 +69,7 @@ func TestACheckTellsALossThatWasNotedFromANewOne(t *testing.T) {
 	before := checked(t, sim).Damaged()
 	list := lostList{Format: lostFormat, Version: lostVersion,
 		Replicas: []*lostReplica{{Copyset: 1, Replica: 1, Reason: "rot"}}}
-	list.CRC = lostCRC(list.Replicas)
+	list.CRC = noteCRC(list.Replicas)
 	data, err := json.Marshal(&list)
 	if err != nil {
 		t.Fatal(err)

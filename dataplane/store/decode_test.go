@@ -77,7 +77,7 @@ func FuzzIdentity(f *testing.F) {
 func FuzzLost(f *testing.F) {
 	list := []*lostReplica{{Copyset: 1, Replica: 2, Reason: "frame lost"}}
 	data, err := json.Marshal(&lostList{Format: lostFormat, Version: lostVersion, Replicas: list,
-		CRC: lostCRC(list)})
+		CRC: noteCRC(list)})
 	if err != nil {
 		f.Fatal(err)
 	}

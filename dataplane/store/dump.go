@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
 // ErrNoChunk: the store has no slot or chunk of that name.
@@ -231,8 +231,7 @@ func DumpChunk(d disk.Disk, path string, q ChunkQuery) (*ChunkDump, error) {
 		if err != nil {
 			return nil, fmt.Errorf("store %s: block %d: %w", path, b, err)
 		}
-		block := DumpBlock{Block: b, Offset: in.Offset(b),
-			Got: crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))}
+		block := DumpBlock{Block: b, Offset: in.Offset(b), Got: wire.CRC32C(data)}
 		block.Written, block.Want = s.Written(b)
 		if q.Data {
 			block.Data = data

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"github.com/google/uuid"
 
@@ -37,11 +36,7 @@ type identity struct {
 // sum is what CRC must be. It is never 0, which means none.
 func (m identity) sum() uint32 {
 	m.CRC = 0
-	data, err := json.Marshal(m)
-	if err != nil {
-		panic("store: an identity does not encode: " + err.Error())
-	}
-	return max(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)), 1)
+	return max(noteCRC(m), 1)
 }
 
 const identityFormat = "ashlar-store"
@@ -104,14 +99,7 @@ func (s *Store) makeIdentity() error {
 
 func (s *Store) saveIdentity() error {
 	s.meta.CRC = s.meta.sum()
-	data, err := json.MarshalIndent(&s.meta, "", "  ")
-	if err == nil {
-		err = s.disk.WriteFile(identityFile, append(data, '\n'))
-	}
-	if err != nil {
-		return fmt.Errorf("store %s: %w", s.cfg.Path, err)
-	}
-	return nil
+	return s.saveNote(identityFile, &s.meta)
 }
 
 // UUID names the store for ever.

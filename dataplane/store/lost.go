@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"slices"
 
@@ -42,14 +41,6 @@ type lostList struct {
 	CRC      uint32         `json:"crc32c"` // of the list as compact JSON
 }
 
-func lostCRC(list []*lostReplica) uint32 {
-	data, err := json.Marshal(list)
-	if err != nil {
-		panic("store: a list of numbers and text does not encode: " + err.Error())
-	}
-	return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
-}
-
 // errLostList marks a list that cannot be trusted, so that no replica can.
 var errLostList = errors.New("store: the list of lost replicas is unreadable")
 
@@ -66,8 +57,8 @@ func decodeLost(data []byte) ([]*lostReplica, error) {
 			ErrForeign, lostFile, l.Version, lostVersion)
 	case slices.Contains(l.Replicas, nil):
 		return nil, fmt.Errorf("%w: an empty entry", errLostList)
-	case l.CRC != lostCRC(l.Replicas):
-		return nil, fmt.Errorf("%w: crc32c %08x, want %08x", errLostList, lostCRC(l.Replicas),
+	case l.CRC != noteCRC(l.Replicas):
+		return nil, fmt.Errorf("%w: crc32c %08x, want %08x", errLostList, noteCRC(l.Replicas),
 			l.CRC)
 	}
 	for _, r := range l.Replicas {
@@ -100,15 +91,8 @@ func (s *Store) saveLost() error {
 		l.Replicas = append(l.Replicas, &r)
 	}
 	s.mu.Unlock()
-	l.CRC = lostCRC(l.Replicas)
-	data, err := json.MarshalIndent(&l, "", "  ")
-	if err == nil {
-		err = s.disk.WriteFile(lostFile, append(data, '\n'))
-	}
-	if err != nil {
-		return fmt.Errorf("store %s: %w", s.cfg.Path, err)
-	}
-	return nil
+	l.CRC = noteCRC(l.Replicas)
+	return s.saveNote(lostFile, &l)
 }
 
 // lose notes that a replica cannot be trusted; saveLost must follow. The highest number stays: a

@@ -311,7 +311,7 @@ func TestListOfLostReplicasIsGuarded(t *testing.T) {
 			bad := bytes.Clone(data)
 			bad[at] = b
 			got, err := decodeLost(bad)
-			if err == nil && lostCRC(got) != lostCRC(golden) {
+			if err == nil && noteCRC(got) != noteCRC(golden) {
 				t.Fatalf("byte %d as %#x: %+v", at, b, got)
 			}
 		}

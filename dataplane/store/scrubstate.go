@@ -3,7 +3,6 @@ package store
 import (
 	"encoding/json"
 	"errors"
-	"hash/crc32"
 	"slices"
 	"time"
 
@@ -38,11 +37,7 @@ type scrubState struct {
 
 func (c scrubState) sum() uint32 {
 	c.CRC = 0
-	data, err := json.Marshal(c)
-	if err != nil {
-		panic("store: the place of a scrubber does not encode: " + err.Error())
-	}
-	return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+	return noteCRC(c)
 }
 
 var errScrub = errors.New("store: no place of a scrubber")
@@ -80,11 +75,7 @@ func (s *Store) saveScrub() {
 	c.Findings = slices.Clone(c.Findings)
 	s.scrubMu.Unlock()
 	c.CRC = c.sum()
-	data, err := json.MarshalIndent(&c, "", "  ")
-	if err == nil {
-		err = s.disk.WriteFile(scrubFile, append(data, '\n'))
-	}
-	if err != nil {
+	if err := s.saveNote(scrubFile, &c); err != nil {
 		s.log.Warn("the scrubber's place is not kept", "err", err)
 	}
 }

@@ -167,7 +167,7 @@ var mutants = []mutant{
 		"./dataplane/store", "TestFailureOfTheStoreStopsReplicasThatWroteNothing"},
 	{"store: trust a list of lost replicas that does not fit its crc", "P4",
 		"dataplane/store/lost.go",
-		`case l.CRC != lostCRC(l.Replicas):`, `case l.CRC == 0:`,
+		`case l.CRC != noteCRC(l.Replicas):`, `case l.CRC == 0:`,
 		"./dataplane/store", "TestListOfLostReplicasIsGuarded"},
 	{"store: give a client payload of the log unverified", "P4", "dataplane/store/exec.go",
 		`if got := wire.CRC32C(dst); got != want {`, `if got := wire.CRC32C(dst); got == want+1 {`,
