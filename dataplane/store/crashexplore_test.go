@@ -101,13 +101,11 @@ func (x *explorer) run(work string) error {
 
 // explore does a workload on a copy of a disk and checks every crash state met.
 func (v *verifier) explore(base *disk.Sim, c client, work string) error {
-	sim := base.Crash(disk.CrashPlan{Keep: disk.KeepAll})
-	l, err := v.start(sim)
+	x, err := v.begin(base, c)
 	if err != nil {
 		return err
 	}
-	x := v.explorer(sim, c)
-	x.lone = l
+	sim, l := x.sim, x.lone
 	sim.OnStep(x.step)
 	err = x.run(work)
 	sim.OnStep(nil)
@@ -122,13 +120,11 @@ func (v *verifier) explore(base *disk.Sim, c client, work string) error {
 // exploreStart does a workload, cuts the power, and checks every state that another cut leaves
 // while the store starts.
 func (v *verifier) exploreStart(base *disk.Sim, c client, work string) error {
-	sim := base.Crash(disk.CrashPlan{Keep: disk.KeepAll})
-	l, err := v.start(sim)
+	x, err := v.begin(base, c)
 	if err != nil {
 		return err
 	}
-	x := v.explorer(sim, c)
-	x.lone = l
+	sim, l := x.sim, x.lone
 	for i := range len(work) {
 		if err = x.letter(work[i]); err != nil {
 			break
@@ -148,6 +144,14 @@ func (v *verifier) exploreStart(base *disk.Sim, c client, work string) error {
 	x.sim.OnStep(nil)
 	l.leave()
 	return v.checkAll(x)
+}
+
+// begin starts the store on a copy of a disk.
+func (v *verifier) begin(base *disk.Sim, c client) (*explorer, error) {
+	x := v.explorer(base.Crash(disk.CrashPlan{Keep: disk.KeepAll}), c)
+	var err error
+	x.lone, err = v.start(x.sim)
+	return x, err
 }
 
 func (v *verifier) explorer(sim *disk.Sim, c client) *explorer {

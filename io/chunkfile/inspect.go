@@ -42,17 +42,14 @@ type HalfInfo struct {
 	Offset int64
 	// Err is what is wrong with it. The rest is what its header says, and empty when that
 	// cannot be read.
-	Err                     error
-	State                   string
-	Version, Applied        uint64
-	ID                      ID
-	Written                 int
-	BodyCRC                 uint32
-	NextState               string
-	NextVersion, StoredSlot uint64
-	NextID                  ID
-	ChunkSize               int64
-	Store                   [16]byte
+	Err              error
+	State            string
+	Version, Applied uint64
+	ID               ID
+	Written          int
+	NextState        string
+	NextVersion      uint64
+	NextID           ID
 }
 
 // BadBlock is a block that does not fit its crc, or cannot be read (Err).
@@ -89,9 +86,6 @@ func (in *Inspector) Slots() (numbers []uint64, strays []string, err error) {
 	slices.Sort(numbers)
 	return numbers, strays, nil
 }
-
-// SlotBytes is the size that every slot file has.
-func (in *Inspector) SlotBytes() int64 { return in.geometry.slotBytes() }
 
 // Slot reads all metadata of a slot. What is wrong is in the result.
 func (in *Inspector) Slot(number uint64) *SlotInfo {
@@ -146,9 +140,8 @@ func (in *Inspector) half(file string, half uint8, r *halfRead) HalfInfo {
 	off := in.geometry.halfOffset(half)
 	h := &r.header
 	info := HalfInfo{Offset: off, State: h.state.String(), Version: h.version,
-		Applied: h.applied, ID: h.id, Written: int(h.written), BodyCRC: h.bodyCRC,
-		NextState: h.next.state.String(), NextVersion: h.next.version, NextID: h.next.id,
-		StoredSlot: h.slot, ChunkSize: h.chunkSize, Store: h.store}
+		Applied: h.applied, ID: h.id, Written: int(h.written),
+		NextState: h.next.state.String(), NextVersion: h.next.version, NextID: h.next.id}
 	if r.fault != nil {
 		info.Err = in.corrupt(file, off, r.fault)
 	}
