@@ -13,6 +13,7 @@
 // (writecache.go), unless the settings allow it.
 //
 // Limits: the buffer pool bounds all payload memory; a request that finds no buffer is answered
-// overloaded by the transport; what one owner holds is bounded by the store. A frame that does not
-// decode closes its connection and no other.
+// overloaded by the transport; what one owner holds is bounded by the store; a peer that asks for a
+// list of chunks while 16 are being made is told to come again. A frame that does not decode closes
+// its connection and no other.
 package node

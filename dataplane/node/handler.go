@@ -219,7 +219,8 @@ func releaseAll(hold []copyset.Payload) {
 	}
 }
 
-// onList answers which chunks a replica has. It waits for the owner, so not on the event loop.
+// onList answers which chunks a replica has. It waits for the owner, so not on the event loop; a
+// peer that finds too many waiting is told to come again.
 func (n *Node) onList(c transport.ServerConn, m *transport.Message) {
 	drop(m)
 	id, _, err := peer.DecodeListRequest(m.Meta)
@@ -228,16 +229,26 @@ func (n *Node) onList(c transport.ServerConn, m *transport.Message) {
 		return
 	}
 	h := m.Header
-	go func() {
-		s := n.home(id)
-		if s == nil {
-			n.answer(c, h, wire.StatusWrongCopyset, nil)
-			return
-		}
-		list := peer.AppendChunks(nil, s.Chunks(id))
-		c.Reply([]transport.Message{{Header: wire.Header{Op: h.Op, Flags: wire.FlagResponse,
-			ID: h.ID}, Body: [][]byte{list}}})
-	}()
+	select {
+	case n.lists <- struct{}{}:
+		go func() {
+			defer func() { <-n.lists }()
+			n.list(c, h, id)
+		}()
+	default:
+		n.answer(c, h, wire.StatusOverloaded, nil)
+	}
+}
+
+func (n *Node) list(c transport.ServerConn, h wire.Header, copysetID uint64) {
+	s := n.home(copysetID)
+	if s == nil {
+		n.answer(c, h, wire.StatusWrongCopyset, nil)
+		return
+	}
+	list := peer.AppendChunks(nil, s.Chunks(copysetID))
+	c.Reply([]transport.Message{{Header: wire.Header{Op: h.Op, Flags: wire.FlagResponse, ID: h.ID},
+		Body: [][]byte{list}}})
 }
 
 // redirectPause is the hint with an answer that names no leader: an election takes about so long.

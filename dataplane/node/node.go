@@ -59,6 +59,8 @@ const (
 	closeTime = 20 * time.Second
 	// handOffTime bounds the hand-over of leaderships at a stop.
 	handOffTime = 500 * time.Millisecond
+	// listsMax bounds the lists of chunks that are made for peers at one time.
+	listsMax = 16
 )
 
 // ErrForeign marks a store that is not this cluster's to use; starting again does not mend it.
@@ -79,6 +81,7 @@ type Node struct {
 	admin   *adminServer
 	routes  atomic.Pointer[map[uint64]*store.Owner] // copyset -> owner; replaced, never changed
 	addr    string
+	lists   chan struct{} // one for each list of chunks being made for a peer
 
 	adopted atomic.Bool // a desired state has been seen: no hurry any more
 
@@ -111,7 +114,8 @@ func Start(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, pool: pool, addr: cfg.Listen}
+	n := &Node{cfg: cfg, log: cfg.Logger, pool: pool, addr: cfg.Listen,
+		lists: make(chan struct{}, listsMax)}
 	n.routes.Store(&map[uint64]*store.Owner{})
 	if n.clients, err = admin.Dial(cfg.Control); err != nil {
 		return nil, fmt.Errorf("node: control plane: %w", err)

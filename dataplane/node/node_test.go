@@ -9,6 +9,10 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/dataplane/peer"
+	"github.com/ashlar-storage/ashlar/rpc/transport"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
 // model is what the volume must read as.
@@ -240,4 +244,38 @@ func TestFlippedBytesInChunkFilesAreNeverReturnedAndAreRepaired(t *testing.T) {
 			bad.Repaired)
 	}
 	t.Logf("%d bad blocks found, %d repaired", bad.CorruptBlocks, bad.Repaired)
+}
+
+func TestAPeerThatFindsTooManyListsBeingMadeIsToldToComeAgain(t *testing.T) {
+	c := startCluster(t, 1, 1)
+	list := func() wire.Status {
+		conn, err := c.conn(c.addrs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = conn.Send([]transport.Message{{Header: wire.Header{Op: wire.OpSnapList, ID: 1},
+			Meta: peer.AppendListRequest(nil, 1, 1)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := conn.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		drop(&m)
+		return m.Header.Status
+	}
+	n := c.nodes[0]
+	for range listsMax {
+		n.lists <- struct{}{}
+	}
+	if s := list(); s != wire.StatusOverloaded {
+		t.Errorf("with %d being made: %v", listsMax, s)
+	}
+	for range listsMax {
+		<-n.lists
+	}
+	if s := list(); s != wire.StatusOK {
+		t.Errorf("with none being made: %v", s)
+	}
 }
