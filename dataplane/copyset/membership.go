@@ -28,31 +28,48 @@ const catchUpEntries = 256
 // SetChange takes over the replacement that the control plane wants.
 func (r *Replica) SetChange(c Change) { r.change = c }
 
-// nextChange decides the next step: from the membership, what is wanted, and whether the joining
-// member has caught up. ok is false when there is nothing to do now.
-func nextChange(conf *raftpb.ConfState, want Change, caughtUp bool) (raftpb.ConfChangeV2, bool) {
-	var cc raftpb.ConfChangeV2
+// leaver is the voter whose place the joining member takes. Usually it is the one the control plane
+// names. When that is gone already, an earlier newcomer took its place and was lost as a voter,
+// before the control plane heard of it: then it leaves, as one that is no member and is older than
+// the newcomer. A voter with a higher number is of a plan that this replica has not heard of.
+func leaver(conf *raftpb.ConfState, want Change, members []uint64) uint64 {
+	if slices.Contains(conf.Voters, want.Leaving) {
+		return want.Leaving
+	}
+	for _, id := range conf.Voters {
+		if id < want.Joining && !slices.Contains(members, id) {
+			return id
+		}
+	}
+	return raft.None
+}
+
+// nextChange decides the next step: from the membership, what is wanted, the members that the
+// control plane knows, and whether the joining one has caught up. ok is false when there is nothing
+// to do now.
+func nextChange(conf *raftpb.ConfState, want Change, members []uint64, caughtUp bool) (
+	cc raftpb.ConfChangeV2, ok bool) {
 	step := func(t raftpb.ConfChangeType, id uint64) {
 		cc.Changes = append(cc.Changes, raftpb.ConfChangeSingle{Type: t, NodeID: id})
 	}
 	stray := slices.IndexFunc(conf.Learners, func(id uint64) bool { return id != want.Joining })
 	voter := slices.Contains(conf.Voters, want.Joining)
 	learner := slices.Contains(conf.Learners, want.Joining)
-	leaving := slices.Contains(conf.Voters, want.Leaving)
+	leaving := leaver(conf, want, members)
 	switch {
 	case want.Joining == 0 || want.Leaving == 0, len(conf.VotersOutgoing) > 0:
 		// Nothing is wanted, or raft is about to leave a joint membership by itself.
 	case stray >= 0: // of a replacement that was given up
 		step(raftpb.ConfChangeRemoveNode, conf.Learners[stray])
-	case voter && leaving:
-		step(raftpb.ConfChangeRemoveNode, want.Leaving)
-	case voter, !leaving:
+	case voter && leaving != raft.None:
+		step(raftpb.ConfChangeRemoveNode, leaving)
+	case voter, leaving == raft.None:
 		// Done, or not a change of this membership.
 	case !learner:
 		step(raftpb.ConfChangeAddLearnerNode, want.Joining)
 	case caughtUp:
 		step(raftpb.ConfChangeAddNode, want.Joining)
-		step(raftpb.ConfChangeRemoveNode, want.Leaving)
+		step(raftpb.ConfChangeRemoveNode, leaving)
 	}
 	return cc, len(cc.Changes) > 0
 }
@@ -63,7 +80,11 @@ func (r *Replica) advanceChange() {
 	if !r.serving() || r.status.LeadTransferee != raft.None || r.change.Joining == 0 {
 		return
 	}
-	cc, ok := nextChange(&r.entries.conf, r.change, r.caughtUp(r.change.Joining))
+	members := make([]uint64, len(r.peers))
+	for i := range r.peers {
+		members[i] = r.peers[i].ReplicaID
+	}
+	cc, ok := nextChange(&r.entries.conf, r.change, members, r.caughtUp(r.change.Joining))
 	if !ok {
 		return
 	}

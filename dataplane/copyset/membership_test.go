@@ -33,8 +33,15 @@ func TestNextStepOfAReplacement(t *testing.T) {
 			raftpb.ConfState{Voters: ids(1, 2, 3, 4)}, want, true, "r3"},
 		{"the old one is no member", raftpb.ConfState{Voters: ids(1, 2, 5)}, want, true, ""},
 		{"one of two", raftpb.ConfState{Voters: ids(1, 3)}, want, false, "l4"},
+		{"an earlier newcomer was lost as a voter",
+			raftpb.ConfState{Voters: ids(1, 2, 4)}, Change{Joining: 5, Leaving: 3}, false, "l5"},
+		{"and the next has caught up", raftpb.ConfState{Voters: ids(1, 2, 4), Learners: ids(5)},
+			Change{Joining: 5, Leaving: 3}, true, "v5 r4"},
+		{"an earlier newcomer was lost as a learner",
+			raftpb.ConfState{Voters: ids(1, 2, 3), Learners: ids(4)},
+			Change{Joining: 5, Leaving: 3}, false, "r4"},
 	} {
-		cc, ok := nextChange(&c.conf, c.want, c.caughtUp)
+		cc, ok := nextChange(&c.conf, c.want, ids(1, 2, 3, c.want.Joining), c.caughtUp)
 		if got := raftpb.ConfChangesToString(cc.Changes); got != c.step || ok != (c.step != "") {
 			t.Errorf("%s: %q, want %q", c.name, got, c.step)
 		}
@@ -59,14 +66,17 @@ func TestReplacementEndsFromEveryMembership(t *testing.T) {
 		}
 		voters := len(conf.Voters)
 		both := slices.Contains(conf.Voters, 4) && slices.Contains(conf.Voters, 3)
+		next := func() (raftpb.ConfChangeV2, bool) {
+			return nextChange(&conf, Change{Joining: 4, Leaving: 3}, []uint64{1, 2, 3, 4}, true)
+		}
 		for range 10 {
-			cc, ok := nextChange(&conf, Change{Joining: 4, Leaving: 3}, true)
+			cc, ok := next()
 			if !ok {
 				break
 			}
 			applyAll(&conf, cc)
 		}
-		if _, ok := nextChange(&conf, Change{Joining: 4, Leaving: 3}, true); ok {
+		if _, ok := next(); ok {
 			t.Fatalf("%+v: never ends", conf)
 		}
 		if n := len(conf.Voters); n < voters && !(both && n == voters-1) {

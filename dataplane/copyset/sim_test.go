@@ -21,6 +21,7 @@ import (
 // seed that fails fails again.
 //
 //	sim_test.go         time, faults, what is checked while it runs
+//	simmember_test.go   the control plane: members whose disks are lost, and who replaces them
 //	simnode_test.go     the owner of one replica: turns, ticks, jobs, checkpoints, crashes
 //	simdisk_test.go     the log and the chunk files, and what a power cut leaves of them
 //	simnet_test.go      messages between replicas, fetches and repairs
@@ -49,6 +50,10 @@ type simConfig struct {
 	pressure   time.Duration
 	takeover   time.Duration
 	rot        time.Duration
+	replace    time.Duration // of members
+	isolate    time.Duration
+	clog       time.Duration
+	writeFails float64 // share of writes of a log
 	hiccup     float64 // share of turns that come up to 60 ms late
 	drift      float64
 	retain     wal.LSN // log kept behind what a restart needs
@@ -100,7 +105,9 @@ type sim struct {
 	log   *slog.Logger
 
 	nodes   []*simNode
-	cuts    [][]bool // from, to
+	members simMembers
+	cuts    [][]bool  // from, to
+	clogs   [][]int64 // from, to: nothing arrives before
 	clients []*simClient
 	ops     []*simOp
 	epochs  [simVolumes]uint64
@@ -127,14 +134,9 @@ func newSim(t *testing.T, seed uint64, cfg simConfig) *sim {
 	for v := range s.fences {
 		s.epochs[v], s.fences[v] = 1, map[uint64]int64{}
 	}
-	peers := make([]Peer, cfg.replicas)
-	for i := range peers {
-		id := uint64(i + 1)
-		peers[i] = Peer{ReplicaID: id, NodeID: id, StoreID: id, Addr: fmt.Sprintf("node%d", id)}
-	}
-	for i := range peers {
-		s.cuts = append(s.cuts, make([]bool, cfg.replicas))
-		s.nodes = append(s.nodes, newSimNode(s, i, peers))
+	s.members.epoch = 1
+	for range cfg.replicas {
+		s.members.places = append(s.members.places, s.added())
 	}
 	for _, n := range s.nodes {
 		n.start()
@@ -215,7 +217,10 @@ func (s *sim) every(mean time.Duration, f func()) {
 	})
 }
 
-func (s *sim) anyNode() *simNode { return s.nodes[s.rng.IntN(len(s.nodes))] }
+func (s *sim) anyNode() *simNode {
+	all := s.members.wanted()
+	return all[s.rng.IntN(len(all))]
+}
 
 // faults starts everything that goes wrong.
 func (s *sim) faults() {
@@ -227,7 +232,7 @@ func (s *sim) faults() {
 		s.anyNode().stall(50*time.Millisecond + s.around(400*time.Millisecond))
 	})
 	s.every(c.transfer, func() {
-		n, to := s.anyNode(), uint64(1+s.rng.IntN(len(s.nodes)))
+		n, to := s.anyNode(), s.anyNode().id
 		n.post(func(int64) {
 			if n.r.leading() {
 				s.mark("transfer")
@@ -241,13 +246,19 @@ func (s *sim) faults() {
 	})
 	s.every(c.takeover, func() { s.takeover(s.rng.IntN(simVolumes)) })
 	s.every(c.rot, s.bitRot)
+	s.every(c.isolate, s.isolate)
+	s.every(c.clog, s.clog)
+	if c.replace > 0 {
+		s.every(c.replace, s.replace)
+		s.control()
+	}
 }
 
 // crash cuts the power of one node, or of all.
 func (s *sim) crash() {
 	victims := []*simNode{s.anyNode()}
 	if s.chance(0.1) {
-		victims = s.nodes
+		victims = s.members.wanted()
 		s.mark("crash of all")
 	}
 	for _, n := range victims {
@@ -267,11 +278,26 @@ func (s *sim) crash() {
 // partition cuts some ways, each direction by itself, for a while.
 func (s *sim) partition() {
 	s.mark("cut")
+	s.cutOff(s.anyNode().i, 0.7)
+}
+
+// isolate cuts every way to and from the one that leads.
+func (s *sim) isolate() {
+	for _, n := range s.members.wanted() {
+		if n.up && n.r.leading() {
+			s.mark("leader isolated")
+			s.cutOff(n.i, 1)
+			return
+		}
+	}
+}
+
+// cutOff cuts a share of the ways of one node for a while.
+func (s *sim) cutOff(victim int, share float64) {
 	var undo [][2]int
-	victim := s.rng.IntN(len(s.nodes))
 	for to := range s.nodes {
 		for _, way := range [][2]int{{victim, to}, {to, victim}} {
-			if way[0] != way[1] && s.chance(0.7) {
+			if way[0] != way[1] && (share == 1 || s.chance(share)) {
 				s.cuts[way[0]][way[1]] = true
 				undo = append(undo, way)
 			}
@@ -284,19 +310,29 @@ func (s *sim) partition() {
 	})
 }
 
+// clog holds everything on one way back for a while, and then lets it arrive.
+func (s *sim) clog() {
+	s.mark("clog")
+	from, to := s.anyNode().i, s.anyNode().i
+	s.clogs[from][to] = s.now + int64(s.around(500*time.Millisecond))
+}
+
 // bitRot spoils a block on the one replica that may lose it.
 func (s *sim) bitRot() {
 	c := Chunk{Volume: uint64(s.rng.IntN(simVolumes)) + 1, Index: uint64(s.rng.IntN(simChunks))}
 	block := uint32(s.rng.IntN(simChunkBlocks))
-	s.nodes[(uint64(block)+c.Index)%uint64(len(s.nodes))].chunks.rot(s, c, block)
+	places := s.members.places
+	places[(uint64(block)+c.Index)%uint64(len(places))].chunks.rot(s, c, block)
 }
 
 // heal ends all faults.
 func (s *sim) heal() {
 	s.healed = true
 	s.cfg.drop, s.cfg.dup, s.cfg.slowDisk, s.cfg.slowRead, s.cfg.hiccup = 0, 0, 0, 0, 0
+	s.cfg.writeFails = 0
 	for i := range s.cuts {
 		clear(s.cuts[i])
+		clear(s.clogs[i])
 	}
 	for _, n := range s.nodes {
 		n.stalledUntil = 0
@@ -309,6 +345,9 @@ func (s *sim) heal() {
 // watch checks after a turn of n what must hold at every moment.
 func (s *sim) watch(n *simNode) {
 	r := n.r
+	if r.err != nil && n.failing {
+		return
+	}
 	if r.err != nil {
 		s.fail("replica %d stopped: %v", n.id, r.err)
 		return
@@ -356,6 +395,10 @@ func (s *sim) finish() {
 		s.fail("operations are not answered after healing: %s", s.stuck())
 		return
 	}
+	if !s.runUntil(30*time.Second, s.members.settled) {
+		s.fail("a replacement does not end: %+v%s", s.members.change(), s.stuck())
+		return
+	}
 	for _, c := range s.clients[:min(simVolumes, len(s.clients))] {
 		c.readAll()
 	}
@@ -377,8 +420,9 @@ func (s *sim) finish() {
 }
 
 func (s *sim) converged() bool {
-	for _, n := range s.nodes {
-		if n.r.applied != s.nodes[0].r.applied || n.r.entries.hard.Commit != n.r.applied ||
+	first := s.members.places[0]
+	for _, n := range s.members.places {
+		if !n.up || n.r.applied != first.r.applied || n.r.entries.hard.Commit != n.r.applied ||
 			n.r.status.Lead == 0 {
 			return false
 		}
@@ -389,14 +433,15 @@ func (s *sim) converged() bool {
 func (s *sim) stuck() string {
 	out := ""
 	for _, n := range s.nodes {
-		if n.r == nil {
+		if !n.up || n.r == nil {
 			out += fmt.Sprintf("\n  %d: down", n.id)
 			continue
 		}
 		st := n.r.Status()
 		out += fmt.Sprintf("\n  %d: leader %d term %d commit %d applied %d log %d..%d serving %v "+
-			"restoring %v lanes %d progress %+v", n.id, st.Leader, st.Term, st.Commit, st.Applied,
-			st.First, st.Last, st.Serving, st.Restoring, n.r.lanes.Len(), st.Progress)
+			"restoring %v lanes %d voters %v learners %v progress %+v", n.id,
+			st.Leader, st.Term, st.Commit, st.Applied, st.First, st.Last, st.Serving, st.Restoring,
+			n.r.lanes.Len(), st.Voters, st.Learners, st.Progress)
 	}
 	for _, c := range s.clients {
 		for _, op := range c.open {

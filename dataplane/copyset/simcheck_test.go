@@ -213,9 +213,9 @@ func (s *sim) checkWhole() {
 
 // compareReplicas checks that all have the same bytes and the same exactly-once table.
 func (s *sim) compareReplicas() {
-	first := s.nodes[0]
+	first := s.members.places[0]
 	table := first.r.sessions.appendTo(nil)
-	for _, n := range s.nodes[1:] {
+	for _, n := range s.members.places[1:] {
 		if !bytes.Equal(n.r.sessions.appendTo(nil), table) {
 			s.fail("exactly-once tables of replicas %d and %d differ", first.id, n.id)
 		}
@@ -232,7 +232,7 @@ func (s *sim) compareReplicas() {
 func (s *sim) compareBlock(c Chunk, block uint32) {
 	var seen []byte
 	var who uint64
-	for _, n := range s.nodes {
+	for _, n := range s.members.places {
 		data, ok := n.content(c, block)
 		if !ok {
 			continue

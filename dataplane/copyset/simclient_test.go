@@ -149,7 +149,7 @@ func (s *sim) try(op *simOp, node int) {
 	}
 	s.after(300*time.Millisecond, func() {
 		if try == op.tries {
-			s.try(op, s.rng.IntN(len(s.nodes)))
+			s.try(op, s.anyNode().i)
 		}
 	})
 }
@@ -249,7 +249,7 @@ func (op *simOp) answer(s *sim, try int, status wire.Status, leader int, body []
 			return
 		}
 		if leader < 0 {
-			leader = s.rng.IntN(len(s.nodes))
+			leader = s.anyNode().i
 		}
 		c.leader = leader
 		s.after(2*time.Millisecond+s.around(3*time.Millisecond), func() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/io/wal"
@@ -46,6 +47,10 @@ func (l *simLog) write(n *simNode) {
 		if n.life != life || !n.up {
 			return
 		}
+		if n.s.chance(n.s.cfg.writeFails) {
+			l.fail(n)
+			return
+		}
 		done := l.queue[:l.writing]
 		l.queue, l.writing = l.queue[l.writing:], 0
 		for _, q := range done {
@@ -56,6 +61,31 @@ func (l *simLog) write(n *simNode) {
 		l.cut()
 		if len(l.queue) > 0 {
 			l.write(n)
+		}
+	})
+}
+
+// fail is a write that the device reports as failed, whatever is there now. The store stops, and is
+// started again some time later.
+func (l *simLog) fail(n *simNode) {
+	n.s.mark("log write failed")
+	queue := l.queue
+	l.queue, l.writing = nil, 0
+	written := n.s.rng.IntN(len(queue) + 1)
+	for i, q := range queue {
+		if i < written {
+			l.keep(n.s, q.a)
+		}
+		q.a.Err = errSimIO
+		n.end(q.job)
+		n.post(func(now int64) { n.r.AppendDone(q.a, now, &n.fx) })
+	}
+	n.failing = true
+	life := n.life
+	n.s.after(n.s.around(50*time.Millisecond), func() {
+		if n.life == life {
+			n.crash()
+			n.s.after(n.s.around(300*time.Millisecond), n.start)
 		}
 	})
 }

@@ -66,7 +66,8 @@ func (s *sim) carry(from, to *simNode, meta, body []byte) {
 			s.mark("message lost")
 			continue
 		}
-		s.after(s.delay(), func() {
+		held := time.Duration(max(0, s.clogs[from.i][to.i]-s.now))
+		s.after(held+s.delay(), func() {
 			if s.cuts[from.i][to.i] || !to.up {
 				return
 			}
@@ -152,7 +153,8 @@ func (n *simNode) repair(job *RepairJob) {
 }
 
 func (n *simNode) repairNext(job *RepairJob, j *simJob, block, peer int) {
-	for peer < len(n.s.nodes) && peer == n.i {
+	all := n.s.members.wanted()
+	for peer < len(all) && (all[peer] == n || !all[peer].up) {
 		peer++
 	}
 	if block == len(job.Blocks) {
@@ -161,13 +163,13 @@ func (n *simNode) repairNext(job *RepairJob, j *simJob, block, peer int) {
 		}
 		return
 	}
-	if peer == len(n.s.nodes) {
+	if peer >= len(all) {
 		n.s.mark("no good copy")
 		n.repairNext(job, j, block+1, 0)
 		return
 	}
 	b := job.Blocks[block]
-	n.s.ask(n, n.s.nodes[peer], PeerRead{Chunk: job.Chunk, First: b, Count: 1,
+	n.s.ask(n, all[peer], PeerRead{Chunk: job.Chunk, First: b, Count: 1,
 		Applied: job.Applied}, func(data []byte, err error) {
 		p := n.buffer(data)
 		if err != nil || p == nil {

@@ -9,15 +9,21 @@ import (
 	"github.com/ashlar-storage/ashlar/io/wal"
 )
 
-var errPower = errors.New("power cut")
+var (
+	errPower = errors.New("power cut")
+	errSimIO = errors.New("input/output error")
+)
 
 // simNode owns one replica as the store does: a mailbox, turns that take all of it and read the
 // clock after that, effects done messages first.
 type simNode struct {
-	s     *sim
-	i     int
-	id    uint64
-	peers []Peer
+	s  *sim
+	i  int
+	id uint64
+
+	dead     bool // never starts again
+	failing  bool // a write of its log failed in this life
+	reported simReport
 
 	up     bool
 	life   int // a restart makes a new one; what belongs to an older one is void
@@ -40,8 +46,8 @@ type simNode struct {
 // simJob is something the node does for its replica, with the way to call it off.
 type simJob struct{ abort func() }
 
-func newSimNode(s *sim, i int, peers []Peer) *simNode {
-	n := &simNode{s: s, i: i, id: uint64(i + 1), peers: peers}
+func newSimNode(s *sim, i int) *simNode {
+	n := &simNode{s: s, i: i, id: uint64(i + 1)}
 	n.rate = 1 + s.cfg.drift*(2*s.rng.Float64()-1)
 	n.log.head = 1 << 20
 	n.chunks.init()
@@ -53,7 +59,7 @@ func (n *simNode) clock() int64 { return 1 + int64(float64(n.s.now-n.born)*n.rat
 
 func (n *simNode) start() {
 	s := n.s
-	if n.up || s.err != nil {
+	if n.up || n.dead || s.err != nil {
 		return
 	}
 	pool, err := buf.NewPool(buf.Config{Bytes: 32 << 20})
@@ -62,6 +68,7 @@ func (n *simNode) start() {
 	}
 	n.pool, n.up, n.born = pool, true, s.now
 	n.life++
+	n.failing = false
 	n.fx = Effects{}
 	st, rc := n.recover()
 	if s.err != nil {
@@ -93,7 +100,12 @@ func (n *simNode) recover() (*State, *Recovered) {
 		n.s.fail("replica %d does not recover: %v", n.id, err)
 	}
 	if st == nil {
-		return NewState(simCopyset, 1, n.id, n.peers), nil
+		st = NewState(simCopyset, n.s.members.epoch, n.id, n.s.members.peers())
+		st.Conf.Voters = nil
+		for i := range n.s.cfg.replicas {
+			st.Conf.Voters = append(st.Conf.Voters, uint64(i+1))
+		}
+		return st, nil
 	}
 	n.s.mark("recovered")
 	return st, rc

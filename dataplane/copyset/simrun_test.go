@@ -33,8 +33,17 @@ func stormy(seed uint64) simConfig {
 	c.crash, c.cut = some(time.Second), some(time.Second)
 	c.stall, c.transfer = some(time.Second), some(500*time.Millisecond)
 	c.takeover, c.rot = some(2*time.Second), some(300*time.Millisecond)
-	if c.replicas < 3 {
-		c.rot = 0 // nobody to repair it from
+	c.replace, c.isolate = some(700*time.Millisecond), some(2*time.Second)
+	c.clog = some(time.Second)
+	if rng.IntN(2) == 0 {
+		c.writeFails = rng.Float64() * 0.0005
+	}
+	// A rotten block, a lost disk and a replica that is behind may be all copies of a block.
+	if c.replicas < 3 || rng.IntN(2) == 0 {
+		c.replace = 0
+	}
+	if c.replicas < 3 || c.replace > 0 {
+		c.rot = 0
 	}
 	c.checkpoint = some(300 * time.Millisecond)
 	c.pressure = some(200 * time.Millisecond)

@@ -1,0 +1,181 @@
+package copyset
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// simMembers is what the control plane knows and wants of the members. It hears of them late or
+// not, and tells them late or not; one member is replaced at a time.
+type simMembers struct {
+	places  []*simNode // the members, each in the place of the one it replaced
+	epoch   uint64
+	leaving *simNode // is to be replaced: its disk is gone, or it shall move
+	joining *simNode // in the place of leaving, until it votes
+}
+
+// controlEvery is the mean time between two looks of the control plane.
+const controlEvery = 50 * time.Millisecond
+
+// simReport is what a node last said of its replica.
+type simReport struct {
+	term    uint64
+	leading bool
+	joint   bool
+	voters  []uint64
+}
+
+// added makes a node for a new member, of the next number.
+func (s *sim) added() *simNode {
+	for i := range s.cuts {
+		s.cuts[i] = append(s.cuts[i], false)
+		s.clogs[i] = append(s.clogs[i], 0)
+	}
+	n := newSimNode(s, len(s.nodes))
+	s.nodes = append(s.nodes, n)
+	s.cuts = append(s.cuts, make([]bool, len(s.nodes)))
+	s.clogs = append(s.clogs, make([]int64, len(s.nodes)))
+	return n
+}
+
+// wanted are the members that are to have the copyset, the joining one last.
+func (m *simMembers) wanted() []*simNode {
+	if m.joining == nil {
+		return m.places
+	}
+	return append(slices.Clone(m.places), m.joining)
+}
+
+func (m *simMembers) peers() (peers []Peer) {
+	for _, n := range m.wanted() {
+		peers = append(peers, Peer{ReplicaID: n.id, NodeID: n.id, StoreID: n.id,
+			Addr: fmt.Sprintf("node%d", n.id)})
+	}
+	return peers
+}
+
+func (m *simMembers) change() Change {
+	if m.joining == nil {
+		return Change{}
+	}
+	return Change{Joining: m.joining.id, Leaving: m.leaving.id}
+}
+
+// settled says that nobody is to be replaced.
+func (m *simMembers) settled() bool { return m.leaving == nil }
+
+// replace takes a disk with all that is on it, or has its member move. While one is replaced, only
+// the newcomer's disk may go: of what was promised, a majority must be left.
+func (s *sim) replace() {
+	m := &s.members
+	switch {
+	case m.joining != nil:
+		if m.joining.up && s.chance(0.5) {
+			s.mark("newcomer lost")
+			m.joining.lose()
+		}
+	case m.leaving == nil:
+		m.leaving = m.places[s.rng.IntN(len(m.places))]
+		if s.chance(0.4) {
+			s.mark("member to move")
+			return
+		}
+		s.mark("disk lost")
+		m.leaving.lose()
+	}
+}
+
+// lose ends a node for good, with its log and its chunk files.
+func (n *simNode) lose() {
+	n.crash()
+	n.dead = true
+	n.log = simLog{}
+	n.chunks.init()
+}
+
+// control is one look of the control plane at what was reported, and what it makes of it.
+func (s *sim) control() {
+	s.after(s.around(controlEvery), s.control)
+	m := &s.members
+	var lead *simReport
+	for _, n := range m.wanted() {
+		if s.chance(0.7) {
+			n.report()
+		}
+		if r := &n.reported; n.up && r.leading && (lead == nil || r.term > lead.term) {
+			lead = r
+		}
+	}
+	switch {
+	case m.leaving == nil || lead == nil:
+	case m.joining == nil || m.joining.dead:
+		if s.caughtUp() > len(m.places)/2 {
+			m.joining = s.added()
+			m.epoch++
+			m.joining.start()
+		}
+	case !lead.joint && slices.Contains(lead.voters, m.joining.id) &&
+		!slices.Contains(lead.voters, m.leaving.id):
+		s.replaced()
+	}
+	for _, n := range m.wanted() {
+		if s.chance(0.7) {
+			n.tell()
+		}
+	}
+}
+
+// replaced makes the newcomer a member like any other. The one that moved is told to end later.
+func (s *sim) replaced() {
+	m := &s.members
+	s.mark("replaced")
+	old := m.leaving
+	m.places = slices.Clone(m.places)
+	m.places[slices.Index(m.places, old)] = m.joining
+	m.leaving, m.joining = nil, nil
+	m.epoch++
+	if !old.dead {
+		s.mark("moved")
+		s.after(s.around(300*time.Millisecond), old.lose)
+	}
+}
+
+// caughtUp counts the members that have nearly all that is committed, as a leader would say.
+func (s *sim) caughtUp() (n int) {
+	var commit uint64
+	for _, p := range s.members.places {
+		if p.up && p.r.leading() {
+			commit = max(commit, p.r.status.Commit)
+		}
+	}
+	for _, p := range s.members.places {
+		if p.up && commit > 0 && p.r.entries.last()+catchUpEntries >= commit {
+			n++
+		}
+	}
+	return n
+}
+
+// report has the control plane hear what the replica says of itself now.
+func (n *simNode) report() {
+	if n.up && n.r != nil {
+		conf := &n.r.entries.conf
+		n.reported = simReport{term: n.r.status.Term, leading: n.r.leading(),
+			joint: len(conf.VotersOutgoing) > 0, voters: slices.Clone(conf.Voters)}
+	}
+}
+
+// tell has the replica take over what is wanted.
+func (n *simNode) tell() {
+	m := &n.s.members
+	epoch, peers, change := m.epoch, m.peers(), m.change()
+	n.s.after(n.s.around(controlEvery), func() {
+		n.post(func(int64) {
+			if epoch >= n.r.epoch {
+				n.r.SetPeers(epoch, peers)
+				n.r.SetChange(change)
+			}
+		})
+	})
+}
