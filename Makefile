@@ -7,7 +7,7 @@ LDFLAGS     := -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 BENCHTIME   ?= 1s
 BENCHFLAGS  ?=
-LANES       := crash corrupt fuzz mutants kernel power faults
+LANES       := crash corrupt fuzz mutants kernel power faults sim
 FUZZTIME    ?= $(if $(NIGHTLY),10m,10s)
 KERNELFLAGS ?=
 
@@ -17,7 +17,7 @@ ROUNDS      ?= 100
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-cost clean help packages crash kernel corrupt power faults
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-cost clean help packages crash kernel corrupt power faults sim
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -81,6 +81,10 @@ faults: packages build ## bad sector, full disk, EIO and stall in a running clus
 	FUSE=required go test -count=1 ./perf/faultfs
 	LANE=required go test -count=1 -v -timeout 20m ./perf/nemesis -run TestARunningCluster
 	@echo "faults: ok"
+
+sim: ## a copyset, its disks, network and clocks in simulated time, faults from seeds (SEED=n: one, with its log)
+	@$(if $(SEED),deploy/sim.sh -seed $(SEED),deploy/sim.sh $(if $(NIGHTLY),20000,300) 60)
+	@echo "sim: ok"
 
 evidence: ## runs the lanes and rewrites the tables of docs/reliability.md from their counts
 	@rm -rf bin/evidence && mkdir -p bin/evidence

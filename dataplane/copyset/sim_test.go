@@ -8,7 +8,6 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -127,7 +126,7 @@ func newSim(t *testing.T, seed uint64, cfg simConfig) *sim {
 	s := &sim{t: t, cfg: cfg, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), trace: fnv.New64a(),
 		leaders: map[uint64]uint64{}, commits: map[uint64]uint64{}, marks: map[string]int{},
 		log: slog.New(slog.DiscardHandler)}
-	if os.Getenv("ASHLAR_SIM_LOG") != "" {
+	if *simLoud {
 		s.log = slog.New(slog.NewTextHandler(simWriter{s},
 			&slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

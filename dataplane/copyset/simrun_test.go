@@ -1,11 +1,13 @@
 package copyset
 
 import (
+	"flag"
+	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/internal/evidence"
 )
 
 // calm is a cluster where nothing fails.
@@ -53,27 +55,13 @@ func stormy(seed uint64) simConfig {
 	return c
 }
 
-func simSeeds(t *testing.T, short uint64) (first, count uint64) {
-	if v := os.Getenv("ASHLAR_SIM_SEED"); v != "" {
-		n, err := strconv.ParseUint(v, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n, 1
-	}
-	if v := os.Getenv("ASHLAR_SIM_SEEDS"); v != "" {
-		n, err := strconv.ParseUint(v, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		from := uint64(1)
-		if f, err := strconv.ParseUint(os.Getenv("ASHLAR_SIM_FROM"), 10, 64); err == nil {
-			from = f
-		}
-		return from, n
-	}
-	return 1, short
-}
+// Which seeds the simulation runs, and for how long; 0: what a test asks for by itself.
+var (
+	simFrom  = flag.Uint64("sim.from", 1, "first seed of the simulation")
+	simSeeds = flag.Uint64("sim.seeds", 0, "seeds of the simulation")
+	simRun   = flag.Duration("sim.run", 0, "simulated time of faults in each run")
+	simLoud  = flag.Bool("sim.log", false, "log what the simulated replicas say")
+)
 
 func TestCalmClusterIsLinearizable(t *testing.T) {
 	for _, n := range []int{1, 3, 5} {
@@ -83,14 +71,20 @@ func TestCalmClusterIsLinearizable(t *testing.T) {
 }
 
 func TestStormyClusterIsLinearizable(t *testing.T) {
-	marks := runSeeds(t, 40, stormy)
-	if _, count := simSeeds(t, 40); count < 40 || t.Failed() {
+	const few = 40
+	marks := runSeeds(t, few, stormy)
+	if t.Failed() {
+		return
+	}
+	leaveCounts(t, marks)
+	if *simSeeds != 0 && *simSeeds < few {
 		return
 	}
 	for _, what := range []string{"crash", "crash of all", "cut", "stall", "transfer", "takeover",
 		"recovered", "unreported append kept", "block torn", "fetched", "checkpoint", "flush",
 		"chunk dropped", "flush from the log", "read from the log", "sent from the log",
-		"block repaired", "message lost", "message repeated"} {
+		"block repaired", "message lost", "message repeated", "leader isolated", "clog",
+		"log write failed", "disk lost", "member to move", "newcomer lost", "replaced"} {
 		if marks[what] == 0 {
 			t.Errorf("never happened: %s", what)
 		}
@@ -117,17 +111,40 @@ func late(seed uint64) simConfig {
 	return c
 }
 
-func runSeeds(t *testing.T, short uint64, config func(uint64) simConfig) map[string]int {
-	first, count := simSeeds(t, short)
+// runSeeds runs so many seeds unless the flags say otherwise, and counts what happened.
+func runSeeds(t *testing.T, count uint64, config func(uint64) simConfig) map[string]int {
+	if *simSeeds != 0 {
+		count = *simSeeds
+	}
 	marks := map[string]int{}
-	for seed := first; seed < first+count && !t.Failed(); seed++ {
-		_, s := runSim(t, seed, config(seed))
+	for seed := *simFrom; seed < *simFrom+count && !t.Failed(); seed++ {
+		c := config(seed)
+		if *simRun != 0 {
+			c.run = *simRun
+		}
+		_, s := runSim(t, seed, c)
 		for k, v := range s.marks {
 			marks[k] += v
 		}
+		marks["seeds"]++
+		marks["simulated seconds"] += int(c.run / time.Second)
 	}
 	t.Log(marks)
 	return marks
+}
+
+// leaveCounts keeps what happened as evidence of the lane, when the flags made this one.
+func leaveCounts(t *testing.T, marks map[string]int) {
+	if *simSeeds == 0 || *simRun == 0 {
+		return
+	}
+	counts := map[string]int64{"violations": 0}
+	for k, v := range marks {
+		counts[k] = int64(v)
+	}
+	evidence.Record(t, evidence.Item{Lane: "sim", Promises: []string{"P1", "P2", "P3", "P4", "P6"},
+		Name: fmt.Sprintf("seeds %d to %d", *simFrom, *simFrom+*simSeeds-1),
+		Test: "dataplane/copyset " + t.Name(), Counts: counts})
 }
 
 func TestHandOversUnderSlowReadsAreLinearizable(t *testing.T) { runSeeds(t, 10, shuttle) }
@@ -135,7 +152,7 @@ func TestHandOversUnderSlowReadsAreLinearizable(t *testing.T) { runSeeds(t, 10, 
 func TestLateProcessesDoNotOutliveTheirLease(t *testing.T) { runSeeds(t, 10, late) }
 
 func TestOneSeedGivesOneRun(t *testing.T) {
-	for seed := uint64(1); seed <= 3; seed++ {
+	for seed := uint64(1); seed <= max(3, *simSeeds); seed++ {
 		a, _ := runSim(t, seed, stormy(seed))
 		b, _ := runSim(t, seed, stormy(seed))
 		if a != b {

@@ -22,7 +22,7 @@ var (
 )
 
 // lanes are the make targets that leave evidence.
-var lanes = []string{"crash", "corrupt", "fuzz", "mutants", "kernel", "power", "faults"}
+var lanes = []string{"crash", "corrupt", "fuzz", "mutants", "kernel", "power", "faults", "sim"}
 
 func main() {
 	flag.Parse()

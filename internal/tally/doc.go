@@ -10,6 +10,7 @@
 //	total                  87,128
 //	tally: crash: 87128 states, at least 100000 are asked for
 //
-// It exits 1 when the total is below -least, when an item counts violations, or when there is
-// nothing to count; 2 when the command line makes no sense.
+// With -totals the sum of every other count follows. It exits 1 when the total is below -least,
+// when an item counts violations, or when there is nothing to count; 2 when the command line makes
+// no sense.
 package main

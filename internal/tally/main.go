@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,12 +20,17 @@ func main() {
 	lane := flag.String("lane", "", "the lane whose counts are wanted, as crash")
 	count := flag.String("count", "states", "what is counted")
 	least := flag.Int64("least", 1, "fail when the total is below")
+	totals := flag.Bool("totals", false, "print the total of every count")
 	flag.Parse()
 	if *lane == "" || flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "tally: give -lane and the folder that EVIDENCE named")
 		os.Exit(2)
 	}
-	if err := run(os.Stdout, flag.Arg(0), *lane, *count, *least); err != nil {
+	err := run(os.Stdout, flag.Arg(0), *lane, *count, *least)
+	if err == nil && *totals {
+		err = printTotals(os.Stdout, flag.Arg(0), *lane)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "tally:", err)
 		os.Exit(1)
 	}
@@ -70,4 +76,23 @@ func read(folder, lane string) ([]evidence.Item, error) {
 	}
 	slices.SortFunc(items, func(a, b evidence.Item) int { return strings.Compare(a.Name, b.Name) })
 	return items, nil
+}
+
+// printTotals prints each count's sum over the items.
+func printTotals(w io.Writer, folder, lane string) error {
+	items, err := read(folder, lane)
+	if err != nil {
+		return err
+	}
+	sums, width := map[string]int64{}, 0
+	for _, it := range items {
+		for name, n := range it.Counts {
+			sums[name] += n
+			width = max(width, len(name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		fmt.Fprintf(w, "  %-*s  %12s\n", width, name, humanize.Comma(sums[name]))
+	}
+	return nil
 }

@@ -65,3 +65,17 @@ func TestALaneFailsForTooLittleAndForViolations(t *testing.T) {
 		t.Error("a lane that counted nothing passes")
 	}
 }
+
+func TestTotalsAddUpEveryCount(t *testing.T) {
+	folder := lane(t, map[string]string{
+		"b.json": `{"name": "b", "counts": {"states": 1000, "crash": 2}}`,
+		"a.json": `{"name": "a", "counts": {"states": 999, "cut": 5}}`,
+	})
+	var out bytes.Buffer
+	if err := printTotals(&out, folder, "crash"); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(strings.Fields(out.String()), " "); got != "crash 2 cut 5 states 1,999" {
+		t.Errorf("printed %q", got)
+	}
+}
