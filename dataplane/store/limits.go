@@ -75,6 +75,8 @@ const (
 	scrubRest          = time.Second
 	// scrubTries is how often a piece that is refused is tried before its chunk is left out.
 	scrubTries = 128
+	// scrubAhead is how many chunks the scrubber learns of at a time.
+	scrubAhead = 1024
 	// scrubSave is how often its place is kept.
 	scrubSave = 30 * time.Second
 	// maxFindings is how many findings are kept, findingBlocks how many blocks one names.

@@ -1,9 +1,7 @@
 package store
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
@@ -76,8 +74,8 @@ func (s *Store) scrubber() {
 func (s *Store) scrubPiece() {
 	s.scrubMu.Lock()
 	at := s.scrub
-	s.scrubMu.Unlock()
 	id, ok := s.nextChunk(at.ID, at.Block > 0)
+	s.scrubMu.Unlock()
 	if !ok {
 		s.endCycle()
 		return
@@ -114,25 +112,6 @@ func (s *Store) refused(id chunkfile.ID, block, blocks uint32) {
 	s.scrubTried = 0
 	s.scrub.ID, s.scrub.Block = id, 0
 	s.scrub.Skipped += uint64(blocks - block)
-}
-
-// nextChunk is the chunk to go on with: the one at hand while it has blocks left, else the first
-// behind it.
-func (s *Store) nextChunk(at chunkfile.ID, within bool) (chunkfile.ID, bool) {
-	ids := s.chunks.All()
-	i, found := slices.BinarySearchFunc(ids, at, compareIDs)
-	if found && !within {
-		i++
-	}
-	if i >= len(ids) {
-		return chunkfile.ID{}, false
-	}
-	return ids[i], true
-}
-
-func compareIDs(a, b chunkfile.ID) int {
-	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Volume, b.Volume),
-		cmp.Compare(a.Index, b.Index))
 }
 
 // scrubRead has the replica read blocks, and waits.
@@ -200,5 +179,6 @@ func (s *Store) cycleRests() bool {
 	}
 	c.Cycle, c.Started, c.Finished = c.Cycle+1, now, min(c.Finished, now-1)
 	c.ID, c.Block, c.Checked, c.Skipped = chunkfile.ID{}, 0, 0, 0
+	s.scrubWay = scrubWay{}
 	return false
 }

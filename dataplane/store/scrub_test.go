@@ -119,6 +119,43 @@ func TestScrubberGoesOnAfterARestartWhereItWas(t *testing.T) {
 	}
 }
 
+func TestScrubberPassesEveryChunkWithoutAskingForAllOfThemEachTime(t *testing.T) {
+	r := scrubRig(t, false)
+	for c := range uint64(4) {
+		r.mustWrite(1, c, 0, pattern(byte(c), 1))
+	}
+	r.checkpoint(0)
+	s := r.store(0)
+	per := testChunk / block / scrubBlocks
+	for range per {
+		s.scrubPiece()
+	}
+	if rep := s.ScrubReport(); rep.Percent != 25 {
+		t.Errorf("one chunk of four: %d %%", rep.Percent)
+	}
+	s.scrubPiece()
+	at := s.scrub
+	if at.ID.Index != 1 || at.Block != scrubBlocks {
+		t.Fatalf("at %+v", at)
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		if id, ok := s.nextChunk(at.ID, true); !ok || id != at.ID {
+			t.Errorf("%v, %v", id, ok)
+		}
+	}); n != 0 {
+		t.Errorf("the next piece of a chunk costs %v allocations", n)
+	}
+	for _, c := range []uint64{1, 2} {
+		if err := s.chunks.Delete(chunkfile.ID{Group: 1, Volume: 1, Index: c}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.scrubPiece()
+	if s.scrub.ID.Index != 3 || s.scrub.Block != scrubBlocks {
+		t.Errorf("goes on at %+v, want the chunk behind those that are gone", s.scrub)
+	}
+}
+
 func TestScrubberRunsByItselfAndRestsWhenItIsDone(t *testing.T) {
 	r := scrubRig(t, true)
 	r.mustWrite(1, 0, 0, pattern(1, 4))

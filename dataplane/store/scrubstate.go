@@ -61,6 +61,9 @@ func (s *Store) loadScrub() {
 	if err == nil {
 		if c, err := decodeScrub(data); err == nil {
 			s.scrub = c
+			if c.Finished < c.Started {
+				s.lookAhead(c.ID)
+			}
 			return
 		}
 		s.log.Warn("the scrubber begins anew: its place cannot be read", "file", scrubFile)
@@ -96,19 +99,15 @@ func (s *Store) ScrubReport() Scrub {
 	s.scrubMu.Lock()
 	c := s.scrub
 	findings := slices.Clone(c.Findings)
+	percent := s.percent()
 	s.scrubMu.Unlock()
 	r := Scrub{On: s.cfg.ScrubBytes > 0, Cycle: c.Cycle, Started: time.Unix(0, c.Started),
-		Checked: c.Checked, Bad: c.Bad, Repaired: c.Repaired, Findings: findings}
+		Percent: percent, Checked: c.Checked, Bad: c.Bad, Repaired: c.Repaired, Findings: findings}
 	if c.Finished > 0 {
 		r.Finished = time.Unix(0, c.Finished)
 	}
 	if c.Finished > c.Started {
 		r.Percent = 100
-		return r
-	}
-	if ids := s.chunks.All(); len(ids) > 0 {
-		i, _ := slices.BinarySearchFunc(ids, c.ID, compareIDs)
-		r.Percent = i * 100 / len(ids)
 	}
 	return r
 }

@@ -80,6 +80,7 @@ type Store struct {
 	lost       map[uint64]*lostReplica // by copyset
 	scrubMu    sync.Mutex
 	scrub      scrubState
+	scrubWay   scrubWay
 	scrubTried int           // times that the piece at hand was refused
 	lostMu     sync.Mutex    // one write of the list at a time
 	scarce     atomic.Bool   // room.scarce

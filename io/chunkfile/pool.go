@@ -22,6 +22,12 @@ type ID struct{ Group, Volume, Index uint64 }
 // String returns copyset/volume/index.
 func (id ID) String() string { return fmt.Sprintf("%d/%d/%d", id.Group, id.Volume, id.Index) }
 
+// Compare orders chunks by copyset, volume and index: below 0 when id comes before other.
+func (id ID) Compare(other ID) int {
+	return cmp.Or(cmp.Compare(id.Group, other.Group), cmp.Compare(id.Volume, other.Volume),
+		cmp.Compare(id.Index, other.Index))
+}
+
 // Config of a pool.
 type Config struct {
 	Disk    disk.Disk
@@ -143,25 +149,29 @@ func (p *Pool) List(group uint64) []ID {
 			list = append(list, id)
 		}
 	}
-	slices.SortFunc(list, func(a, b ID) int {
-		return cmp.Or(cmp.Compare(a.Volume, b.Volume), cmp.Compare(a.Index, b.Index))
-	})
+	slices.SortFunc(list, ID.Compare)
 	return list
 }
 
-// All returns every chunk, damaged ones too, ordered by copyset, volume and index.
-func (p *Pool) All() []ID {
+// After returns the first n chunks behind id, damaged ones too, in the order of Compare; how many
+// chunks there are up to id, and in all. It looks at every one: whoever walks through them takes
+// many at a time.
+func (p *Pool) After(id ID, n int) (list []ID, before, total int) {
 	p.mu.RLock()
-	defer p.mu.RUnlock()
-	list := make([]ID, 0, len(p.chunks))
-	for id := range p.chunks {
-		list = append(list, id)
+	total = len(p.chunks)
+	list = make([]ID, 0, total)
+	for c := range p.chunks {
+		if c.Compare(id) > 0 {
+			list = append(list, c)
+		}
 	}
-	slices.SortFunc(list, func(a, b ID) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Volume, b.Volume),
-			cmp.Compare(a.Index, b.Index))
-	})
-	return list
+	p.mu.RUnlock() // whoever makes a chunk waits for the lock, and should not for the sort
+	before = total - len(list)
+	slices.SortFunc(list, ID.Compare)
+	if len(list) > n {
+		list = slices.Clone(list[:n])
+	}
+	return list, before, total
 }
 
 // Get returns a chunk. A chunk whose slot is damaged is returned too: all its I/O fails with

@@ -54,6 +54,29 @@ func TestChunksOfACopysetAreListedInOrder(t *testing.T) {
 	}
 }
 
+func TestChunksAreWalkedInOrder(t *testing.T) {
+	_, p, _ := newChunk(t, nil) // 1/2/3
+	for _, id := range []ID{{1, 9, 0}, {2, 0, 0}, {1, 2, 11}} {
+		create(t, p, id)
+	}
+	for _, c := range []struct {
+		after ID
+		n     int
+		want  string
+	}{
+		{ID{}, 9, "[1/2/3 1/2/11 1/9/0 2/0/0] 0 4"},
+		{ID{}, 2, "[1/2/3 1/2/11] 0 4"},
+		{ID{1, 2, 11}, 2, "[1/9/0 2/0/0] 2 4"},
+		{ID{1, 2, 12}, 1, "[1/9/0] 2 4"}, // behind one that is gone
+		{ID{2, 0, 0}, 9, "[] 4 4"},
+	} {
+		list, before, total := p.After(c.after, c.n)
+		if got := fmt.Sprint(list, before, total); got != c.want {
+			t.Errorf("after %v: %s, want %s", c.after, got, c.want)
+		}
+	}
+}
+
 func TestConfigurationErrorsNameTheField(t *testing.T) {
 	sim := disk.NewSim(disk.SimConfig{})
 	for field, change := range map[string]func(*Config){
