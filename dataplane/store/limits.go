@@ -64,17 +64,25 @@ const (
 	noSpaceTime = 10 * time.Second
 	// DefaultScrubBytes is how many bytes in a second the scrubber reads: 4 TiB in six days.
 	DefaultScrubBytes = 8 << 20
-	// scrubBlocks is how many blocks it reads at a time, scrubLook how often it looks whether it
-	// may, and scrubPatience how long it waits for clients before it takes a turn all the same.
-	scrubBlocks   = 16
-	scrubLook     = 5 * time.Millisecond
-	scrubPatience = 100 * time.Millisecond
+	// scrubBlocks is how many blocks it reads at a time.
+	scrubBlocks = 16
+	// scrubCalm is how long after a client's request it takes the client to be there still. It then
+	// leaves scrubMost between two pieces, or as little as scrubLeast, 32 MiB in a second, where
+	// the cycle would take too long otherwise.
+	scrubCalm  = 20 * time.Millisecond
+	scrubMost  = 100 * time.Millisecond
+	scrubLeast = 2 * time.Millisecond
+	// scrubNap is the shortest time that it sleeps, scrubBurst what it may be late and make up for.
+	scrubNap   = time.Millisecond
+	scrubBurst = 20 * time.Millisecond
 	// DefaultScrubPeriod is from the beginning of one cycle to that of the next, scrubRest how
 	// often a scrubber that is done looks whether it is time.
 	DefaultScrubPeriod = 7 * 24 * time.Hour
 	scrubRest          = time.Second
-	// scrubTries is how often a piece that is refused is tried before its chunk is left out.
+	// scrubTries is how often a piece that is refused is tried before its chunk is left out,
+	// scrubRetry how long after the last time.
 	scrubTries = 128
+	scrubRetry = 10 * time.Millisecond
 	// scrubAhead is how many chunks the scrubber learns of at a time.
 	scrubAhead = 1024
 	// scrubSave is how often its place is kept.

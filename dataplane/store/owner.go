@@ -400,6 +400,7 @@ func (o *Owner) submit(m *member, q *copyset.Request, now int64) {
 		m.Refuse(q, status, &o.fx)
 		return
 	}
+	o.store.clientOps.Add(1)
 	m.Submit(q, now, &o.fx)
 }
 
@@ -431,6 +432,9 @@ func (o *Owner) execute() {
 	}
 	if len(fx.Messages) > 0 {
 		s.host.FlushMessages(o)
+	}
+	if len(fx.Appends) > 0 {
+		s.clientOps.Add(1)
 	}
 	for _, a := range fx.Appends {
 		if a.Done == nil { // appends come back: one callback lasts

@@ -65,6 +65,14 @@ func (o *Owner) repairBlock(job *copyset.RepairJob, n uint32, peers []copyset.Pe
 
 // pause waits; false when the store stops meanwhile.
 func (s *Store) pause(d time.Duration) bool {
+	if d <= 0 {
+		select {
+		case <-s.stop:
+			return false
+		default:
+			return true
+		}
+	}
 	select {
 	case <-s.stop:
 		return false

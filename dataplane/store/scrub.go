@@ -14,71 +14,48 @@ import (
 // replica would: in the lane, so that no write is under way to them, what the overlay has newer
 // left out, each block checked, and bad ones replaced by what another replica has.
 
-// scrubPace decides when the next piece may be read: at most so many bytes in a second, and not
-// while clients wait for the device, but for one piece in every scrubPatience, so that a store that
-// is never idle is scrubbed too.
-type scrubPace struct {
-	rate   int64 // bytes in a second
-	next   int64 // ns; not before it
-	waited int64 // ns, for the clients
-}
-
-// step tells whether to read a piece of so many bytes now.
-func (p *scrubPace) step(now, elapsed, bytes int64, busy bool) bool {
-	if now < p.next {
-		return false
-	}
-	if busy && p.waited < int64(scrubPatience) {
-		p.waited += elapsed
-		return false
-	}
-	p.waited = 0
-	p.next = max(p.next, now-int64(scrubPatience)) + bytes*int64(time.Second)/p.rate
-	return true
-}
-
 // scrubber is the scrubber's goroutine, until the store stops.
 func (s *Store) scrubber() {
 	if s.cfg.ScrubBytes < 0 {
 		return
 	}
 	pace := scrubPace{rate: s.cfg.ScrubBytes}
-	last, saved := time.Now(), time.Now()
-	for {
-		wait := scrubLook
-		if s.cycleRests() {
-			wait = scrubRest
-		}
-		if !s.pause(wait) {
-			s.saveScrub()
-			return
-		}
-		now := time.Now()
-		elapsed := now.Sub(last)
-		last = now
-		if s.Failed() != nil || s.cycleRests() {
-			continue
-		}
-		busy := s.disk.Oldest() > 0
-		if pace.step(s.clock(), int64(elapsed), scrubBlocks*copyset.BlockSize, busy) {
-			s.scrubPiece()
-		}
-		if now.Sub(saved) > scrubSave {
+	saved := time.Now()
+	for s.pause(s.scrubTurn(&pace)) {
+		if now := time.Now(); now.Sub(saved) > scrubSave {
 			saved = now
 			s.saveScrub()
 		}
 	}
+	s.saveScrub()
 }
 
-// scrubPiece reads the next piece of the cycle, or begins the next cycle.
-func (s *Store) scrubPiece() {
+// scrubTurn reads a piece if it is time, and tells how long to wait then.
+func (s *Store) scrubTurn(p *scrubPace) time.Duration {
+	if s.Failed() != nil || s.cycleRests() {
+		return scrubRest
+	}
+	p.clients(s.clock(), s.clientOps.Load(), s.disk.Oldest() > 0)
+	if wait := p.step(s.clock(), s.scrubPatience()); wait > 0 {
+		return wait
+	}
+	bytes, ok := s.scrubPiece()
+	if p.spend(s.clock(), bytes); !ok {
+		return scrubRetry
+	}
+	return 0
+}
+
+// scrubPiece reads the next piece of the cycle, or ends the cycle. It tells how many bytes it read,
+// and whether it was let.
+func (s *Store) scrubPiece() (bytes int64, ok bool) {
 	s.scrubMu.Lock()
 	at := s.scrub
 	id, ok := s.nextChunk(at.ID, at.Block > 0)
 	s.scrubMu.Unlock()
 	if !ok {
 		s.endCycle()
-		return
+		return 0, true
 	}
 	if id != at.ID {
 		at.Block = 0
@@ -91,7 +68,7 @@ func (s *Store) scrubPiece() {
 	c := &s.scrub
 	if status != wire.StatusOK && status != wire.StatusCorrupt {
 		s.refused(id, at.Block, blocks)
-		return
+		return 0, false
 	}
 	s.scrubTried = 0
 	c.ID, c.Block = id, at.Block+count
@@ -100,6 +77,7 @@ func (s *Store) scrubPiece() {
 	}
 	c.Checked += uint64(count)
 	c.note(id, bad, status)
+	return int64(count) * copyset.BlockSize, true
 }
 
 // refused is for a piece that could not be read: its replica starts, restores a snapshot, is lost,

@@ -10,27 +10,97 @@ import (
 	"github.com/ashlar-storage/ashlar/io/disk"
 )
 
-func TestScrubKeepsItsPaceAndYieldsToClientsForAWhile(t *testing.T) {
-	const ms = int64(time.Millisecond)
-	p := scrubPace{rate: 1 << 20} // a MiB in a second: 64 KiB in 62.5 ms
-	now, pieces := int64(0), 0
-	run := func(d time.Duration, busy bool) (n int) {
-		for end := now + int64(d); now < end; now += 5 * ms {
-			if p.step(now, 5*ms, 64<<10, busy) {
-				n++
-			}
+// pieces counts those that a scrubber reads in a time, when each takes so long.
+func (p *scrubPace) pieces(now *int64, d, each, patience time.Duration, client bool) (n int) {
+	for end := *now + int64(d); *now < end; {
+		if client {
+			p.clients(*now, p.ops+1, false)
 		}
-		return n
+		if wait := p.step(*now, patience); wait > 0 {
+			*now += int64(wait)
+			continue
+		}
+		*now += int64(each)
+		p.spend(*now, 64<<10)
+		n++
 	}
-	if pieces = run(10*time.Second, false); pieces < 155 || pieces > 162 {
-		t.Errorf("%d pieces in ten idle seconds, want 160", pieces)
+	return n
+}
+
+func TestScrubKeepsItsPaceAndYieldsToClientsForAWhile(t *testing.T) {
+	p := scrubPace{rate: 1 << 20} // a MiB in a second: 64 KiB in 62.5 ms
+	now := int64(0)
+	if n := p.pieces(&now, 10*time.Second, 0, scrubMost, false); n < 155 || n > 162 {
+		t.Errorf("%d pieces in ten idle seconds, want 160", n)
 	}
-	if pieces = run(10*time.Second, true); pieces < 50 || pieces > 100 {
-		t.Errorf("%d pieces while clients are never done, want one in a while", pieces)
+	if n := p.pieces(&now, 10*time.Second, 0, scrubMost, true); n < 50 || n > 100 {
+		t.Errorf("%d pieces while clients are never done, want one in a while", n)
 	}
-	now += 60 * 1000 * ms // a pause is not made up for
-	if pieces = run(time.Second, false); pieces > 18 {
-		t.Errorf("%d pieces in the second after a pause", pieces)
+	now += int64(time.Minute) // a pause is not made up for
+	if n := p.pieces(&now, time.Second, 0, scrubMost, false); n > 18 {
+		t.Errorf("%d pieces in the second after a pause", n)
+	}
+}
+
+func TestScrubIsAsFastAsItsRateAndItsDevice(t *testing.T) {
+	for _, c := range []struct {
+		rate  int64
+		each  time.Duration // of a piece
+		least int           // pieces in a second
+		most  int
+	}{
+		{100 << 20, 200 * time.Microsecond, 1550, 1640},
+		{400 << 20, 100 * time.Microsecond, 6200, 6740},
+		{1 << 40, 100 * time.Microsecond, 9990, 10000},
+		{1 << 40, 5 * time.Millisecond, 199, 201},
+	} {
+		p, now := scrubPace{rate: c.rate}, int64(0)
+		n := p.pieces(&now, time.Second, c.each, scrubMost, false)
+		if n < c.least || n > c.most {
+			t.Errorf("rate %d, %v each: %d pieces in a second, want %d to %d", c.rate, c.each, n,
+				c.least, c.most)
+		}
+	}
+}
+
+func TestScrubYieldsLessWhereTheCycleWouldNotEndInItsPeriod(t *testing.T) {
+	r := scrubRig(t, false)
+	s := r.store(0)
+	s.cfg.ScrubPeriod = time.Hour
+	for _, c := range []struct {
+		total int // chunks of 16 pieces, none of them read
+		spent time.Duration
+		want  time.Duration
+	}{
+		{99, 0, scrubMost},
+		{9999, 0, 11 * time.Millisecond}, // 160,000 pieces in half an hour
+		{9999, 40 * time.Minute, 4 * time.Millisecond},
+		{9999, 2 * time.Hour, scrubLeast},
+		{1 << 24, 0, scrubLeast},
+	} {
+		s.scrubWay.total = c.total
+		s.scrub.Started = time.Now().Add(-c.spent).UnixNano()
+		if got := s.scrubPatience(); got.Round(time.Millisecond) != c.want {
+			t.Errorf("%d chunks, %v spent: %v, want %v", c.total, c.spent, got, c.want)
+		}
+	}
+	p, now := scrubPace{rate: 1 << 40}, int64(0)
+	if n := p.pieces(&now, time.Second, 0, 10*time.Millisecond, true); n < 90 || n > 100 {
+		t.Errorf("%d pieces beside clients in a second, want one in 10 ms", n)
+	}
+}
+
+func TestScrubSeesWhatClientsAskOfLeadersAndFollowers(t *testing.T) {
+	r := scrubRig(t, false)
+	before := [3]uint64{}
+	for i := range r.stores {
+		before[i] = r.store(uint64(i)).clientOps.Load()
+	}
+	r.mustWrite(1, 0, 0, pattern(1, 1))
+	for i := range r.stores {
+		eventually(t, "the write is seen", func() bool {
+			return r.store(uint64(i)).clientOps.Load() > before[i]
+		})
 	}
 }
 

@@ -85,6 +85,7 @@ type Store struct {
 	lostMu     sync.Mutex    // one write of the list at a time
 	scarce     atomic.Bool   // room.scarce
 	leaders    atomic.Uint64 // changes of leader seen
+	clientOps  atomic.Uint64 // requests of clients, and writes to the log, which are for some
 	corrupt    atomic.Uint64
 	repaired   atomic.Uint64
 }
