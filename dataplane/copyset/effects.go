@@ -125,6 +125,7 @@ type ReadPart struct {
 	At           wal.LSN
 	Dst          []byte
 	CRCs         []uint32
+	Written      uint32 // out: blocks with data, that were held against their checksums
 }
 
 // ReadJob is the reads that one request needs. The owner reads every part into its Dst, verifies

@@ -2,6 +2,7 @@ package copyset
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -121,8 +122,10 @@ type PeerRead struct {
 	// not be set for a read that is itself such a repair: two bad copies would ask each other for
 	// ever.
 	Mend bool
-	// Bad are the blocks that were bad here, set before Done.
-	Bad []uint32
+	// Bad are the blocks that were bad here, Lost those of them that stay so, and Checked is how
+	// many were read from the device at all; set before Done.
+	Bad, Lost []uint32
+	Checked   uint32
 }
 
 // Fetch reads blocks for another replica.
@@ -164,10 +167,16 @@ func (r *Replica) fetchGranted(job *ReadJob, fx *Effects) {
 
 func (r *Replica) finishFetch(job *ReadJob, fx *Effects) {
 	r.leave(&job.op, fx)
+	checked := uint32(0)
+	for i := range job.Parts {
+		checked += job.Parts[i].Written
+	}
+	job.fetch.Checked = max(job.fetch.Checked, checked)
 	if job.Err != nil {
 		r.repairFetch(job, fx)
 		return
 	}
+	job.fetch.Lost = nil
 	body, hold := job.body(0, job.Count*BlockSize)
 	job.fetch.Done(wire.StatusOK, body, job.CRCs, hold)
 }
@@ -178,7 +187,12 @@ func (r *Replica) repairFetch(job *ReadJob, fx *Effects) {
 	p := job.fetch
 	r.counters.CorruptBlocks += uint64(len(job.Bad))
 	tried := p.Bad != nil
-	p.Bad = job.Bad
+	p.Lost = job.Bad
+	for _, b := range job.Bad {
+		if !slices.Contains(p.Bad, b) {
+			p.Bad = append(p.Bad, b)
+		}
+	}
 	if len(job.Bad) == 0 || tried || !p.Mend || r.err != nil {
 		job.release()
 		p.Done(wire.StatusCorrupt, nil, nil, nil)

@@ -47,7 +47,11 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 		io := &rd.ios[i]
 		io.Block, io.Count, io.CRCs = int(p.First), int(p.Count), p.CRCs[:0]
 		io.Vec = [][]byte{p.Dst}
-		io.Done = func(io *chunkfile.IO) { copy(p.CRCs, io.CRCs); rd.done(io.Err, io.Bad) }
+		io.Done = func(io *chunkfile.IO) {
+			copy(p.CRCs, io.CRCs)
+			p.Written = uint32(io.Written)
+			rd.done(io.Err, io.Bad)
+		}
 		chunk.Read(io)
 	}
 	rd.done(nil, nil)
@@ -59,6 +63,7 @@ func (rd *read) fromLog(p *copyset.ReadPart) {
 	s.logReads <- struct{}{}
 	err := s.readLogBlock(p.At, p.Dst, p.CRCs[0])
 	<-s.logReads
+	p.Written = 1
 	if err != nil {
 		rd.done(err, []int{int(p.First)})
 		return

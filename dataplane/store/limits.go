@@ -87,9 +87,11 @@ const (
 	scrubAhead = 1024
 	// scrubSave is how often its place is kept.
 	scrubSave = 30 * time.Second
-	// maxFindings is how many findings are kept, findingBlocks how many blocks one names.
+	// maxFindings is how many findings are kept, findingBlocks how many blocks one names, and
+	// maxStanding how many blocks are known to stay bad; more are counted anew in each cycle.
 	maxFindings   = 20
 	findingBlocks = 16
+	maxStanding   = 1024
 	// chunkSyncs bounds the chunk checkpoints under way.
 	chunkSyncs = 32
 )

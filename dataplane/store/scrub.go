@@ -62,12 +62,12 @@ func (s *Store) scrubPiece() (bytes int64, ok bool) {
 	}
 	blocks := uint32(s.meta.ChunkSize / copyset.BlockSize)
 	count := min(scrubBlocks, blocks-at.Block)
-	bad, status := s.scrubRead(id, at.Block, count)
+	p, status := s.scrubRead(id, at.Block, count)
 	s.scrubMu.Lock()
 	defer s.scrubMu.Unlock()
 	c := &s.scrub
-	if status != wire.StatusOK && status != wire.StatusCorrupt {
-		s.refused(id, at.Block, blocks)
+	if status != wire.StatusOK && len(p.Bad) == 0 {
+		s.refused(id, at.Block, blocks, status)
 		return 0, false
 	}
 	s.scrubTried = 0
@@ -75,25 +75,27 @@ func (s *Store) scrubPiece() (bytes int64, ok bool) {
 	if c.Block >= blocks {
 		c.Block = 0 // the next piece is of the next chunk
 	}
-	c.Checked += uint64(count)
-	c.note(id, bad, status)
-	return int64(count) * copyset.BlockSize, true
+	c.Checked += uint64(p.Checked)
+	c.note(id, p)
+	return int64(p.Checked) * copyset.BlockSize, true
 }
 
 // refused is for a piece that could not be read: its replica starts, restores a snapshot, is lost,
 // or the store stops. It is tried again, so that a cycle that ends has read what it passed; but a
 // chunk whose replica never answers is left out and counted, or the cycle would not end.
-func (s *Store) refused(id chunkfile.ID, block, blocks uint32) {
+func (s *Store) refused(id chunkfile.ID, block, blocks uint32, why wire.Status) {
 	if s.scrubTried++; s.scrubTried < scrubTries {
 		return
 	}
 	s.scrubTried = 0
-	s.scrub.ID, s.scrub.Block = id, 0
-	s.scrub.Skipped += uint64(blocks - block)
+	c := &s.scrub
+	c.ID, c.Block = id, 0
+	c.Skipped += uint64(blocks - block)
+	c.find(id, fmt.Sprintf("left out from block %d on: its replica does not read: %v", block, why))
 }
 
 // scrubRead has the replica read blocks, and waits.
-func (s *Store) scrubRead(id chunkfile.ID, first, count uint32) (bad []uint32, st wire.Status) {
+func (s *Store) scrubRead(id chunkfile.ID, first, count uint32) (*copyset.PeerRead, wire.Status) {
 	done := make(chan wire.Status, 1)
 	p := &copyset.PeerRead{Chunk: copyset.Chunk{Volume: id.Volume, Index: id.Index}, First: first,
 		Count: count, Mend: true}
@@ -105,29 +107,11 @@ func (s *Store) scrubRead(id chunkfile.ID, first, count uint32) (bad []uint32, s
 	}
 	s.Owner(id.Group).PeerRead(id.Group, p)
 	select {
-	case st = <-done:
-		return p.Bad, st
+	case st := <-done:
+		return p, st
 	case <-s.stop: // the answer comes when nobody waits any more
-		return nil, wire.StatusUnavailable
+		return &copyset.PeerRead{}, wire.StatusUnavailable
 	}
-}
-
-// note counts what a piece had, and keeps the newest findings.
-func (c *scrubState) note(id chunkfile.ID, bad []uint32, status wire.Status) {
-	if len(bad) == 0 && status == wire.StatusOK {
-		return
-	}
-	c.Bad += uint64(len(bad))
-	what := "replaced by another replica's"
-	if status == wire.StatusOK {
-		c.Repaired += uint64(len(bad))
-	} else {
-		what = "no other replica had them"
-	}
-	c.Findings = append(c.Findings, fmt.Sprintf("%s: copyset %d, volume %d, chunk %d: bad blocks "+
-		"%v: %s", time.Now().UTC().Format(time.RFC3339), id.Group, id.Volume, id.Index,
-		bad[:min(len(bad), findingBlocks)], what))
-	c.Findings = c.Findings[max(0, len(c.Findings)-maxFindings):]
 }
 
 // endCycle ends a cycle. The next one begins a period after this one did.
@@ -135,8 +119,9 @@ func (s *Store) endCycle() {
 	s.scrubMu.Lock()
 	c := &s.scrub
 	c.Finished = max(time.Now().UnixNano(), c.Started+1) // the clock may have been set back
+	c.forget(func(b badBlock) bool { _, ok := s.chunks.Get(b.Chunk); return !ok })
 	s.log.Info("scrubbed", "cycle", c.Cycle, "blocks", c.Checked, "skipped", c.Skipped, "bad",
-		c.Bad, "repaired", c.Repaired,
+		c.CycleBad, "unrepaired", len(c.Standing),
 		"took", time.Duration(c.Finished-c.Started).Round(time.Second))
 	s.scrubMu.Unlock()
 	s.saveScrub()
@@ -156,7 +141,7 @@ func (s *Store) cycleRests() bool {
 		return true
 	}
 	c.Cycle, c.Started, c.Finished = c.Cycle+1, now, min(c.Finished, now-1)
-	c.ID, c.Block, c.Checked, c.Skipped = chunkfile.ID{}, 0, 0, 0
+	c.ID, c.Block, c.Checked, c.Skipped, c.CycleBad = chunkfile.ID{}, 0, 0, 0, 0
 	s.scrubWay = scrubWay{}
 	return false
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
 )
@@ -146,9 +147,71 @@ func TestScrubberFindsAndRepairsABadBlockThatNobodyReads(t *testing.T) {
 		t.Errorf("the cycle has not ended: %+v", rep)
 	}
 	r.checkpoint(follower) // the good bytes go to the chunk file
-	bad, _ := s.scrubRead(chunkfile.ID{Group: 1, Volume: 1}, 0, scrubBlocks)
-	if len(bad) != 0 {
-		t.Errorf("blocks %v are bad still", bad)
+	p, _ := s.scrubRead(chunkfile.ID{Group: 1, Volume: 1}, 0, scrubBlocks)
+	if len(p.Bad) != 0 {
+		t.Errorf("blocks %v are bad still", p.Bad)
+	}
+}
+
+// scrubCycle has a store pass everything once.
+func (r *rig) scrubCycle(i int) Scrub {
+	r.t.Helper()
+	s := r.store(uint64(i))
+	if s.scrub.Finished > s.scrub.Started {
+		s.scrub.Started -= int64(s.cfg.ScrubPeriod) // it has rested long enough
+	}
+	if s.cycleRests() {
+		r.t.Fatal("the next cycle does not begin")
+	}
+	for s.scrub.Finished < s.scrub.Started {
+		s.scrubPiece()
+	}
+	return s.ScrubReport()
+}
+
+func TestCountsOfAScrubberMeanWhatTheirNamesSay(t *testing.T) {
+	r := scrubRig(t, false)
+	want := pattern(1, 4)
+	r.mustWrite(1, 0, 0, want)
+	r.settle(1)
+	follower := (r.leader(1) + 1) % 3
+	if !r.corrupt(follower, want[block:2*block]) {
+		t.Fatal("block 1 is not in a chunk file")
+	}
+	for i := range 3 { // nobody has a good copy of block 2
+		if !r.corrupt(i, want[2*block:3*block]) {
+			t.Fatal("block 2 is not in a chunk file")
+		}
+	}
+	rep := r.scrubCycle(follower)
+	if rep.Checked != 4 || rep.CycleBad != 2 || rep.Bad != 2 || rep.Repaired != 1 ||
+		rep.Unrepaired != 1 || len(rep.Findings) != 2 {
+		t.Fatalf("one repaired and one lost: %+v", rep)
+	}
+	r.checkpoint(follower)
+	rep = r.scrubCycle(follower)
+	if rep.Checked != 4 || rep.CycleBad != 1 || rep.Bad != 2 || rep.Repaired != 1 ||
+		rep.Unrepaired != 1 || len(rep.Findings) != 2 {
+		t.Errorf("the lost one is met again: %+v", rep)
+	}
+	r.close(follower)
+	r.reopen(follower)
+	r.mustWrite(1, 0, 2*block, pattern(9, 1))
+	r.settle(1)
+	rep = r.scrubCycle(follower)
+	if rep.CycleBad != 0 || rep.Bad != 2 || rep.Repaired != 1 || rep.Unrepaired != 0 {
+		t.Errorf("the lost one was written anew: %+v", rep)
+	}
+}
+
+// settle waits until all stores have what was written to a copyset, in their chunk files.
+func (r *rig) settle(id uint64) {
+	r.t.Helper()
+	for i := range r.stores {
+		eventually(r.t, "all have it", func() bool {
+			return r.status(i, id).Applied == r.status(r.leader(id), id).Applied
+		})
+		r.checkpoint(i)
 	}
 }
 
@@ -267,7 +330,7 @@ func TestScrubberReadsAPieceThatWasRefusedBeforeItGoesOn(t *testing.T) {
 	}
 	o.Do(func() { o.replicas[1] = away })
 	s.scrubPiece()
-	if rep := s.ScrubReport(); rep.Bad != 1 || rep.Checked != scrubBlocks {
+	if rep := s.ScrubReport(); rep.Bad != 1 || rep.Checked != 4 {
 		t.Fatalf("%+v", rep)
 	}
 	o.Do(func() { delete(o.replicas, 1) })
@@ -298,7 +361,7 @@ func TestScrubberGoesOnWhenTheClockIsSetBack(t *testing.T) {
 	if got := s.scrub.Cycle - cycles; got != 1 || !s.cycleRests() {
 		t.Errorf("%d cycles began, want one that is by the new clock: %+v", got, s.scrub)
 	}
-	if s.scrub.Checked != testChunk/block {
+	if s.scrub.Checked != 4 {
 		t.Errorf("%d blocks checked in it", s.scrub.Checked)
 	}
 }
@@ -329,11 +392,21 @@ func TestScrubberThatIsOffReadsNothing(t *testing.T) {
 func TestFindingsAreBounded(t *testing.T) {
 	var c scrubState
 	for i := range uint64(100) {
-		c.note(chunkfile.ID{Group: i}, make([]uint32, 1000), 0)
+		p := &copyset.PeerRead{Count: 1000}
+		for n := range p.Count {
+			p.Bad = append(p.Bad, n)
+		}
+		if i%2 == 0 {
+			p.Lost = p.Bad
+		}
+		c.note(chunkfile.ID{Group: i}, p)
 	}
 	newest := c.Findings[len(c.Findings)-1]
 	if len(c.Findings) != maxFindings || !strings.Contains(newest, "copyset 99") {
 		t.Errorf("%d findings, the newest %s", len(c.Findings), newest)
+	}
+	if len(c.Standing) != maxStanding || c.Bad != 100_000 || c.Repaired != 50_000 {
+		t.Errorf("%d blocks stay bad, of %d, %d repaired", len(c.Standing), c.Bad, c.Repaired)
 	}
 	for _, f := range c.Findings {
 		if len(f) > 300 {

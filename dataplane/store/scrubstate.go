@@ -27,10 +27,12 @@ type scrubState struct {
 	Finished int64        `json:"finished_unix_ns"` // not after Started: it goes on
 	ID       chunkfile.ID `json:"chunk"`
 	Block    uint32       `json:"block"`          // next of the chunk; 0: the next chunk
-	Checked  uint64       `json:"checked_blocks"` // in this cycle
+	Checked  uint64       `json:"checked_blocks"` // with data, read in this cycle
 	Skipped  uint64       `json:"skipped_blocks,omitempty"`
-	Bad      uint64       `json:"bad_blocks"` // since the store was made
+	CycleBad uint64       `json:"cycle_bad_blocks,omitempty"`
+	Bad      uint64       `json:"bad_blocks"` // since the store was made, each once
 	Repaired uint64       `json:"repaired_blocks"`
+	Standing []badBlock   `json:"standing,omitempty"`
 	Findings []string     `json:"findings"` // the newest
 	CRC      uint32       `json:"crc32c"`   // of the others as compact JSON
 }
@@ -47,7 +49,7 @@ func decodeScrub(data []byte) (c scrubState, err error) {
 		return c, errors.Join(errScrub, err)
 	}
 	if c.Format != scrubFormat || c.Version != scrubVersion || c.CRC != c.sum() ||
-		len(c.Findings) > maxFindings {
+		len(c.Findings) > maxFindings || len(c.Standing) > maxStanding {
 		return c, errScrub
 	}
 	return c, nil
@@ -75,7 +77,7 @@ func (s *Store) loadScrub() {
 func (s *Store) saveScrub() {
 	s.scrubMu.Lock()
 	c := s.scrub
-	c.Findings = slices.Clone(c.Findings)
+	c.Findings, c.Standing = slices.Clone(c.Findings), slices.Clone(c.Standing)
 	s.scrubMu.Unlock()
 	c.CRC = c.sum()
 	if err := s.saveNote(scrubFile, &c); err != nil {
@@ -89,8 +91,11 @@ type Scrub struct {
 	Cycle             uint64
 	Percent           int       // of the chunks of this cycle
 	Started, Finished time.Time // of this cycle, of the last that ended
-	Checked           uint64    // blocks, in this cycle
-	Bad, Repaired     uint64    // blocks, since the store was made
+	Checked           uint64    // blocks with data that were read in this cycle
+	Skipped           uint64    // blocks left out of this cycle: their replica did not read
+	CycleBad          uint64    // blocks that were bad when this cycle read them
+	Bad, Repaired     uint64    // blocks, since the store was made; one that stays bad counts once
+	Unrepaired        int       // blocks that were bad when last read, in all replicas
 	Findings          []string
 }
 
@@ -102,7 +107,8 @@ func (s *Store) ScrubReport() Scrub {
 	percent := s.percent()
 	s.scrubMu.Unlock()
 	r := Scrub{On: s.cfg.ScrubBytes > 0, Cycle: c.Cycle, Started: time.Unix(0, c.Started),
-		Percent: percent, Checked: c.Checked, Bad: c.Bad, Repaired: c.Repaired, Findings: findings}
+		Percent: percent, Checked: c.Checked, Skipped: c.Skipped, CycleBad: c.CycleBad,
+		Unrepaired: len(c.Standing), Bad: c.Bad, Repaired: c.Repaired, Findings: findings}
 	if c.Finished > 0 {
 		r.Finished = time.Unix(0, c.Finished)
 	}

@@ -20,6 +20,8 @@ type IO struct {
 	// CRCs holds crc32c per block. Write: given by the caller. Read: filled with what the
 	// table has on record; its capacity is used when it suffices.
 	CRCs []uint32
+	// Written is how many of the blocks have data. Set by Read.
+	Written int
 	// Tag correlates the operation with device traces.
 	Tag uint64
 	// Err is the result. After a Read that failed on the device or matches ErrCorrupt, the
@@ -144,7 +146,7 @@ func (io *IO) plan(t *table) {
 		io.runs = append(io.runs, run{io.Block, io.Count})
 		return
 	}
-	io.CRCs = slices.Grow(io.CRCs[:0], io.Count)[:io.Count]
+	io.CRCs, io.Written = slices.Grow(io.CRCs[:0], io.Count)[:io.Count], 0
 	for i := range io.Count {
 		block := io.Block + i
 		if !t.has(block) {
@@ -152,6 +154,7 @@ func (io *IO) plan(t *table) {
 			continue
 		}
 		io.CRCs[i] = t.crcs[block]
+		io.Written++
 		if n := len(io.runs); n > 0 && io.runs[n-1].first+io.runs[n-1].count == block {
 			io.runs[n-1].count++
 			continue

@@ -20,15 +20,18 @@ type StoreDetail struct {
 
 // Scrub is how far a store is with reading all its blocks.
 type Scrub struct {
-	On             bool     `json:"on"`
-	Cycle          uint64   `json:"cycle"`
-	Percent        uint64   `json:"percent"`
-	Started        string   `json:"started"`
-	LastFinished   string   `json:"last_finished"`
-	CheckedBlocks  uint64   `json:"checked_blocks"`
-	BadBlocks      uint64   `json:"bad_blocks"`
-	RepairedBlocks uint64   `json:"repaired_blocks"`
-	Findings       []string `json:"findings"`
+	On               bool     `json:"on"`
+	Cycle            uint64   `json:"cycle"`
+	Percent          uint64   `json:"percent"`
+	Started          string   `json:"started"`
+	LastFinished     string   `json:"last_finished"`
+	CheckedBlocks    uint64   `json:"checked_blocks"`
+	SkippedBlocks    uint64   `json:"skipped_blocks"`
+	CycleBadBlocks   uint64   `json:"cycle_bad_blocks"`
+	BadBlocks        uint64   `json:"bad_blocks"`
+	RepairedBlocks   uint64   `json:"repaired_blocks"`
+	UnrepairedBlocks uint64   `json:"unrepaired_blocks"`
+	Findings         []string `json:"findings"`
 }
 
 // Stores is every store of the cluster.
@@ -40,18 +43,22 @@ func FromStores(nodes []*ashlar.Node) Stores {
 	for _, n := range nodes {
 		shown := fromNode(n).Stores
 		for i, s := range n.GetStores() {
-			c := s.GetScrub()
 			out = append(out, StoreDetail{Store: shown[i], NodeID: n.GetNodeId(),
 				Node: n.GetName(), Zone: n.GetZone(), LogBytes: s.GetLogBytes(),
 				CorruptBlocks: s.GetCorruptBlocks(), RepairedBlocks: s.GetRepairedBlocks(),
-				Scrub: Scrub{On: c.GetOn(), Cycle: c.GetCycle(), Percent: c.GetPercent(),
-					Started:      stamp(c.GetStartedUnixNs()),
-					LastFinished: stamp(c.GetFinishedUnixNs()), CheckedBlocks: c.GetCheckedBlocks(),
-					BadBlocks: c.GetBadBlocks(), RepairedBlocks: c.GetRepairedBlocks(),
-					Findings: append([]string{}, c.GetFindings()...)}})
+				Scrub: fromScrub(s.GetScrub())})
 		}
 	}
 	return out
+}
+
+func fromScrub(c *ashlar.Scrub) Scrub {
+	return Scrub{On: c.GetOn(), Cycle: c.GetCycle(), Percent: c.GetPercent(),
+		Started: stamp(c.GetStartedUnixNs()), LastFinished: stamp(c.GetFinishedUnixNs()),
+		CheckedBlocks: c.GetCheckedBlocks(), SkippedBlocks: c.GetSkippedBlocks(),
+		CycleBadBlocks: c.GetCycleBadBlocks(), BadBlocks: c.GetBadBlocks(),
+		RepairedBlocks: c.GetRepairedBlocks(), UnrepairedBlocks: c.GetUnrepairedBlocks(),
+		Findings: append([]string{}, c.GetFindings()...)}
 }
 
 // Tables implements Tabler.
@@ -91,8 +98,12 @@ func (s StoreDetail) Tables() []Table {
 			s.CorruptBlocks, s.RepairedBlocks)},
 		[]string{"scrubbed", fmt.Sprintf("%s, %d blocks, begun %s, last finished %s", c.progress(),
 			c.CheckedBlocks, c.Started, orNever(c.LastFinished))},
-		[]string{"found", fmt.Sprintf("%d bad blocks since the store was made, %d repaired",
-			c.BadBlocks, c.RepairedBlocks)})
+		[]string{"found", fmt.Sprintf("%d bad blocks since the store was made, %d repaired, "+
+			"%d bad still", c.BadBlocks, c.RepairedBlocks, c.UnrepairedBlocks)})
+	if c.SkippedBlocks > 0 {
+		t.Rows = append(t.Rows, []string{"left out", fmt.Sprintf("%d blocks of this cycle: their "+
+			"replica did not answer", c.SkippedBlocks)})
+	}
 	for _, f := range c.Findings {
 		t.Rows = append(t.Rows, []string{"finding", f})
 	}

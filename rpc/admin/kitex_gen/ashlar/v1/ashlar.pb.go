@@ -263,15 +263,18 @@ func (x *Store) GetScrub() *Scrub {
 
 // Scrub is how far a store is with reading all its blocks.
 type Scrub struct {
-	On             bool     `protobuf:"varint,1,opt,name=on" json:"on,omitempty"`
-	Cycle          uint64   `protobuf:"varint,2,opt,name=cycle" json:"cycle,omitempty"`
-	Percent        uint64   `protobuf:"varint,3,opt,name=percent" json:"percent,omitempty"` // of the chunks, in this cycle
-	StartedUnixNs  int64    `protobuf:"varint,4,opt,name=started_unix_ns" json:"started_unix_ns,omitempty"`
-	FinishedUnixNs int64    `protobuf:"varint,5,opt,name=finished_unix_ns" json:"finished_unix_ns,omitempty"` // of the last cycle that ended; 0: none
-	CheckedBlocks  uint64   `protobuf:"varint,6,opt,name=checked_blocks" json:"checked_blocks,omitempty"`     // in this cycle
-	BadBlocks      uint64   `protobuf:"varint,7,opt,name=bad_blocks" json:"bad_blocks,omitempty"`             // since the store was made
-	RepairedBlocks uint64   `protobuf:"varint,8,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
-	Findings       []string `protobuf:"bytes,9,rep,name=findings" json:"findings,omitempty"` // the newest, at most 20
+	On               bool     `protobuf:"varint,1,opt,name=on" json:"on,omitempty"`
+	Cycle            uint64   `protobuf:"varint,2,opt,name=cycle" json:"cycle,omitempty"`
+	Percent          uint64   `protobuf:"varint,3,opt,name=percent" json:"percent,omitempty"` // of the chunks, in this cycle
+	StartedUnixNs    int64    `protobuf:"varint,4,opt,name=started_unix_ns" json:"started_unix_ns,omitempty"`
+	FinishedUnixNs   int64    `protobuf:"varint,5,opt,name=finished_unix_ns" json:"finished_unix_ns,omitempty"`    // of the last cycle that ended; 0: none
+	CheckedBlocks    uint64   `protobuf:"varint,6,opt,name=checked_blocks" json:"checked_blocks,omitempty"`        // with data, read from the device in this cycle
+	BadBlocks        uint64   `protobuf:"varint,7,opt,name=bad_blocks" json:"bad_blocks,omitempty"`                // since the store was made; one that stays bad counts once
+	RepairedBlocks   uint64   `protobuf:"varint,8,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`      // of them
+	Findings         []string `protobuf:"bytes,9,rep,name=findings" json:"findings,omitempty"`                     // the newest, at most 20
+	UnrepairedBlocks uint64   `protobuf:"varint,10,opt,name=unrepaired_blocks" json:"unrepaired_blocks,omitempty"` // bad when last read, and no other replica had them
+	SkippedBlocks    uint64   `protobuf:"varint,11,opt,name=skipped_blocks" json:"skipped_blocks,omitempty"`       // in this cycle: their replica did not let itself be read
+	CycleBadBlocks   uint64   `protobuf:"varint,12,opt,name=cycle_bad_blocks" json:"cycle_bad_blocks,omitempty"`   // when this cycle read them, those that stay bad too
 }
 
 func (x *Scrub) Reset() { *x = Scrub{} }
@@ -341,6 +344,27 @@ func (x *Scrub) GetFindings() []string {
 		return x.Findings
 	}
 	return nil
+}
+
+func (x *Scrub) GetUnrepairedBlocks() uint64 {
+	if x != nil {
+		return x.UnrepairedBlocks
+	}
+	return 0
+}
+
+func (x *Scrub) GetSkippedBlocks() uint64 {
+	if x != nil {
+		return x.SkippedBlocks
+	}
+	return 0
+}
+
+func (x *Scrub) GetCycleBadBlocks() uint64 {
+	if x != nil {
+		return x.CycleBadBlocks
+	}
+	return 0
 }
 
 type Node struct {
