@@ -232,7 +232,8 @@ func scrubReport(r store.Scrub) *v1.Scrub {
 	out := &v1.Scrub{On: r.On, Cycle: r.Cycle, Percent: uint64(r.Percent),
 		StartedUnixNs: r.Started.UnixNano(), CheckedBlocks: r.Checked, BadBlocks: r.Bad,
 		RepairedBlocks: r.Repaired, UnrepairedBlocks: uint64(r.Unrepaired),
-		SkippedBlocks: r.Skipped, CycleBadBlocks: r.CycleBad, Findings: r.Findings}
+		SkippedBlocks: r.Skipped, CycleBadBlocks: r.CycleBad, BadMetadata: r.BadMeta,
+		RepairedMetadata: r.RepairedMeta, Findings: r.Findings}
 	if !r.Finished.IsZero() {
 		out.FinishedUnixNs = r.Finished.UnixNano()
 	}

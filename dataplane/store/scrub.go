@@ -63,6 +63,9 @@ func (s *Store) scrubPiece() (bytes int64, ok bool) {
 	blocks := uint32(s.meta.ChunkSize / copyset.BlockSize)
 	count := min(scrubBlocks, blocks-at.Block)
 	p, status := s.scrubRead(id, at.Block, count)
+	if status == wire.StatusOK && at.Block == 0 { // the read has brought the table into memory
+		s.scrubMeta(id)
+	}
 	s.scrubMu.Lock()
 	defer s.scrubMu.Unlock()
 	c := &s.scrub

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +202,41 @@ func TestCountsOfAScrubberMeanWhatTheirNamesSay(t *testing.T) {
 	rep = r.scrubCycle(follower)
 	if rep.CycleBad != 0 || rep.Bad != 2 || rep.Repaired != 1 || rep.Unrepaired != 0 {
 		t.Errorf("the lost one was written anew: %+v", rep)
+	}
+}
+
+func TestScrubberFindsMetadataThatTheDeviceLostWhileItIsInMemory(t *testing.T) {
+	r := scrubRig(t, false)
+	want := pattern(1, 4)
+	r.mustWrite(1, 0, 0, want)
+	r.settle(1)
+	if rep := r.scrubCycle(0); rep.BadMeta != 0 {
+		t.Fatalf("before anything is wrong: %+v", rep)
+	}
+	id := chunkfile.ID{Group: 1, Volume: 1}
+	chunk, ok := r.store(0).chunks.Get(id)
+	if !ok {
+		t.Fatal("no chunk")
+	}
+	file := fmt.Sprintf("%s/slot-%010d", chunkDir, chunk.Slot())
+	r.disks[0].Corrupt(file, 0, make([]byte, 2*block))
+	rep := r.scrubCycle(0)
+	if rep.BadMeta != 1 || rep.RepairedMeta != 1 || len(rep.Findings) != 1 ||
+		!strings.Contains(rep.Findings[0], "its metadata was not what was written") {
+		t.Fatalf("%+v", rep)
+	}
+	if rep := r.scrubCycle(0); rep.BadMeta != 1 {
+		t.Errorf("again: %+v", rep)
+	}
+	r.close(0)
+	r.reopen(0)
+	for _, st := range r.store(0).Replicas() {
+		if st.Err != nil {
+			t.Errorf("a replica is lost: %v", st.Err)
+		}
+	}
+	if rep := r.scrubCycle(0); rep.Checked != 4 || rep.CycleBad != 0 {
+		t.Errorf("after a restart: %+v", rep)
 	}
 }
 

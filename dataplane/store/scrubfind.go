@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -59,4 +60,27 @@ func (c *scrubState) find(id chunkfile.ID, what string) {
 	c.Findings = append(c.Findings, fmt.Sprintf("%s: copyset %d, volume %d, chunk %d: %s",
 		time.Now().UTC().Format(time.RFC3339), id.Group, id.Volume, id.Index, what))
 	c.Findings = c.Findings[max(0, len(c.Findings)-maxFindings):]
+}
+
+// scrubMeta has a chunk compare its metadata on the device with what it has in memory.
+func (s *Store) scrubMeta(id chunkfile.ID) {
+	chunk, ok := s.chunks.Get(id)
+	if !ok {
+		return
+	}
+	found, err := chunk.CheckMeta()
+	if found == nil || errors.Is(err, chunkfile.ErrDeleted) || errors.Is(err, chunkfile.ErrClosed) {
+		return
+	}
+	s.log.Error("bad metadata of a chunk", "chunk", id, "found", found, "err", err)
+	s.scrubMu.Lock()
+	s.scrub.BadMeta++
+	if err == nil {
+		s.scrub.RepairedMeta++
+	}
+	s.scrub.find(id, fmt.Sprintf("its metadata was not what was written: %v", found))
+	s.scrubMu.Unlock()
+	if err != nil {
+		s.fail(err)
+	}
 }

@@ -33,8 +33,12 @@ type scrubState struct {
 	Bad      uint64       `json:"bad_blocks"` // since the store was made, each once
 	Repaired uint64       `json:"repaired_blocks"`
 	Standing []badBlock   `json:"standing,omitempty"`
-	Findings []string     `json:"findings"` // the newest
-	CRC      uint32       `json:"crc32c"`   // of the others as compact JSON
+
+	BadMeta      uint64 `json:"bad_metadata,omitempty"` // chunks, since the store was made
+	RepairedMeta uint64 `json:"repaired_metadata,omitempty"`
+
+	Findings []string `json:"findings"` // the newest
+	CRC      uint32   `json:"crc32c"`   // of the others as compact JSON
 }
 
 func (c scrubState) sum() uint32 {
@@ -96,7 +100,10 @@ type Scrub struct {
 	CycleBad          uint64    // blocks that were bad when this cycle read them
 	Bad, Repaired     uint64    // blocks, since the store was made; one that stays bad counts once
 	Unrepaired        int       // blocks that were bad when last read, in all replicas
-	Findings          []string
+	// BadMeta counts chunks whose metadata on the device was not what was written, since the store
+	// was made; RepairedMeta those of them where it was written anew.
+	BadMeta, RepairedMeta uint64
+	Findings              []string
 }
 
 // ScrubReport tells how far the scrubber is.
@@ -108,7 +115,8 @@ func (s *Store) ScrubReport() Scrub {
 	s.scrubMu.Unlock()
 	r := Scrub{On: s.cfg.ScrubBytes > 0, Cycle: c.Cycle, Started: time.Unix(0, c.Started),
 		Percent: percent, Checked: c.Checked, Skipped: c.Skipped, CycleBad: c.CycleBad,
-		Unrepaired: len(c.Standing), Bad: c.Bad, Repaired: c.Repaired, Findings: findings}
+		Unrepaired: len(c.Standing), Bad: c.Bad, Repaired: c.Repaired, BadMeta: c.BadMeta,
+		RepairedMeta: c.RepairedMeta, Findings: findings}
 	if c.Finished > 0 {
 		r.Finished = time.Unix(0, c.Finished)
 	}

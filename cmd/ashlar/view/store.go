@@ -31,6 +31,8 @@ type Scrub struct {
 	BadBlocks        uint64   `json:"bad_blocks"`
 	RepairedBlocks   uint64   `json:"repaired_blocks"`
 	UnrepairedBlocks uint64   `json:"unrepaired_blocks"`
+	BadMetadata      uint64   `json:"bad_metadata"`
+	RepairedMetadata uint64   `json:"repaired_metadata"`
 	Findings         []string `json:"findings"`
 }
 
@@ -58,6 +60,7 @@ func fromScrub(c *ashlar.Scrub) Scrub {
 		CheckedBlocks: c.GetCheckedBlocks(), SkippedBlocks: c.GetSkippedBlocks(),
 		CycleBadBlocks: c.GetCycleBadBlocks(), BadBlocks: c.GetBadBlocks(),
 		RepairedBlocks: c.GetRepairedBlocks(), UnrepairedBlocks: c.GetUnrepairedBlocks(),
+		BadMetadata: c.GetBadMetadata(), RepairedMetadata: c.GetRepairedMetadata(),
 		Findings: append([]string{}, c.GetFindings()...)}
 }
 
@@ -100,6 +103,10 @@ func (s StoreDetail) Tables() []Table {
 			c.CheckedBlocks, c.Started, orNever(c.LastFinished))},
 		[]string{"found", fmt.Sprintf("%d bad blocks since the store was made, %d repaired, "+
 			"%d bad still", c.BadBlocks, c.RepairedBlocks, c.UnrepairedBlocks)})
+	if c.BadMetadata > 0 {
+		t.Rows = append(t.Rows, []string{"metadata", fmt.Sprintf("lost on the device for %d "+
+			"chunks, written anew for %d", c.BadMetadata, c.RepairedMetadata)})
+	}
 	if c.SkippedBlocks > 0 {
 		t.Rows = append(t.Rows, []string{"left out", fmt.Sprintf("%d blocks of this cycle: their "+
 			"replica did not answer", c.SkippedBlocks)})

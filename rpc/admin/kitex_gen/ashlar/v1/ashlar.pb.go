@@ -275,6 +275,8 @@ type Scrub struct {
 	UnrepairedBlocks uint64   `protobuf:"varint,10,opt,name=unrepaired_blocks" json:"unrepaired_blocks,omitempty"` // bad when last read, and no other replica had them
 	SkippedBlocks    uint64   `protobuf:"varint,11,opt,name=skipped_blocks" json:"skipped_blocks,omitempty"`       // in this cycle: their replica did not let itself be read
 	CycleBadBlocks   uint64   `protobuf:"varint,12,opt,name=cycle_bad_blocks" json:"cycle_bad_blocks,omitempty"`   // when this cycle read them, those that stay bad too
+	BadMetadata      uint64   `protobuf:"varint,13,opt,name=bad_metadata" json:"bad_metadata,omitempty"`           // chunks whose metadata on the device was lost, since the store was made
+	RepairedMetadata uint64   `protobuf:"varint,14,opt,name=repaired_metadata" json:"repaired_metadata,omitempty"` // of them; it was written anew from memory
 }
 
 func (x *Scrub) Reset() { *x = Scrub{} }
@@ -363,6 +365,20 @@ func (x *Scrub) GetSkippedBlocks() uint64 {
 func (x *Scrub) GetCycleBadBlocks() uint64 {
 	if x != nil {
 		return x.CycleBadBlocks
+	}
+	return 0
+}
+
+func (x *Scrub) GetBadMetadata() uint64 {
+	if x != nil {
+		return x.BadMetadata
+	}
+	return 0
+}
+
+func (x *Scrub) GetRepairedMetadata() uint64 {
+	if x != nil {
+		return x.RepairedMetadata
 	}
 	return 0
 }
