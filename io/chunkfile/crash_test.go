@@ -168,7 +168,7 @@ func (r *crashRun) try(plan disk.CrashPlan) {
 func (r *crashRun) recover(sim *disk.Sim) (found string) {
 	cfg := crashConfig(sim)
 	if r.lazy {
-		cfg.CacheChunks = 1 // all but one are opened by their headers
+		cfg.CacheChunks = 1 // several are opened by their headers
 	}
 	p, err := Open(cfg)
 	if err != nil {

@@ -40,8 +40,8 @@
 // was: then the absence of a chunk proves nothing, and the caller must compare with what the
 // copyset knows.
 //
-// Open reads 48 KiB of a slot while there is room for its table in memory, and 28 KiB of every
-// further one. An Inspector looks at everything, for tools that run while no store does.
+// Open reads 48 KiB of every slot when there is room in memory for the tables of all, else 28 KiB,
+// on several goroutines. An Inspector looks at everything, for tools that run while no store does.
 //
 // A clean chunk needs 0.7 KiB of memory and one file of the disk, which has a descriptor while
 // the process has enough; 16.5 KiB more while its table is in memory (4096 blocks). Without it

@@ -33,10 +33,13 @@ const (
 	maxSpareTables = 64
 	maxSpareJobs   = 64
 
-	// scanBytes bounds the metadata Open has in memory at once, in two batches; scanDepth the
-	// slots of a batch.
-	scanBytes = 16 << 20
-	scanDepth = 256
+	// scanBytes bounds the metadata Open has in memory at once, in all batches; scanDepth the
+	// slots of a batch. Each of scanLanes goroutines for a processor, and of maxScanLanes in all,
+	// has one: while it waits for the device, another opens files.
+	scanBytes    = 16 << 20
+	scanDepth    = 256
+	scanLanes    = 2
+	maxScanLanes = 16
 
 	// verifyBlocks is how many blocks an Inspector reads at a time.
 	verifyBlocks = 256

@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	slotPrefix  = "slot-" // and ten digits
-	draftPrefix = "new-"  // a slot file that is not yet complete
+	slotPrefix  = "slot-" // and slotDigits
+	slotDigits  = 10
+	draftPrefix = "new-" // a slot file that is not yet complete
 )
 
-func slotName(number uint64) string { return fmt.Sprintf("%s%010d", slotPrefix, number) }
+func slotName(number uint64) string { return fmt.Sprintf("%s%0*d", slotPrefix, slotDigits, number) }
 
 // parseSlotName returns the number of a slot file, if the name is one.
 func parseSlotName(name string) (uint64, bool) {
@@ -23,10 +24,11 @@ func parseSlotName(name string) (uint64, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(digits, 10, 64)
-	return n, err == nil && n < MaxSlots && slotName(n) == name
+	return n, err == nil && n < MaxSlots && len(digits) == slotDigits
 }
 
-// Open reads the metadata of every slot file in cfg.Dir, by batches of asynchronous reads.
+// Open reads the metadata of every slot file in cfg.Dir, by batches of asynchronous reads on
+// several goroutines.
 // Slots that cannot be trusted do not fail it: they are in Damage. ErrInvalid.
 func Open(cfg Config) (*Pool, error) {
 	cfg, err := cfg.normalize()
@@ -39,9 +41,9 @@ func Open(cfg Config) (*Pool, error) {
 		cache: cache{geometry: g, bound: cfg.CacheChunks},
 		jobs:  jobs{size: g.metaSize},
 		kick:  make(chan struct{}, 1), stop: make(chan struct{}),
-		slots: map[uint64]*slot{}, chunks: map[ID]*Chunk{}, damage: map[uint64]Damage{},
+		damage: map[uint64]Damage{},
 	}
-	if err := p.scan(); err != nil {
+	if err := p.load(); err != nil {
 		p.closeFiles()
 		return nil, err
 	}
@@ -62,8 +64,8 @@ func (p *Pool) closeFiles() {
 	}
 }
 
-// scan reads all slots, a batch at a time.
-func (p *Pool) scan() error {
+// load reads all slots.
+func (p *Pool) load() error {
 	if err := p.disk.MkdirAll(p.cfg.Dir); err != nil {
 		return fmt.Errorf("chunkfile: %w", err)
 	}
@@ -71,23 +73,17 @@ func (p *Pool) scan() error {
 	if err != nil {
 		return fmt.Errorf("chunkfile: %w", err)
 	}
-	sc := newScanner(p, len(names))
+	slots := names[:0]
 	for _, name := range names {
-		number, ok := parseSlotName(name)
-		if !ok {
-			if err := p.stray(name); err != nil {
-				return err
-			}
-			continue
-		}
-		if ok, err := p.openSlot(number); err != nil {
+		if _, ok := parseSlotName(name); ok {
+			slots = append(slots, name)
+		} else if err := p.stray(name); err != nil {
 			return err
-		} else if ok {
-			sc.add(p.slots[number])
 		}
 	}
-	sc.finish()
-	return nil
+	p.slots = make(map[uint64]*slot, len(slots))
+	p.chunks = make(map[ID]*Chunk, len(slots))
+	return p.scan(slots)
 }
 
 // stray handles a file that is not a slot: drafts of slots go, others stay.
@@ -105,29 +101,6 @@ func (p *Pool) stray(name string) error {
 }
 
 func (p *Pool) path(name string) string { return p.cfg.Dir + "/" + name }
-
-// openSlot opens a slot's file, and says whether its metadata can be read. A process that may
-// not have as many files open as there are slots is told so: that is no damage.
-func (p *Pool) openSlot(number uint64) (readable bool, err error) {
-	s := &slot{number: number, name: p.path(slotName(number))}
-	file, err := p.disk.Open(s.name)
-	if errors.Is(err, disk.ErrFileLimit) {
-		return false, fmt.Errorf("chunkfile: slot %d: each of the slots needs an open file: %w",
-			number, err)
-	}
-	p.slots[number] = s
-	if err != nil {
-		p.report(Damage{Slot: number, File: s.name, Fatal: true,
-			Err: fmt.Errorf("chunkfile: open slot: %w", err)})
-		return false, nil
-	}
-	s.file = file
-	if f := p.geometry.checkSize(file); f != nil {
-		p.report(Damage{Slot: number, File: s.name, Fatal: true, Err: p.corrupt(s.name, 0, f)})
-		return false, nil
-	}
-	return true, nil
-}
 
 // checkSize refuses a file that is not as long as a slot.
 func (g geometry) checkSize(file disk.File) *fault {

@@ -1,8 +1,11 @@
 package chunkfile
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ashlar-storage/ashlar/io/disk"
 )
@@ -21,96 +24,142 @@ import (
 // The superseded half behind a sealed header is never the truth, so its bitmap and table are
 // not looked at here; Inspect does.
 
-// scanner reads the metadata of slots at Open: of as many as the cache has room for tables
-// whole, of all others the headers, and the rest only where these do not settle it. One batch
-// is read while the files of the next are opened.
+// scanner reads the metadata of slots at Open: whole when the cache has room for the tables of
+// all, else the headers, and the rest only where these do not settle it. To fill the cache with
+// some of the tables would cost memory and a tenth of a second for every thousand, for chunks that
+// are no likelier to be used next than the others.
+//
+// Opening and reading 100,000 files keeps more than one processor busy, so the slots are cut into
+// batches, which goroutines take in turns and open, read and verify. One goroutine takes them into
+// the pool, in their order: what Open reports and writes does not depend on which was faster.
 type scanner struct {
-	pool     *Pool
-	next     *scanBatch // being filled
-	underway *scanBatch // being read; may be empty
-	room     int        // slots that may still be read whole
+	pool  *Pool
+	names []string // of the slot files
+	depth int      // slots of a batch
+	lanes []*scanBatch
+	quit  atomic.Bool // the rest is not opened
 }
 
-// scanBatch is slots that are read at once.
+// scanBatch is slots that are read at once, by the goroutine that has it until it is ready.
 type scanBatch struct {
 	reads []scanRead
 	used  int
 	wait  sync.WaitGroup
+	ready chan struct{} // it is verified
+	again chan struct{} // it was taken into the pool
 }
 
-// scanRead is the read of one slot's metadata.
+// scanRead is the read of one slot's metadata, and what it came to.
 type scanRead struct {
-	slot  *slot
-	whole bool
-	bytes []byte
-	vec   [1][]byte
-	op    disk.Op
+	slot     *slot
+	err      error // of opening it
+	whole    bool
+	keep     bool // there is room for its table
+	bytes    []byte
+	vec      [1][]byte
+	op       disk.Op
+	decision decision
+	table    *table
 }
 
-func newScanner(p *Pool, slots int) *scanner {
-	depth := min(max(scanBytes/(4*p.geometry.metaSize), 1), scanDepth, max(slots, 1))
-	batch := func() *scanBatch { return &scanBatch{reads: make([]scanRead, depth)} }
-	return &scanner{pool: p, next: batch(), underway: batch(), room: p.cache.bound}
+// scan takes the slot files of those names into the pool.
+func (p *Pool) scan(names []string) error {
+	sc := &scanner{pool: p, names: names}
+	lanes := min(scanLanes*runtime.GOMAXPROCS(0), maxScanLanes)
+	sc.depth = min(max(scanBytes/(2*lanes*p.geometry.metaSize), 1), scanDepth, max(len(names), 1))
+	batches := (len(names) + sc.depth - 1) / sc.depth
+	for range min(lanes, batches) {
+		sc.lanes = append(sc.lanes, &scanBatch{reads: make([]scanRead, sc.depth),
+			ready: make(chan struct{}), again: make(chan struct{})})
+	}
+	for i := range sc.lanes {
+		go sc.work(i)
+	}
+	var err error
+	for i := range batches {
+		b := sc.lanes[i%len(sc.lanes)]
+		<-b.ready
+		for j := range b.reads[:b.used] {
+			if e := p.take(&b.reads[j]); e != nil && err == nil {
+				err = e
+				sc.quit.Store(true)
+			}
+		}
+		b.again <- struct{}{}
+	}
+	return err
 }
 
-// add reads a slot with the batch it fills.
-func (sc *scanner) add(s *slot) {
-	b := sc.next
-	b.reads[b.used].slot, b.reads[b.used].whole = s, sc.room > 0
-	sc.room--
-	if b.used++; b.used == len(b.reads) {
-		sc.turn()
+// work reads every batch of one lane.
+func (sc *scanner) work(lane int) {
+	b := sc.lanes[lane]
+	stride := sc.depth * len(sc.lanes)
+	for first := lane * sc.depth; first < len(sc.names); first += stride {
+		b.used = min(sc.depth, len(sc.names)-first)
+		for i := range b.used {
+			r := &b.reads[i]
+			r.slot, r.err, r.op.Err, r.table = nil, nil, nil, nil
+			r.keep = len(sc.names) <= sc.pool.cache.bound
+			if r.whole = r.keep; !sc.quit.Load() {
+				r.open(sc.pool, sc.names[first+i])
+			}
+		}
+		b.read(sc.pool)
+		b.ready <- struct{}{}
+		<-b.again
 	}
 }
 
-// finish reads what waits and takes everything into the pool.
-func (sc *scanner) finish() {
-	sc.turn()
-	sc.turn()
-}
-
-// turn sends the batch that was filled, and takes the one sent before it.
-func (sc *scanner) turn() {
-	for i := range sc.next.used {
-		sc.next.submit(i, sc.pool.geometry)
+// open opens the file of a slot and sees that it has the size of one.
+func (r *scanRead) open(p *Pool, name string) {
+	number, _ := parseSlotName(name)
+	r.slot = &slot{number: number, name: p.path(name)}
+	file, err := p.disk.Open(r.slot.name)
+	if err != nil {
+		r.err = fmt.Errorf("chunkfile: open slot: %w", err)
+		return
 	}
-	sc.pool.disk.Flush()
-	sc.next, sc.underway = sc.underway, sc.next
-	sc.take(sc.next)
+	r.slot.file = file
+	if f := p.geometry.checkSize(file); f != nil {
+		r.err = p.corrupt(r.slot.name, 0, f)
+	}
 }
 
-// take waits for a batch and takes its slots into the pool. Those that headers do not settle
-// are read whole.
-func (sc *scanner) take(b *scanBatch) {
-	b.wait.Wait()
-	var doubt []int
+// read reads the slots of a batch and decides on them. Those that headers do not settle are read
+// whole.
+func (b *scanBatch) read(p *Pool) {
+	var doubt []*scanRead
 	for i := range b.reads[:b.used] {
-		r := &b.reads[i]
-		if r.whole {
-			sc.pool.take(r)
-		} else if !sc.pool.takeSettled(r) {
-			r.whole = true
-			b.submit(i, sc.pool.geometry)
-			doubt = append(doubt, i)
+		if r := &b.reads[i]; r.slot != nil && r.err == nil {
+			b.submit(r, p.geometry)
 		}
 	}
-	b.used = 0
+	p.disk.Flush()
+	b.wait.Wait()
+	for i := range b.reads[:b.used] {
+		r := &b.reads[i]
+		if r.slot != nil && r.err == nil && !r.decide(p) {
+			r.whole = true
+			b.submit(r, p.geometry)
+			doubt = append(doubt, r)
+		}
+	}
 	if len(doubt) == 0 {
 		return
 	}
-	sc.pool.disk.Flush()
+	p.disk.Flush()
 	b.wait.Wait()
-	for _, i := range doubt {
-		sc.pool.take(&b.reads[i])
+	for _, r := range doubt {
+		r.decide(p)
 	}
 }
 
 // submit queues the read of both halves of a slot, or of what ends with the second header. That
 // is one operation either way: devices are slower at twice as many than at a few more blocks.
-func (b *scanBatch) submit(i int, g geometry) {
-	r := &b.reads[i]
+func (b *scanBatch) submit(r *scanRead, g geometry) {
 	if r.bytes == nil {
 		r.bytes = alignedBytes(2 * g.metaSize)
+		r.op.Done = func(*disk.Op) { b.wait.Done() }
 	}
 	n := g.metaSize + headerPage
 	if r.whole {
@@ -118,9 +167,29 @@ func (b *scanBatch) submit(i int, g geometry) {
 	}
 	r.vec[0] = r.bytes[:n]
 	r.op.Kind, r.op.Vec, r.op.Off = disk.Read, r.vec[:], 0
-	r.op.Done = func(*disk.Op) { b.wait.Done() }
 	b.wait.Add(1)
 	r.slot.file.Submit(&r.op)
+}
+
+// decide judges what was read of a slot, and says whether that settles it.
+func (r *scanRead) decide(p *Pool) bool {
+	g, store := p.geometry, p.cfg.StoreID
+	if r.op.Err != nil {
+		return r.whole
+	}
+	if !r.whole {
+		d := &r.decision
+		d.halves = verifyHalves(r.bytes, g, store, r.slot.number, verifyHeader)
+		d.verdict, d.newest, d.reason = judge(d.halves[0].view(), d.halves[1].view())
+		return d.verdict == verdictUse
+	}
+	r.decision = decide(r.bytes, g, store, r.slot.number)
+	d := &r.decision
+	if r.keep && d.verdict != verdictDamaged && d.halves[d.newest].header.state == stateUsed {
+		r.table = p.cache.take()
+		d.load(r.bytes, g, r.table)
+	}
+	return true
 }
 
 // halfRead is what Open learned of one half.
@@ -168,20 +237,6 @@ func (d *decision) load(image []byte, g geometry, t *table) {
 	}
 }
 
-// takeSettled adds a slot to the pool if its headers settle what it is.
-func (p *Pool) takeSettled(r *scanRead) bool {
-	if r.op.Err != nil {
-		return false
-	}
-	halves := verifyHalves(r.bytes, p.geometry, p.cfg.StoreID, r.slot.number, verifyHeader)
-	v, newest, _ := judge(halves[0].view(), halves[1].view())
-	if v != verdictUse {
-		return false
-	}
-	p.takeAs(r.slot, halves[newest].header, nil)
-	return true
-}
-
 // takeAs adds a slot to the pool as its newest header says.
 func (p *Pool) takeAs(s *slot, top header, t *table) {
 	s.top = top
@@ -192,25 +247,30 @@ func (p *Pool) takeAs(s *slot, top header, t *table) {
 	p.takeUsed(s, t)
 }
 
-// take decides on a slot of which all metadata was read, and adds it to the pool.
-func (p *Pool) take(r *scanRead) {
+// take adds a slot to the pool as the scanner found it. A process that may not have as many files
+// open as there are slots is told so: that is no damage.
+func (p *Pool) take(r *scanRead) error {
 	s := r.slot
-	if err := r.op.Err; err != nil {
-		p.report(Damage{Slot: s.number, File: s.name, Fatal: true,
-			Err: fmt.Errorf("chunkfile: read metadata: %w", err)})
-		return
+	switch {
+	case s == nil:
+		return nil
+	case errors.Is(r.err, disk.ErrFileLimit):
+		return fmt.Errorf("chunkfile: slot %d: each of the slots needs an open file: %w",
+			s.number, r.err)
+	case r.err == nil && r.op.Err != nil:
+		r.err = fmt.Errorf("chunkfile: read metadata: %w", r.op.Err)
 	}
-	d := decide(r.bytes, p.geometry, p.cfg.StoreID, s.number)
+	p.slots[s.number] = s
+	if r.err != nil {
+		p.report(Damage{Slot: s.number, File: s.name, Fatal: true, Err: r.err})
+		return nil
+	}
+	d := &r.decision
 	s.top = d.halves[d.newest].header
-	var t *table
-	if d.verdict != verdictDamaged && s.top.state == stateUsed && !p.cache.full() {
-		t = p.cache.take()
-		d.load(r.bytes, p.geometry, t)
-	}
 	switch d.verdict {
 	case verdictDamaged:
 		p.takeDamaged(s, &d.halves, d.reason)
-		return
+		return nil
 	case verdictSeal:
 		if err := p.seal(s, d.halves[1-d.newest].header); err != nil {
 			p.log.Warn("chunkfile: cannot seal a superseded version", "disk", p.cfg.Name,
@@ -220,5 +280,6 @@ func (p *Pool) take(r *scanRead) {
 		p.report(Damage{Slot: s.number, File: s.name, ID: s.top.id,
 			IDKnown: s.top.state == stateUsed, Err: p.explain(s, &d.halves, d.reason)})
 	}
-	p.takeAs(s, s.top, t)
+	p.takeAs(s, s.top, r.table)
+	return nil
 }

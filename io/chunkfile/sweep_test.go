@@ -22,7 +22,7 @@ var scans = []struct {
 }{{"whole", false}, {"headers", true}}
 
 // sweepState builds a chunk with two versions: block 0 = 1 in the older, block 0 = 2 and
-// block 1 = 3 in the newer. When lazy, a chunk before it fills the cache at Open.
+// block 1 = 3 in the newer. When lazy, a chunk before it leaves no room for both tables at Open.
 func sweepState(t *testing.T, lazy bool) (sim *disk.Sim, cfg Config, top uint8, name string) {
 	t.Helper()
 	sim = disk.NewSim(disk.SimConfig{Inline: true})
