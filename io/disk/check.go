@@ -55,6 +55,14 @@ func checkSize(name string, size int64) error {
 	return nil
 }
 
+// checkLength accepts the length of a small metadata file.
+func checkLength(what, name string, n int64) error {
+	if n > MaxFile {
+		return fmt.Errorf("%w: %s %s: %d bytes, at most %d", ErrInvalid, what, name, n, MaxFile)
+	}
+	return nil
+}
+
 // checkVec accepts whole aligned blocks inside a file of the size, and returns their length.
 func checkVec(kind Kind, name string, vec [][]byte, off, size int64) (int, error) {
 	bad := func(why string, at ...any) (int, error) {

@@ -59,6 +59,12 @@ type fileIdentity struct {
 	size         int64
 }
 
+// newFile takes over an open descriptor.
+func (d *dirDisk) newFile(fd int, name string, id fileIdentity) *fdFile {
+	openFiles.Add(1)
+	return d.hold(&fdFile{home: d, fd: fd, name: name, size: id.size, desc: descriptor{id: id}})
+}
+
 // identify asks the kernel about an open file.
 func identify(fd int) (id fileIdentity, err error) {
 	var st unix.Statx_t
@@ -101,7 +107,7 @@ func (d *dirDisk) parkSome() {
 }
 
 // park closes the descriptor of a file with nothing in flight.
-func (f *dirFile) park() bool {
+func (f *fdFile) park() bool {
 	if !f.desc.mu.TryLock() {
 		return false
 	}
@@ -115,15 +121,15 @@ func (f *dirFile) park() bool {
 	return true
 }
 
-// unpark opens a file again if it is parked. The caller has entered its gate.
-func (f *dirFile) unpark() error {
-	f.disk.makeRoom()
+// unpark implements home.
+func (d *dirDisk) unpark(f *fdFile) error {
+	d.makeRoom()
 	f.desc.mu.Lock()
 	defer f.desc.mu.Unlock()
 	if !f.gate.isParked() {
 		return nil
 	}
-	fd, err := f.disk.openName(f.name)
+	fd, err := d.openName(f.name)
 	if err != nil {
 		return fault("open again", f.name, err)
 	}
@@ -141,8 +147,8 @@ func (f *dirFile) unpark() error {
 	return nil
 }
 
-// release closes the descriptor of a file that is closed; a parked one has none.
-func (f *dirFile) release() error {
+// release implements home: it closes the descriptor; a parked file has none.
+func (d *dirDisk) release(f *fdFile) error {
 	f.desc.mu.Lock() // it may be being parked
 	defer f.desc.mu.Unlock()
 	if f.fd < 0 {

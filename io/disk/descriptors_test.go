@@ -124,7 +124,7 @@ func TestAParkedFileThatWasReplacedFailsInsteadOfServingAnother(t *testing.T) {
 	defer b.Release()
 	replaced := 0
 	for i, f := range files {
-		if !f.(*dirFile).gate.isParked() {
+		if !f.(*fdFile).gate.isParked() {
 			continue
 		}
 		replaced++

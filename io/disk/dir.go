@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -37,30 +36,15 @@ const tmpPrefix = ".tmp"
 
 // dirDisk is a directory of a file system, used through direct I/O.
 type dirDisk struct {
-	root   string
-	log    *slog.Logger
+	fdDisk
 	lock   *os.File
 	direct int // O_DIRECT, or 0 where the file system has none
 	// readOnly: nothing is ever written, and the lock may be absent.
 	readOnly bool
-	gate     gate
-	engine   engine
-	count    counters
 	tmpSeq   atomic.Uint64
 	budget   atomic.Int64 // of the descriptors of all disks
 	fixed    bool         // the budget stays, whatever the process may have
 	parking  atomic.Bool  // the log says that files are parked
-
-	mu    sync.Mutex
-	files map[*dirFile]struct{} // open files
-}
-
-// engine runs submitted operations.
-type engine interface {
-	submit(op *Op) // queues; never calls Done
-	flush()
-	stop()        // nothing is in flight any more
-	name() string // for the log
 }
 
 // OpenDir opens an existing directory as a disk and locks it: ErrLocked when another process
@@ -79,7 +63,7 @@ func OpenDir(path string, cfg Config) (Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &dirDisk{root: path, log: cfg.Logger, lock: lock, files: map[*dirFile]struct{}{}}
+	d := &dirDisk{fdDisk: newFDDisk(path, cfg.Logger), lock: lock}
 	if err := d.prepare(); err != nil {
 		_ = lock.Close()
 		return nil, err
@@ -141,33 +125,6 @@ func (d *dirDisk) prepare() error {
 	return nil
 }
 
-func (d *dirDisk) newEngine(cfg Config) engine {
-	if cfg.NoURing {
-		d.log.Info("io_uring not used: the configuration says so", "dir", d.root)
-		return newWorkers(d)
-	}
-	if cfg.limits == (ringLimits{}) {
-		cfg.limits = ringLimits{entries: ringEntries, waiting: maxWaiting}
-	}
-	e, err := newRing(d, cfg.Arena, cfg.limits)
-	if err == nil && cfg.refuse != nil {
-		e.stop()
-		err = cfg.refuse
-	}
-	if err != nil {
-		d.log.Warn("io_uring not used: worker goroutines take its place",
-			"dir", d.root, "reason", err)
-		return newWorkers(d)
-	}
-	return e
-}
-
-// Flush implements Disk.
-func (d *dirDisk) Flush() { d.engine.flush() }
-
-// Stats implements Disk.
-func (d *dirDisk) Stats() Stats { return d.count.stats() }
-
 // Space implements Disk. Free is what this process may use.
 func (d *dirDisk) Space() (total, free int64, err error) {
 	var st unix.Statfs_t
@@ -179,24 +136,8 @@ func (d *dirDisk) Space() (total, free int64, err error) {
 
 // Close implements Disk. Files still open are closed with it.
 func (d *dirDisk) Close() error {
-	if !d.gate.shut() {
-		return fmt.Errorf("%w: close %s", ErrClosed, d.root)
-	}
-	d.engine.flush()
-	d.gate.wait()
-	d.engine.stop()
-	d.mu.Lock()
-	open := d.files
-	d.files = nil
-	d.mu.Unlock()
-	for f := range open {
-		if f.gate.shut() {
-			f.gate.wait()
-			_ = f.release()
-		}
-	}
-	if d.lock == nil {
-		return nil
+	if err := d.shut(); err != nil || d.lock == nil {
+		return err
 	}
 	return d.lock.Close()
 }

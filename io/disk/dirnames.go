@@ -27,32 +27,6 @@ var zeroes = sync.OnceValue(func() []byte {
 
 func (d *dirDisk) path(name string) string { return filepath.Join(d.root, name) }
 
-// enter begins a call about files; leave the gate when it returns nil.
-func (d *dirDisk) enter(what string, names ...string) error {
-	for _, name := range names {
-		if err := checkName(name); err != nil {
-			return err
-		}
-	}
-	return d.enterGate(what, names[0])
-}
-
-// enterDir begins a call about a directory and returns its clean name.
-func (d *dirDisk) enterDir(what, dir string) (string, error) {
-	dir, err := checkDir(dir)
-	if err != nil {
-		return "", err
-	}
-	return dir, d.enterGate(what, dir)
-}
-
-func (d *dirDisk) enterGate(what, name string) error {
-	if !d.gate.enter() {
-		return fmt.Errorf("%w: %s %s", ErrClosed, what, name)
-	}
-	return nil
-}
-
 // fault wraps what the kernel said about a name.
 func fault(what, name string, err error) error {
 	if err == unix.EMFILE {
@@ -308,9 +282,8 @@ func (d *dirDisk) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fault("read", name, err)
 	}
-	if st.Size() > MaxFile {
-		return nil, fmt.Errorf("%w: read %s: %d bytes, at most %d",
-			ErrInvalid, name, st.Size(), MaxFile)
+	if err := checkLength("read", name, st.Size()); err != nil {
+		return nil, err
 	}
 	data, err := os.ReadFile(d.path(name))
 	if err != nil {
@@ -326,9 +299,8 @@ func (d *dirDisk) WriteFile(name string, data []byte) error {
 		return err
 	}
 	defer d.gate.leave()
-	if len(data) > MaxFile {
-		return fmt.Errorf("%w: write %s: %d bytes, at most %d",
-			ErrInvalid, name, len(data), MaxFile)
+	if err := checkLength("write", name, int64(len(data))); err != nil {
+		return err
 	}
 	tmp := d.tmpPath(name, fmt.Sprintf("%s%d-", tmpPrefix, d.tmpSeq.Add(1)))
 	err := d.writeTmp(tmp, data)

@@ -39,10 +39,10 @@ func OpenDirReadOnly(path string, cfg ReadOnlyConfig) (Disk, error) {
 	if err != nil && !cfg.Shared {
 		return nil, err
 	}
-	d := &dirDisk{root: path, log: cfg.Logger, lock: lock, direct: unix.O_DIRECT,
-		readOnly: true, files: map[*dirFile]struct{}{}}
+	d := &dirDisk{fdDisk: newFDDisk(path, cfg.Logger), lock: lock, direct: unix.O_DIRECT,
+		readOnly: true}
 	d.budget.Store(fileBudget())
-	d.engine = newWorkers(d)
+	d.engine = newWorkers(&d.fdDisk)
 	return ReadOnly(d), nil
 }
 

@@ -17,7 +17,7 @@ import (
 // variable; a send that puts the first operation in flight wakes it, under mu, so the wake-up
 // cannot be lost.
 type ringEngine struct {
-	disk *dirDisk
+	disk *fdDisk
 	ring *uring.Ring
 
 	mu       sync.Mutex
@@ -55,7 +55,7 @@ const (
 )
 
 // newRing starts the engine; the error says why io_uring cannot be used.
-func newRing(d *dirDisk, arena []byte, lim ringLimits) (*ringEngine, error) {
+func newRing(d *fdDisk, arena []byte, lim ringLimits) (*ringEngine, error) {
 	ring, err := uring.Setup(uring.Config{Entries: lim.entries, CQEntries: 2 * lim.entries})
 	if err != nil {
 		return nil, err
@@ -128,20 +128,21 @@ func (e *ringEngine) prepare(op *Op) {
 // fill describes the operation to the kernel. One that has failed already goes through as a
 // no-op, so that its Done comes from the harvester like any other.
 func (e *ringEngine) fill(entry *uring.SQE, op *Op) {
-	fd, iov := op.File.(*dirFile).fd, op.state.iov
+	f := op.File.(*fdFile)
+	fd, iov, off := f.fd, op.state.iov, f.base+op.Off
 	switch {
 	case op.Err != nil:
 		entry.Nop()
 	case op.Kind == Sync:
 		entry.Datasync(fd)
 	case op.Kind == Read:
-		e.fillRead(entry, fd, iov, op.Off)
+		e.fillRead(entry, fd, iov, off)
 	default:
 		flags := uint32(0)
 		if op.Durable {
 			flags = unix.RWF_DSYNC
 		}
-		e.fillWrite(entry, fd, iov, op.Off, flags)
+		e.fillWrite(entry, fd, iov, off, flags)
 	}
 }
 
@@ -239,7 +240,7 @@ func (e *ringEngine) harvest() {
 		}
 		next, direct := e.next()
 		for op := direct.pop(); op != nil; op = direct.pop() {
-			op.File.(*dirFile).runOp(op)
+			op.File.(*fdFile).runOp(op)
 		}
 		switch next {
 		case harvestExit:
@@ -326,6 +327,6 @@ func (e *ringEngine) complete(cqes []uring.CQE) {
 		if c.Res < 0 {
 			n, err = 0, unix.Errno(-c.Res)
 		}
-		op.File.(*dirFile).finish(op, n, err)
+		op.File.(*fdFile).finish(op, n, err)
 	}
 }

@@ -244,9 +244,8 @@ func (s *Sim) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if node.size > MaxFile {
-		return nil, fmt.Errorf("%w: read %s: %d bytes, at most %d",
-			ErrInvalid, name, node.size, MaxFile)
+	if err := checkLength("read", name, node.size); err != nil {
+		return nil, err
 	}
 	data := make([]byte, node.size)
 	if err := node.latent(0, len(data)); err != nil {
@@ -266,9 +265,8 @@ func (s *Sim) WriteFile(name string, data []byte) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if len(data) > MaxFile {
-		return fmt.Errorf("%w: write %s: %d bytes, at most %d",
-			ErrInvalid, name, len(data), MaxFile)
+	if err := checkLength("write", name, int64(len(data))); err != nil {
+		return err
 	}
 	s.step(Step{Kind: StepWriteFile, Name: name, Len: int64(len(data))})
 	if err := s.writeFault(name, 0); err != nil {

@@ -5,7 +5,7 @@ import "sync"
 // workers runs submitted operations on goroutines, where there is no io_uring. They start as
 // needed, up to maxWorkers, and end when the engine stops.
 type workers struct {
-	disk *dirDisk
+	disk *fdDisk
 	mu   sync.Mutex
 	work sync.Cond
 	wg   sync.WaitGroup
@@ -17,7 +17,7 @@ type workers struct {
 	stopped bool
 }
 
-func newWorkers(d *dirDisk) *workers {
+func newWorkers(d *fdDisk) *workers {
 	w := &workers{disk: d}
 	w.work.L = &w.mu
 	return w
@@ -77,14 +77,14 @@ func (w *workers) run() {
 		}
 		w.idle--
 		w.mu.Unlock()
-		op.File.(*dirFile).runOp(op)
+		op.File.(*fdFile).runOp(op)
 		w.mu.Lock()
 		w.idle++
 	}
 }
 
 // runOp runs an operation on the calling goroutine.
-func (f *dirFile) runOp(op *Op) {
+func (f *fdFile) runOp(op *Op) {
 	var n int
 	var err error
 	switch {

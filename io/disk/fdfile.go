@@ -10,19 +10,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dirFile is an open file of a real disk.
-type dirFile struct {
-	disk *dirDisk
-	fd   int // -1 while parked; valid while an operation is under way
+// fdFile is an open file of a real disk: a range of the bytes behind a descriptor.
+type fdFile struct {
+	disk *fdDisk
+	home home
+	fd   int   // -1 while parked; valid while an operation is under way
+	base int64 // where the file begins behind the descriptor
 	name string
 	size int64
 	gate gate
 	desc descriptor
 }
 
-func (d *dirDisk) newFile(fd int, name string, id fileIdentity) *dirFile {
-	f := &dirFile{disk: d, fd: fd, name: name, size: id.size, desc: descriptor{id: id}}
-	openFiles.Add(1)
+// home is what the disk that an fdFile is of does for it.
+type home interface {
+	// unpark opens a parked file again. The caller has entered its gate.
+	unpark(f *fdFile) error
+	// release ends a file that is closed.
+	release(f *fdFile) error
+}
+
+// hold keeps an open file until it is closed, or the disk is.
+func (d *fdDisk) hold(f *fdFile) *fdFile {
+	f.disk = d
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.files[f] = struct{}{}
@@ -30,19 +40,19 @@ func (d *dirDisk) newFile(fd int, name string, id fileIdentity) *dirFile {
 }
 
 // Name implements File.
-func (f *dirFile) Name() string { return f.name }
+func (f *fdFile) Name() string { return f.name }
 
 // Size implements File.
-func (f *dirFile) Size() int64 { return f.size }
+func (f *fdFile) Size() int64 { return f.size }
 
 // begin counts an operation in; the disk's gate is entered first and left last.
-func (f *dirFile) begin(kind Kind, off int64) error {
+func (f *fdFile) begin(kind Kind, off int64) error {
 	if f.disk.gate.enter() {
 		if f.gate.enter() {
 			if !f.gate.isParked() {
 				return nil
 			}
-			err := f.unpark()
+			err := f.home.unpark(f)
 			if err != nil {
 				f.end()
 			}
@@ -53,14 +63,14 @@ func (f *dirFile) begin(kind Kind, off int64) error {
 	return fmt.Errorf("%w: %v %s at offset %d", ErrClosed, kind, f.name, off)
 }
 
-func (f *dirFile) end() {
+func (f *fdFile) end() {
 	f.gate.leave()
 	f.disk.gate.leave()
 }
 
 // ReadAt implements File: one pread on the calling goroutine, which at depth one is faster
 // than any hand-off.
-func (f *dirFile) ReadAt(p []byte, off int64) (int, error) {
+func (f *fdFile) ReadAt(p []byte, off int64) (int, error) {
 	v := vecs.Get().(*vec1)
 	defer v.put()
 	v.one[0] = p
@@ -77,7 +87,7 @@ func (f *dirFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // WriteVec implements File: one pwritev2 on the calling goroutine.
-func (f *dirFile) WriteVec(vec [][]byte, off int64, durable bool) error {
+func (f *fdFile) WriteVec(vec [][]byte, off int64, durable bool) error {
 	want, err := checkVec(Write, f.name, vec, off, f.size)
 	if err != nil {
 		return err
@@ -98,7 +108,7 @@ func (f *dirFile) WriteVec(vec [][]byte, off int64, durable bool) error {
 }
 
 // Sync implements File.
-func (f *dirFile) Sync() error {
+func (f *fdFile) Sync() error {
 	if err := f.begin(Sync, 0); err != nil {
 		return err
 	}
@@ -108,7 +118,7 @@ func (f *dirFile) Sync() error {
 }
 
 // Submit implements File.
-func (f *dirFile) Submit(op *Op) {
+func (f *fdFile) Submit(op *Op) {
 	op.File, op.N, op.Err = f, 0, nil
 	op.state.want, op.Err = op.check(f.name, f.size)
 	if err := f.begin(op.Kind, op.Off); err != nil {
@@ -126,7 +136,7 @@ func (f *dirFile) Submit(op *Op) {
 }
 
 // finish records the result of a submitted operation and gives it back to its caller.
-func (f *dirFile) finish(op *Op, n int, err error) {
+func (f *fdFile) finish(op *Op, n int, err error) {
 	if op.Err == nil {
 		op.N, op.Err = f.result(op.Kind, op.Off, n, op.state.want, err)
 	}
@@ -140,7 +150,7 @@ func (f *dirFile) finish(op *Op, n int, err error) {
 
 // result turns what the kernel said into the package's terms, and counts all but writes, whose
 // durability it does not know.
-func (f *dirFile) result(kind Kind, off int64, n, want int, err error) (int, error) {
+func (f *fdFile) result(kind Kind, off int64, n, want int, err error) (int, error) {
 	if err != nil {
 		f.disk.count.errors.Add(1)
 		return 0, failed(classOf(err), kind, f.name, off, err)
@@ -159,7 +169,7 @@ func (f *dirFile) result(kind Kind, off int64, n, want int, err error) (int, err
 }
 
 // Close implements File. It must not be called within Done, which it waits for.
-func (f *dirFile) Close() error {
+func (f *fdFile) Close() error {
 	if !f.gate.shut() {
 		return fmt.Errorf("%w: close %s", ErrClosed, f.name)
 	}
@@ -168,11 +178,12 @@ func (f *dirFile) Close() error {
 	f.disk.mu.Lock()
 	delete(f.disk.files, f)
 	f.disk.mu.Unlock()
-	return f.release()
+	return f.home.release(f)
 }
 
 // move is one preadv2 or pwritev2.
-func (f *dirFile) move(kind Kind, iov []unix.Iovec, off int64, durable bool) (int, error) {
+func (f *fdFile) move(kind Kind, iov []unix.Iovec, off int64, durable bool) (int, error) {
+	off += f.base
 	call, flags := uintptr(unix.SYS_PREADV2), uintptr(0)
 	if kind == Write {
 		call = unix.SYS_PWRITEV2
