@@ -21,7 +21,7 @@ const formatsPage = "../../docs/formats.md"
 
 // formatSources are the files whose drawings the page must hold, every one of them.
 var formatSources = []string{
-	"io/wal/format.go", "io/wal/frame.go", "io/chunkfile/format.go",
+	"io/disk/devformat.go", "io/wal/format.go", "io/wal/frame.go", "io/chunkfile/format.go",
 	"dataplane/copyset/command.go", "dataplane/copyset/state.go", "dataplane/copyset/message.go",
 	"dataplane/peer/codec.go", "rpc/wire/header.go", "rpc/wire/io.go", "rpc/wire/hello.go",
 }
@@ -31,6 +31,8 @@ var formatSources = []string{
 var layouts = []struct {
 	drawing, function, constant string
 }{
+	{"io/disk/devformat.go | Superblock", "superblock.encode", "superblockUsed"},
+	{"io/disk/devformat.go | Entry of the directory", "entry.put", "entryName"},
 	{"io/wal/format.go | Segment header", "segmentHeader.put", "segmentHeaderUsed"},
 	{"io/wal/format.go | Identity file", "identity.encode", ""},
 	{"io/wal/frame.go | Descriptor", "frameHeader.put", "frameHeaderSize"},
@@ -47,6 +49,9 @@ var versions = []struct {
 	structure, file, constant, golden string
 	at                                int
 }{
+	{"device", "io/disk/devformat.go", "deviceVersion", "io/disk/testdata/device-v1.golden", 8},
+	{"entry of a device's directory", "io/disk/devformat.go", "entryVersion",
+		"io/disk/testdata/device-v1.golden", 512 + 8},
 	{"log", "io/wal/format.go", "formatVersion", "io/wal/testdata/log.golden", 8},
 	{"slot file", "io/chunkfile/format.go", "formatV1", "io/chunkfile/testdata/half-v1.golden", 8},
 	{"command", "dataplane/copyset/command.go", "commandVersion",

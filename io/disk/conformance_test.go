@@ -33,6 +33,12 @@ var kinds = []struct {
 	{"workers", func(t testing.TB, arena []byte) Disk {
 		return openReal(t, t.TempDir(), arena, true)
 	}},
+	{"device", func(t testing.TB, arena []byte) Disk {
+		return openDev(t, newDevice(t, 64<<20), arena, false)
+	}},
+	{"device-workers", func(t testing.TB, arena []byte) Disk {
+		return openDev(t, newDevice(t, 64<<20), arena, true)
+	}},
 	{"sim", func(testing.TB, []byte) Disk { return NewSim(SimConfig{Reorder: true}) }},
 	{"watched", func(testing.TB, []byte) Disk {
 		return Watch(NewSim(SimConfig{Reorder: true}))
@@ -48,6 +54,31 @@ func openReal(t testing.TB, dir string, arena []byte, noURing bool) Disk {
 		t.Skipf("no io_uring here: %v", err)
 	}
 	d, err := OpenDir(dir, Config{Arena: arena, Logger: quiet, NoURing: noURing})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// newDevice formats a file in place of a device.
+func newDevice(t testing.TB, size int64) string {
+	t.Helper()
+	name := path.Join(t.TempDir(), "device")
+	if err := errors.Join(os.WriteFile(name, nil, 0o600), os.Truncate(name, size)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := FormatDevice(name, false); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func openDev(t testing.TB, name string, arena []byte, noURing bool) Disk {
+	t.Helper()
+	if err := uring.Probe(); err != nil && !noURing {
+		t.Skipf("no io_uring here: %v", err)
+	}
+	d, err := OpenDevice(name, Config{Arena: arena, Logger: quiet, NoURing: noURing})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -595,7 +626,7 @@ func TestMemoryOutsideTheArenaWorks(t *testing.T) {
 }
 
 func TestSteadySubmitsAllocateNothing(t *testing.T) {
-	for _, k := range kinds[:2] {
+	for _, k := range kinds[:4] {
 		t.Run(k.name, func(t *testing.T) {
 			e := newEnv(t, k.open)
 			f := e.create("a", 64*BlockSize)

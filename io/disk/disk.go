@@ -18,7 +18,7 @@ var (
 	ErrIO = errors.New("disk: input/output error")
 	// ErrClosed: the disk or the file is closed.
 	ErrClosed = errors.New("disk: closed")
-	// ErrLocked: another process uses the directory.
+	// ErrLocked: another process uses the directory or the device.
 	ErrLocked = errors.New("disk: locked")
 	// ErrOverloaded: more operations wait than the disk queues. Nothing was done.
 	ErrOverloaded = errors.New("disk: too many operations waiting")
@@ -29,6 +29,13 @@ var (
 	ErrReadOnly = errors.New("disk: opened read-only")
 	// ErrVolatile: a power cut would take what is written there. The text says why.
 	ErrVolatile = errors.New("disk: volatile write cache")
+	// ErrForeign: the device carries something that is not Ashlar's, or nothing yet. The text
+	// names the way out.
+	ErrForeign = errors.New("disk: not a device of ashlar")
+	// ErrVersion: a newer program wrote the device.
+	ErrVersion = errors.New("disk: newer format")
+	// ErrCorrupt: the directory of a device is damaged in both of its copies.
+	ErrCorrupt = errors.New("disk: corrupt")
 	// ErrInvalid: the caller's name, alignment or range is wrong. The text says which.
 	ErrInvalid = errors.New("disk: invalid argument")
 )

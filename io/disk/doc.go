@@ -1,14 +1,17 @@
 // Package disk is the seam between the store and its device.
 //
-// A Disk is a directory of files of fixed size, read and written in whole aligned blocks. Two
-// of them exist, and one test suite holds for both:
+// A Disk is a directory of files of fixed size, read and written in whole aligned blocks. Three
+// of them exist, and one test suite holds for all:
 //
 //   - OpenDir: a real directory, used through direct I/O, with submitted operations on an
 //     io_uring (or on worker goroutines where the kernel refuses one; the log says why).
+//   - OpenDevice: a block device without a file system, or a large file in its place, that
+//     FormatDevice prepared. I/O goes the same way; the names are kept on the device itself
+//     (devformat.go: the format, devnames.go: how a change of them is one sector).
 //   - NewSim: a disk in memory that knows which sectors a power cut may lose.
 //
-// OpenDirReadOnly opens a directory for tools that look and change nothing; ReadOnly makes any
-// disk such a one.
+// Open picks the first or the second by what the path is. OpenReadOnly opens either for tools
+// that look and change nothing; ReadOnly makes any disk such a one.
 //
 // # Promises
 //
@@ -32,14 +35,16 @@
 // are in flight; more wait in a list, and when 65536 wait there Submit completes with
 // ErrOverloaded. Files beyond three quarters of what the process may have open give their
 // descriptor up while they are idle (descriptors.go). Names are clean relative paths;
-// components that begin with a dot, and LOCK in the root, are the disk's own.
+// components that begin with a dot, and LOCK in the root, are the disk's own. On a device a name
+// has 255 bytes at most, directories included, a file lies in one run of blocks, and there is
+// room for one file per 8 MiB.
 //
 // # Failure
 //
 // Errors belong to one class (ErrNoSpace, ErrIO, ...) and name the file and the offset. A
 // failed durable write is for the caller to treat as final: the kernel does not try again what
-// it reported. A full device leaves no part of a new file behind. When the ring fails later
-// on, operations go on without it, slower.
+// it reported; the names of a device do not change any more after one. A full device leaves no
+// part of a new file behind. When the ring fails later on, operations go on without it, slower.
 //
 // # Power
 //
@@ -49,7 +54,7 @@
 //
 // # Drive
 //
-//	d, err := disk.OpenDir("/srv/store0", disk.Config{Arena: pool.Arena(), Logger: log})
+//	d, err := disk.Open("/srv/store0", disk.Config{Arena: pool.Arena(), Logger: log})
 //	f, err := d.Create("wal/000001", 64<<20)
 //	err = f.WriteVec([][]byte{header, payload}, 0, true) // durable on return
 //

@@ -12,14 +12,15 @@ import (
 
 // fdFile is an open file of a real disk: a range of the bytes behind a descriptor.
 type fdFile struct {
-	disk *fdDisk
-	home home
-	fd   int   // -1 while parked; valid while an operation is under way
-	base int64 // where the file begins behind the descriptor
-	name string
-	size int64
-	gate gate
-	desc descriptor
+	disk  *fdDisk
+	outer *gate // of what must not be closed while an operation is under way: the disk's
+	home  home
+	fd    int   // -1 while parked; valid while an operation is under way
+	base  int64 // where the file begins behind the descriptor
+	name  string
+	size  int64
+	gate  gate
+	desc  descriptor
 }
 
 // home is what the disk that an fdFile is of does for it.
@@ -32,7 +33,7 @@ type home interface {
 
 // hold keeps an open file until it is closed, or the disk is.
 func (d *fdDisk) hold(f *fdFile) *fdFile {
-	f.disk = d
+	f.disk, f.outer = d, &d.gate
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.files[f] = struct{}{}
@@ -45,9 +46,9 @@ func (f *fdFile) Name() string { return f.name }
 // Size implements File.
 func (f *fdFile) Size() int64 { return f.size }
 
-// begin counts an operation in; the disk's gate is entered first and left last.
+// begin counts an operation in; the outer gate is entered first and left last.
 func (f *fdFile) begin(kind Kind, off int64) error {
-	if f.disk.gate.enter() {
+	if f.outer.enter() {
 		if f.gate.enter() {
 			if !f.gate.isParked() {
 				return nil
@@ -58,14 +59,14 @@ func (f *fdFile) begin(kind Kind, off int64) error {
 			}
 			return err
 		}
-		f.disk.gate.leave()
+		f.outer.leave()
 	}
 	return fmt.Errorf("%w: %v %s at offset %d", ErrClosed, kind, f.name, off)
 }
 
 func (f *fdFile) end() {
 	f.gate.leave()
-	f.disk.gate.leave()
+	f.outer.leave()
 }
 
 // ReadAt implements File: one pread on the calling goroutine, which at depth one is faster
@@ -130,7 +131,7 @@ func (f *fdFile) Submit(op *Op) {
 		op.state.iov = gather(op.state.iov[:0], op.Vec)
 	}
 	f.disk.engine.submit(op)
-	if f.gate.isShut() || f.disk.gate.isShut() {
+	if f.gate.isShut() || f.outer.isShut() {
 		f.disk.engine.flush() // Close may have flushed before we queued
 	}
 }

@@ -21,6 +21,20 @@ const (
 	// looked at for it: when all of those are busy, one more is opened.
 	parkAtOnce = 16
 	parkLook   = 256
+	// minDevice and maxDevice bound the size of a device; others are ErrInvalid.
+	minDevice = 4 << 20
+	maxDevice = 1 << 60
+	// A device has room for one file per bytesPerEntry, half of a chunk of the default size, and
+	// for minEntries at least; more is ErrNoSpace.
+	bytesPerEntry = 8 << 20
+	minEntries    = 1024
+	// maxDevicePath is the longest name on a device, directories included; longer is ErrInvalid.
+	maxDevicePath = 255
+	// rotBytes is how many bytes of the head of a device may differ from what it should be and
+	// still be rot, which is mended; more is something else's data, and the device is refused.
+	rotBytes = 8
+	// scanBytes is the size of the reads of a directory when a device is opened.
+	scanBytes = 1 << 20
 	// maxWorkers is the most goroutines that stand in for io_uring; operations beyond wait.
 	maxWorkers = 32
 	// ringEntries is the most operations sent in one system call; at more, Submit sends.
