@@ -26,6 +26,7 @@ const (
 type cluster struct {
 	t        testing.TB
 	dir      string
+	store    func(t testing.TB, path string) string
 	nodes    []*Node
 	addrs    []string
 	copysets int
@@ -38,6 +39,15 @@ type cluster struct {
 
 func startCluster(t testing.TB, nodes, copysets int) *cluster {
 	t.Helper()
+	return startClusterOn(t, nodes, copysets, directory)
+}
+
+// startClusterOn has stores of a kind: store makes one at a path that is free, or leaves the one
+// that is there, and returns its path.
+func startClusterOn(
+	t testing.TB, nodes, copysets int, store func(t testing.TB, path string) string,
+) *cluster {
+	t.Helper()
 	pool, err := buf.NewPool(buf.Config{Bytes: 32 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +56,7 @@ func startCluster(t testing.TB, nodes, copysets int) *cluster {
 	if os.Getenv("ASHLAR_TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
-	c := &cluster{t: t, dir: t.TempDir(), copysets: copysets, pool: pool,
+	c := &cluster{t: t, dir: t.TempDir(), store: store, copysets: copysets, pool: pool,
 		conns: map[string]transport.Conn{},
 		log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))}
 	c.nodes = make([]*Node, nodes)
@@ -89,11 +99,16 @@ func (c *cluster) startNode(i int) {
 }
 
 func (c *cluster) storeDir(i int) string {
-	dir := filepath.Join(c.dir, fmt.Sprintf("store%d", i+1))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		c.t.Fatal(err)
+	return c.store(c.t, filepath.Join(c.dir, fmt.Sprintf("store%d", i+1)))
+}
+
+// directory is a store in a directory.
+func directory(t testing.TB, path string) string {
+	t.Helper()
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
 	}
-	return dir
+	return path
 }
 
 func (c *cluster) stopNode(i int) {

@@ -6,6 +6,10 @@
 // checksums (handler.go); the owner of the copyset decides (packages store and copyset); replies
 // gather during the owner's turn and leave in one write per connection (reply.go).
 //
+// A store is a directory, or a block device that `ashlar store format` prepared (package disk has
+// both); what it is, its path says. A large file does for a device, which is for trials and tests:
+// a file system below costs what a device is meant to save. Nothing is ever formatted by a node.
+//
 // The node serves from its stores alone: the control plane tells it which copysets to hold and
 // where their members are, but while there is no control plane I/O, elections and restarts go on.
 //

@@ -24,7 +24,7 @@ type Config struct {
 	Zone    string   // replicas of a copyset are on distinct zones
 	Listen  string   // native protocol, host:port
 	Control string   // control plane, host:port
-	Stores  []string // one directory per disk
+	Stores  []string // one per disk: a directory, or a device that was formatted for it
 	Version string
 	// PoolBytes bounds the memory of all payloads; 0: DefaultPoolBytes.
 	PoolBytes int64
@@ -151,7 +151,7 @@ func (n *Node) openStore(path string) error {
 	if err := n.checkCache(path); err != nil {
 		return fmt.Errorf("node: store %s: %w", path, err)
 	}
-	d, err := disk.OpenDir(path, disk.Config{Arena: n.pool.Arena(), Logger: n.log,
+	d, err := disk.Open(path, disk.Config{Arena: n.pool.Arena(), Logger: n.log,
 		NoURing: n.cfg.NoURing})
 	if err != nil {
 		return fmt.Errorf("node: store %s: %w", path, err)

@@ -25,10 +25,11 @@ const progressEvery = 2 * time.Second
 // errDamaged ends a check that found damage; what it found is in the output.
 var errDamaged = errors.New("damaged")
 
-// offlineStoreCommands are the verbs of `store` that look at a store's directory while no node
-// runs on it. They write nothing there.
+// offlineStoreCommands are the verbs of `store` for a store on which no node runs. All but format
+// write nothing there.
 func (a *app) offlineStoreCommands() []*cobra.Command {
-	return []*cobra.Command{a.storeCheckCommand(), a.dumpLogCommand(), a.dumpChunkCommand()}
+	return []*cobra.Command{a.storeCheckCommand(), a.dumpLogCommand(), a.dumpChunkCommand(),
+		a.storeFormatCommand()}
 }
 
 // offline makes a verb that looks at a directory and prints a document.
@@ -54,26 +55,26 @@ func (a *app) offline(use, short string, args cobra.PositionalArgs,
 	return cmd
 }
 
-// lookAt opens a store's directory without changing it.
+// lookAt opens a store's directory or device without changing it.
 func (a *app) lookAt(dir string, force bool) (disk.Disk, error) {
 	quiet := slog.New(slog.DiscardHandler)
-	d, err := disk.OpenDirReadOnly(dir, disk.ReadOnlyConfig{Logger: quiet})
+	d, err := disk.OpenReadOnly(dir, disk.ReadOnlyConfig{Logger: quiet})
 	switch {
 	case errors.Is(err, disk.ErrLocked) && force:
 		fmt.Fprintf(a.stderr, "ashlar: %s; looking all the same: what is being written may look "+
 			"damaged\n", oneLine(err))
-		return disk.OpenDirReadOnly(dir, disk.ReadOnlyConfig{Logger: quiet, Shared: true})
+		return disk.OpenReadOnly(dir, disk.ReadOnlyConfig{Logger: quiet, Shared: true})
 	case errors.Is(err, disk.ErrLocked):
 		return nil, fmt.Errorf("%w; stop the node to look at its store, or look with --force", err)
 	case errors.Is(err, disk.ErrNotExist), errors.Is(err, disk.ErrInvalid):
-		return nil, usage("%.200s: no directory of a store: %v", dir, err)
+		return nil, usage("%.200s: no directory or device of a store: %v", dir, err)
 	}
 	return d, err
 }
 
 func (a *app) storeCheckCommand() *cobra.Command {
 	quick := false
-	cmd := a.offline("check DIR", "Verify everything in a store's directory, offline",
+	cmd := a.offline("check DIR", "Verify everything in a store, offline",
 		exactArgs("DIR"),
 		func(ctx context.Context, d disk.Disk, args []string) (view.Tabler, error) {
 			r, err := store.Check(ctx, store.CheckConfig{Disk: d, Path: args[0], Data: !quick,

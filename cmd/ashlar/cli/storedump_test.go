@@ -31,17 +31,24 @@ func (idleHost) FlushReplies(*store.Owner)  {}
 func newStoreDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	fillStore(t, dir)
+	return dir
+}
+
+// fillStore makes a store of an empty directory or device.
+func fillStore(t *testing.T, path string) {
+	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	pool, err := buf.NewPool(buf.Config{Bytes: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	d, err := disk.OpenDir(dir, disk.Config{Logger: quiet, NoURing: true})
+	d, err := disk.Open(path, disk.Config{Logger: quiet, NoURing: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(store.Config{Disk: d, Path: dir, Pool: pool, Host: idleHost{},
+	s, err := store.Open(store.Config{Disk: d, Path: path, Pool: pool, Host: idleHost{},
 		ChunkSize:   1 << 20,
 		SegmentSize: 1 << 20, ReserveChunks: 1, Logger: quiet})
 	if err != nil {
@@ -51,7 +58,6 @@ func newStoreDir(t *testing.T) string {
 	if err := s.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	return dir
 }
 
 // addChunk puts chunk 7/1/0 into a store behind its back.
@@ -183,7 +189,7 @@ func TestMistakesWithOfflineToolsNameTheFix(t *testing.T) {
 		want   string
 	}{
 		{"check", exitUsage, "DIR"},
-		{"check " + empty + "/none", exitUsage, "no directory of a store"},
+		{"check " + empty + "/none", exitUsage, "no directory or device of a store"},
 		{"check " + empty, exitRefused, "no STORE file"},
 		{"dump-wal " + dir + " --limit -1", exitUsage, "--limit"},
 		{"dump-chunk " + dir, exitUsage, "--slot N"},

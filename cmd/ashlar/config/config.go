@@ -37,7 +37,7 @@ type Node struct {
 	Zone    string   `yaml:"zone"`    // replicas of one copyset are on distinct zones
 	Listen  string   `yaml:"listen"`  // native protocol, host:port
 	Control string   `yaml:"control"` // control plane, host:port
-	Stores  []string `yaml:"stores"`  // one directory for each disk
+	Stores  []string `yaml:"stores"`  // one for each disk: a directory or a device
 
 	Memory     Size `yaml:"memory"`      // buffers for payloads, shared by the stores
 	LogLimit   Size `yaml:"log_limit"`   // of each store's log; 0: the data plane's default
@@ -106,13 +106,13 @@ func DefaultGateway() Gateway {
 // Check implements File.
 func (n *Node) Check() error {
 	if len(n.Stores) == 0 {
-		return invalid("stores", "empty", "name one directory for each disk")
+		return invalid("stores", "empty", "name a directory or a device for each disk")
 	}
 	seen := map[string]bool{}
 	for _, s := range n.Stores {
 		if s == "" || seen[s] {
 			return invalid("stores", fmt.Sprintf("%q is empty or named twice", s),
-				"name one directory for each disk")
+				"name a directory or a device for each disk")
 		}
 		seen[s] = true
 	}

@@ -43,7 +43,7 @@ func TestEachMistakeIsNamedWithItsLineAndFix(t *testing.T) {
 		{"key twice", "name: a\nname: b\n", []string{"line 2", "name"}},
 		{"second document", "name: a\n---\nname: b\n", []string{"second document"}},
 		{"wrong kind", "stores: {a: b}\n", []string{"line 1"}},
-		{"no stores", "stores: []\n", []string{"stores", "directory for each disk"}},
+		{"no stores", "stores: []\n", []string{"stores", "a device for each disk"}},
 		{"store twice", "stores: [a, a]\n", []string{"stores", "twice"}},
 		{"bad address", "listen: nowhere\n", []string{"listen", "nowhere", "127.0.0.1:7400"}},
 		{"address without host", "listen: ':99'\n", []string{"listen"}},

@@ -11,6 +11,7 @@ import (
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
 	"github.com/ashlar-storage/ashlar/dataplane/node"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
+	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/io/wal"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 )
@@ -40,7 +41,8 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 		ScrubBytes:         scrubBytes(cfg.ScrubRate),
 		Version:            env.Version, Logger: env.Logger})
 	for _, class := range []error{node.ErrForeign, node.ErrVolatile, admin.ErrForeign,
-		wal.ErrForeign, wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion} {
+		wal.ErrForeign, wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion,
+		disk.ErrForeign, disk.ErrVersion} {
 		if errors.Is(err, class) {
 			return fmt.Errorf("%w: %w", ErrRefused, err)
 		}
