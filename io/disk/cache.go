@@ -68,7 +68,7 @@ func (f cacheFacts) reached() bool { return !f.barriersOff && !f.swallowed }
 var cacheRules = []cacheRule{
 	{func(f cacheFacts) bool { return f.memory }, CacheVolatile,
 		"what is written there is in memory only and ends with the power",
-		"name a directory on a disk"},
+		"name a directory on a disk, or a disk"},
 	{func(f cacheFacts) bool { return !f.memory && f.hidden }, CacheUnknown,
 		"the file system does not show the devices it writes to",
 		"make sure that a synced write survives a power cut there"},

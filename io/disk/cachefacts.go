@@ -11,10 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CacheOf finds out whether what is written durably below an existing directory survives a power
-// cut: by the options of its mount, and by what the kernel knows of every device below it,
-// through partitions, device mapper, md and loop devices. It only reads. It believes what a device
-// says of itself: a device that denies its cache is not found out. ErrNotExist, ErrIO.
+// CacheOf finds out whether what is written durably to a block device, or below an existing
+// directory, survives a power cut: by the options of its mount, and by what the kernel knows of
+// every device below it, through partitions, device mapper, md and loop devices. It only reads. It
+// believes what a device says of itself: a device that denies its cache is not found out.
+// ErrNotExist, ErrIO.
 func CacheOf(path string) (Cache, error) {
 	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
@@ -30,7 +31,7 @@ type cacheLook struct {
 	sys    string
 	mounts []mount
 	real   func(path string) (string, error)
-	device func(path string) (major, minor uint32, err error)
+	device func(path string) (d kernelDevice, err error)
 
 	facts cacheFacts
 	point string   // where the file system is mounted that sends no flushes
@@ -55,22 +56,36 @@ func (l *cacheLook) look(path string) (Cache, error) {
 	return c, nil
 }
 
-// deviceOf returns the device that the file system of a path is on.
-func deviceOf(path string) (major, minor uint32, err error) {
+// kernelDevice is a device of the kernel: the one that a path is, or else the one that its file
+// system is on.
+type kernelDevice struct {
+	major, minor uint32
+	itself       bool
+}
+
+func deviceOf(path string) (kernelDevice, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return 0, 0, err
+		return kernelDevice{}, err
 	}
-	return unix.Major(st.Dev), unix.Minor(st.Dev), nil
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		return kernelDevice{unix.Major(st.Rdev), unix.Minor(st.Rdev), true}, nil
+	}
+	return kernelDevice{unix.Major(st.Dev), unix.Minor(st.Dev), false}, nil
 }
 
 var memoryFileSystems = []string{"tmpfs", "ramfs", "hugetlbfs", "rootfs"}
 
-// file gathers what is below a file or a directory.
+// file gathers what is below a file, a directory or a block device.
 func (l *cacheLook) file(path string) error {
-	major, minor, err := l.device(path)
+	d, err := l.device(path)
 	if err != nil {
 		return err
+	}
+	if d.itself { // there is no mount to look at
+		l.facts = cacheFacts{fua: true}
+		l.number(d.major, d.minor)
+		return nil
 	}
 	m := mountOf(l.mounts, path)
 	l.trail = append(l.trail, fmt.Sprintf("%s (%s)", m.point, m.kind))
@@ -79,10 +94,10 @@ func (l *cacheLook) file(path string) error {
 	switch {
 	case slices.Contains(memoryFileSystems, m.kind):
 		l.facts.memory = true
-	case major == 0: // no block device: network, FUSE, overlay, file systems over several disks
+	case d.major == 0: // no block device: network, FUSE, overlay, file systems over several disks
 		l.facts.hidden = true
 	default:
-		l.number(major, minor)
+		l.number(d.major, d.minor)
 	}
 	return nil
 }

@@ -20,12 +20,12 @@ func newFakeHost(t *testing.T, mountinfo string) *fakeHost {
 	h := &fakeHost{t: t, device: map[string][2]uint32{}}
 	h.look = cacheLook{sys: t.TempDir(), mounts: parseMounts(mountinfo),
 		real: func(path string) (string, error) { return path, nil },
-		device: func(path string) (major, minor uint32, err error) {
+		device: func(path string) (kernelDevice, error) {
 			d, ok := h.device[path]
 			if !ok {
-				return 0, 0, fs.ErrNotExist
+				return kernelDevice{}, fs.ErrNotExist
 			}
-			return d[0], d[1], nil
+			return kernelDevice{d[0], d[1], strings.HasPrefix(path, "/dev/")}, nil
 		}}
 	return h
 }
@@ -112,6 +112,15 @@ func TestPartitionsHaveTheCacheOfTheirDisk(t *testing.T) {
 	newDiskHost(t, "write back", "0").want("/srv", CacheFlushed, "durable writes flush")
 	newDiskHost(t, "write through", "0").want("/srv", CacheNone, "no volatile write cache")
 	newDiskHost(t, "something else", "0").want("/srv", CacheUnknown, "sda1", "does not say")
+}
+
+func TestABlockDeviceIsLookedAtItself(t *testing.T) {
+	h := newDiskHost(t, "write back", "1")
+	h.attr("virtual/zram0", "queue/write_cache=write through")
+	h.link("dev/block/252:0", "virtual/zram0")
+	h.device["/dev/sda2"], h.device["/dev/zram0"] = [2]uint32{8, 2}, [2]uint32{252, 0}
+	h.want("/dev/sda2", CacheFlushed, "sda2", "writes through it") // whatever /off was mounted with
+	h.want("/dev/zram0", CacheVolatile, "zram0", "memory")
 }
 
 func TestMemoryAndForeignFileSystemsAreTold(t *testing.T) {
