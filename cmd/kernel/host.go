@@ -190,3 +190,8 @@ func (h *host) PeerBlocks(copyset.Peer, uint64, copyset.PeerRead) (copyset.Paylo
 	error) {
 	return copyset.Payload{}, nil, errAlone
 }
+
+// PeerSums implements store.Host.
+func (h *host) PeerSums(copyset.Peer, uint64, copyset.PeerRead) ([]uint32, error) {
+	return nil, errAlone
+}

@@ -40,6 +40,48 @@ func TestReadsOfOtherReplicasAreChecked(t *testing.T) {
 	}
 }
 
+func TestChecksumsOnRecordAreTheOverlaysAndTheChunkFiles(t *testing.T) {
+	h := newSolo(t, 1)
+	h.submit(h.request(KindWrite, BlockSize, BlockSize, 9))
+	h.settle()
+	h.answer()
+	nine := make([]byte, BlockSize)
+	for i := range nine {
+		nine[i] = 9
+	}
+	p := &PeerRead{Chunk: Chunk{Volume: 1}, Count: 4, Sums: true}
+	if st := h.fetched(p); st != 9999 || len(h.reads) != 1 {
+		t.Fatalf("%v, %d reads", st, len(h.reads))
+	}
+	job := h.reads[0]
+	h.reads = nil
+	if len(job.Parts) != 2 || job.Parts[0].Count != 1 || job.Parts[1].First != 2 ||
+		job.Parts[1].Count != 2 || job.Parts[1].Dst != nil || job.CRCs[1] != wire.CRC32C(nine) {
+		t.Fatalf("%+v", job)
+	}
+	copy(job.Parts[1].CRCs, []uint32{22, 33})
+	status := wire.Status(9999)
+	var crcs []uint32
+	p.Done = func(st wire.Status, body [][]byte, c []uint32, hold []Payload) {
+		status, crcs = st, c
+		if len(body)+len(hold) != 0 {
+			t.Error("bytes with it")
+		}
+	}
+	h.r.ReadDone(job, h.now, &h.fx)
+	h.turn()
+	if status != wire.StatusOK || len(crcs) != 4 || crcs[1] != wire.CRC32C(nine) ||
+		crcs[2] != 22 || crcs[3] != 33 ||
+		p.At != h.r.applied {
+		t.Errorf("%v, %v at %d", status, crcs, p.At)
+	}
+	h.r.deletes = []uint64{1} // the files may be gone already, or not yet
+	if st := h.fetched(&PeerRead{Count: 4, Sums: true}); st != wire.StatusRetry {
+		t.Errorf("while a volume is deleted: %v", st)
+	}
+	h.r.deletes = nil
+}
+
 // badRead submits a read of one block and answers it as bad, and gives the repair that follows.
 func (h *solo) badRead() *RepairJob {
 	h.t.Helper()

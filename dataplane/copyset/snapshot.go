@@ -118,6 +118,8 @@ type PeerRead struct {
 	First, Count uint32
 	Applied      uint64 // refuse while this replica has applied less
 	Done         func(status wire.Status, body [][]byte, crcs []uint32, hold []Payload)
+	// Sums asks for the checksums on record alone. Nothing is read from the chunk file's blocks.
+	Sums bool
 	// Mend has blocks that are bad here replaced by what another replica has, before Done. It must
 	// not be set for a read that is itself such a repair: two bad copies would ask each other for
 	// ever.
@@ -126,6 +128,8 @@ type PeerRead struct {
 	// many were read from the device at all; set before Done.
 	Bad, Lost []uint32
 	Checked   uint32
+	// At is the applied index that Sums were taken at, set before Done.
+	At uint64
 }
 
 // Fetch reads blocks for another replica.
@@ -135,7 +139,7 @@ func (r *Replica) Fetch(p *PeerRead, now int64, fx *Effects) {
 	case r.err != nil:
 		p.Done(wire.StatusUnavailable, nil, nil, nil)
 		return
-	case r.applied < p.Applied || r.restore != nil:
+	case r.applied < p.Applied || r.restore != nil, p.Sums && len(r.deletes) > 0:
 		p.Done(wire.StatusRetry, nil, nil, nil)
 		return
 	case p.Count == 0 || p.Count > MaxOpBytes/BlockSize ||
@@ -144,7 +148,7 @@ func (r *Replica) Fetch(p *PeerRead, now int64, fx *Effects) {
 		return
 	}
 	job := &ReadJob{Replica: r, Chunk: p.Chunk, First: p.First, Count: p.Count, fetch: p}
-	if !r.allocate(job) {
+	if !p.Sums && !r.allocate(job) {
 		p.Done(wire.StatusOverloaded, nil, nil, nil)
 		return
 	}
@@ -161,8 +165,34 @@ func (r *Replica) fetchGranted(job *ReadJob, fx *Effects) {
 		job.fetch.Done(wire.StatusUnavailable, nil, nil, nil)
 		return
 	}
-	r.plan(job)
+	if job.fetch.Sums {
+		r.planSums(job)
+	} else {
+		r.plan(job)
+	}
 	fx.Reads = append(fx.Reads, job)
+}
+
+// planSums takes the overlay's checksums, and lists the rest as parts without room for bytes.
+func (r *Replica) planSums(job *ReadJob) {
+	job.fetch.At = r.applied
+	job.CRCs = make([]uint32, job.Count)
+	for i := range job.Count {
+		b, ok := r.overlay.lookup(job.Chunk, job.First+i)
+		switch n := len(job.Parts); {
+		case ok && b.zero:
+			job.CRCs[i] = wire.ZeroCRC
+		case ok:
+			job.CRCs[i] = b.crc
+		case n > 0 && job.Parts[n-1].First+job.Parts[n-1].Count == job.First+i:
+			p := &job.Parts[n-1]
+			p.Count++
+			p.CRCs = p.CRCs[:p.Count]
+		default:
+			job.Parts = append(job.Parts, ReadPart{First: job.First + i, Count: 1,
+				CRCs: job.CRCs[i : i+1]})
+		}
+	}
 }
 
 func (r *Replica) finishFetch(job *ReadJob, fx *Effects) {
@@ -177,6 +207,10 @@ func (r *Replica) finishFetch(job *ReadJob, fx *Effects) {
 		return
 	}
 	job.fetch.Lost = nil
+	if job.fetch.Sums {
+		job.fetch.Done(wire.StatusOK, nil, job.CRCs, nil)
+		return
+	}
 	body, hold := job.body(0, job.Count*BlockSize)
 	job.fetch.Done(wire.StatusOK, body, job.CRCs, hold)
 }

@@ -59,7 +59,7 @@ func (n *Node) OnMessage(c transport.ServerConn, m *transport.Message) {
 		n.onClient(c, m)
 	case wire.OpRaft:
 		n.onRaft(c, m)
-	case wire.OpSnapRead:
+	case wire.OpSnapRead, wire.OpSnapSums:
 		n.onBlocks(c, m)
 	case wire.OpSnapList:
 		n.onList(c, m)
@@ -160,7 +160,7 @@ func (n *Node) onRaft(c transport.ServerConn, m *transport.Message) {
 	msg.Release()
 }
 
-// onBlocks answers another replica's read.
+// onBlocks answers another replica's read, or its question for checksums.
 func (n *Node) onBlocks(c transport.ServerConn, m *transport.Message) {
 	drop(m)
 	var r peer.BlocksRequest
@@ -175,9 +175,10 @@ func (n *Node) onBlocks(c transport.ServerConn, m *transport.Message) {
 	}
 	h := m.Header
 	// A repair asks for one block, and must not begin another; who fills a replica asks for many.
-	mend := r.Count > 1
+	sums := m.Header.Op == wire.OpSnapSums
+	mend := r.Count > 1 && !sums
 	o.PeerRead(r.Copyset, &copyset.PeerRead{First: r.First, Count: r.Count, Applied: r.Applied,
-		Mend:  mend,
+		Mend: mend, Sums: sums,
 		Chunk: copyset.Chunk{Volume: r.Volume, Index: r.Chunk},
 		Done: func(s wire.Status, body [][]byte, crcs []uint32, hold []copyset.Payload) {
 			n.answerBlocks(c, h, s, body, crcs, hold)
@@ -188,7 +189,7 @@ func (n *Node) answerBlocks(c transport.ServerConn, h wire.Header, s wire.Status
 	crcs []uint32, hold []copyset.Payload) {
 	msg := transport.Message{Header: wire.Header{Op: h.Op, Flags: wire.FlagResponse, ID: h.ID,
 		Status: s}, Body: body, Release: func() { releaseAll(hold) }}
-	if s == wire.StatusOK && allZero(crcs, body) {
+	if s == wire.StatusOK && h.Op == wire.OpSnapRead && allZero(crcs, body) {
 		msg.Body, crcs = nil, nil
 	}
 	resp := wire.IOResponse{CRCs: crcs}

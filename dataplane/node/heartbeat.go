@@ -233,7 +233,8 @@ func scrubReport(r store.Scrub) *v1.Scrub {
 		StartedUnixNs: r.Started.UnixNano(), CheckedBlocks: r.Checked, BadBlocks: r.Bad,
 		RepairedBlocks: r.Repaired, UnrepairedBlocks: uint64(r.Unrepaired),
 		SkippedBlocks: r.Skipped, CycleBadBlocks: r.CycleBad, BadMetadata: r.BadMeta,
-		RepairedMetadata: r.RepairedMeta, Findings: r.Findings}
+		RepairedMetadata: r.RepairedMeta, ComparedBlocks: r.Compared,
+		DivergedBlocks: uint64(r.Diverged), Findings: r.Findings}
 	if !r.Finished.IsZero() {
 		out.FinishedUnixNs = r.Finished.UnixNano()
 	}

@@ -107,3 +107,8 @@ func (n *Node) PeerBlocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead)
 	[]uint32, error) {
 	return n.links.Blocks(to, copysetID, r)
 }
+
+// PeerSums implements store.Host.
+func (n *Node) PeerSums(to copyset.Peer, copysetID uint64, r copyset.PeerRead) ([]uint32, error) {
+	return n.links.Sums(to, copysetID, r)
+}

@@ -15,9 +15,11 @@ var ErrBadRequest = errors.New("peer: bad request")
 //
 //	OpSnapList: copyset | replica
 //	OpSnapRead: copyset | replica | volume | chunk | applied | first block, u32 | count, u32
+//	OpSnapSums: as OpSnapRead
 //
 // The answer to a list has a payload of (volume, chunk) pairs. The answer to a read is that of a
-// client's read; without a payload, all blocks read as zero.
+// client's read; without a payload, all blocks read as zero. The answer to a request for sums is
+// that of a read, and never has a payload.
 
 // MaxChunks bounds the chunks of one list, so that it fits a frame.
 const MaxChunks = 1 << 16
@@ -41,7 +43,7 @@ func DecodeListRequest(b []byte) (copysetID, replica uint64, err error) {
 	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), nil
 }
 
-// BlocksRequest is the metadata of an OpSnapRead.
+// BlocksRequest is the metadata of an OpSnapRead or an OpSnapSums.
 type BlocksRequest struct {
 	Copyset, Replica, Volume, Chunk, Applied uint64
 	First, Count                             uint32

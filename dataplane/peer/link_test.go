@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -480,6 +481,30 @@ func TestRequestsBringWhatTheOtherHas(t *testing.T) {
 	set(func() { status = wire.StatusRetry })
 	if _, _, err = r.links.Blocks(r.to, 9, read); !errors.Is(err, wire.StatusRetry.Err()) {
 		t.Errorf("refused: %v", err)
+	}
+}
+
+func TestChecksumsOnRecordComeWithoutBytes(t *testing.T) {
+	r := newRig(t)
+	r.connect()
+	want := []uint32{7, 8}
+	r.onRequest(func(c transport.ServerConn, m *transport.Message) {
+		var q BlocksRequest
+		if err := q.Decode(m.Meta); err != nil || m.Header.Op != wire.OpSnapSums || q.First != 8 ||
+			q.Applied != 5 {
+			t.Errorf("%v: %+v, %v", m.Header.Op, q, err)
+		}
+		resp := wire.IOResponse{CRCs: want}
+		c.Reply([]transport.Message{{Header: wire.Header{Op: m.Header.Op, Flags: wire.FlagResponse,
+			ID: m.Header.ID}, Meta: resp.AppendTo(nil)}})
+	})
+	read := copyset.PeerRead{First: 8, Count: 2, Applied: 5}
+	if sums, err := r.links.Sums(r.to, 9, read); err != nil || !slices.Equal(sums, want) {
+		t.Error(sums, err)
+	}
+	read.Count = 3
+	if _, err := r.links.Sums(r.to, 9, read); !errors.Is(err, wire.ErrBadRequest) {
+		t.Error("two checksums for three blocks: ", err)
 	}
 }
 

@@ -114,6 +114,33 @@ func (ls *Links) Blocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (
 		r.Count, copysetID, to.Addr, err)
 }
 
+// Sums asks a member for the checksums that it has on record for blocks.
+func (ls *Links) Sums(to copyset.Peer, copysetID uint64, r copyset.PeerRead) ([]uint32, error) {
+	l := ls.to(to.Addr)
+	if l == nil {
+		return nil, ErrUnreachable
+	}
+	req := BlocksRequest{Copyset: copysetID, Replica: to.ReplicaID, Volume: r.Chunk.Volume,
+		Chunk: r.Chunk.Index, First: r.First, Count: r.Count, Applied: r.Applied}
+	m, err := l.call(wire.OpSnapSums, req.AppendTo(nil))
+	if m.Payload != nil {
+		m.Payload.Release()
+	}
+	var resp wire.IOResponse
+	if err == nil {
+		err = resp.Decode(m.Meta)
+	}
+	if err == nil && len(resp.CRCs) != int(r.Count) {
+		err = fmt.Errorf("%w: %d checksums for %d blocks", wire.ErrBadRequest, len(resp.CRCs),
+			r.Count)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("peer: checksums %d+%d of copyset %d at %s: %w", r.First, r.Count,
+			copysetID, to.Addr, err)
+	}
+	return resp.CRCs, nil
+}
+
 func checkBlocks(p []byte, crcs []uint32, count int) error {
 	if len(p) != count*copyset.BlockSize || len(crcs) != count {
 		return fmt.Errorf("%w: %d bytes and %d checksums for %d blocks", wire.ErrBadRequest, len(p),

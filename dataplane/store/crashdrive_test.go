@@ -48,6 +48,10 @@ func (deaf) PeerBlocks(copyset.Peer, uint64, copyset.PeerRead) (copyset.Payload,
 	return copyset.Payload{}, nil, errDown
 }
 
+func (deaf) PeerSums(copyset.Peer, uint64, copyset.PeerRead) ([]uint32, error) {
+	return nil, errDown
+}
+
 // Reply notes the answer where the request's sender waits for it.
 func (deaf) Reply(_ *Owner, rep *copyset.Reply) {
 	a := rep.Request.Tag.(*answer)

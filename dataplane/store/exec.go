@@ -52,6 +52,10 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 			p.Written = uint32(io.Written)
 			rd.done(io.Err, io.Bad)
 		}
+		if p.Dst == nil {
+			chunk.Sums(io)
+			continue
+		}
 		chunk.Read(io)
 	}
 	rd.done(nil, nil)

@@ -278,6 +278,7 @@ func (r *rig) PeerBlocks(to copyset.Peer, id uint64, p copyset.PeerRead) (copyse
 		err  error
 	}
 	ch := make(chan answer, 1)
+	p.Mend = p.Count > 1 // as a node takes it
 	p.Done = func(st wire.Status, body [][]byte, crcs []uint32, hold []copyset.Payload) {
 		a := answer{crcs: crcs, err: st.Err()}
 		for _, b := range body {
@@ -303,6 +304,17 @@ func (r *rig) PeerBlocks(to copyset.Peer, id uint64, p copyset.PeerRead) (copyse
 	case <-time.After(5 * time.Second):
 		return copyset.Payload{}, nil, errDown
 	}
+}
+
+// PeerSums implements Host.
+func (r *rig) PeerSums(to copyset.Peer, id uint64, p copyset.PeerRead) ([]uint32, error) {
+	s := r.store(to.StoreID)
+	if s == nil {
+		return nil, errDown
+	}
+	got, st := s.ask(id, &copyset.PeerRead{Chunk: p.Chunk, First: p.First, Count: p.Count,
+		Applied: p.Applied, Sums: true})
+	return got, st.Err()
 }
 
 // op does one operation on one store and gives its answer.

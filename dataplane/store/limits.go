@@ -83,6 +83,13 @@ const (
 	// scrubRetry how long after the last time.
 	scrubTries = 128
 	scrubRetry = 10 * time.Millisecond
+	// crossBlocks is how many blocks the replicas are compared in at once; crossLooks how often
+	// blocks that differ are looked at, about crossPause apart, before they count; and crossRest
+	// how long after a replica did not answer the next is asked.
+	crossBlocks = 256
+	crossLooks  = 8
+	crossPause  = 20 * time.Millisecond
+	crossRest   = 10 * time.Second
 	// scrubAhead is how many chunks the scrubber learns of at a time.
 	scrubAhead = 1024
 	// scrubSave is how often its place is kept.

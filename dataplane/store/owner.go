@@ -27,6 +27,8 @@ type Host interface {
 	// payload is one buffer of all blocks.
 	PeerBlocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (copyset.Payload,
 		[]uint32, error)
+	// PeerSums asks a member for the checksums it has on record for blocks.
+	PeerSums(to copyset.Peer, copysetID uint64, r copyset.PeerRead) ([]uint32, error)
 }
 
 // Owner steps the replicas given to it, one goroutine at a time: whoever holds mu is the owner.

@@ -67,19 +67,21 @@ func (s *Store) scrubPiece() (bytes int64, ok bool) {
 		s.scrubMeta(id)
 	}
 	s.scrubMu.Lock()
-	defer s.scrubMu.Unlock()
-	c := &s.scrub
 	if status != wire.StatusOK && len(p.Bad) == 0 {
 		s.refused(id, at.Block, blocks, status)
+		s.scrubMu.Unlock()
 		return 0, false
 	}
+	c, end := &s.scrub, at.Block+count
 	s.scrubTried = 0
-	c.ID, c.Block = id, at.Block+count
-	if c.Block >= blocks {
-		c.Block = 0 // the next piece is of the next chunk
-	}
+	c.ID, c.Block = id, end%blocks // 0: the next piece is of the next chunk
 	c.Checked += uint64(p.Checked)
 	c.note(id, p)
+	s.scrubMu.Unlock()
+	if end%crossBlocks == 0 || end == blocks {
+		from := (end - 1) / crossBlocks * crossBlocks
+		s.crossCheck(id, from, end-from)
+	}
 	return int64(p.Checked) * copyset.BlockSize, true
 }
 
@@ -99,21 +101,34 @@ func (s *Store) refused(id chunkfile.ID, block, blocks uint32, why wire.Status) 
 
 // scrubRead has the replica read blocks, and waits.
 func (s *Store) scrubRead(id chunkfile.ID, first, count uint32) (*copyset.PeerRead, wire.Status) {
-	done := make(chan wire.Status, 1)
 	p := &copyset.PeerRead{Chunk: copyset.Chunk{Volume: id.Volume, Index: id.Index}, First: first,
 		Count: count, Mend: true}
-	p.Done = func(st wire.Status, _ [][]byte, _ []uint32, hold []copyset.Payload) {
+	_, st := s.ask(id.Group, p)
+	if st == wire.StatusUnavailable { // it may still be under way
+		p = &copyset.PeerRead{}
+	}
+	return p, st
+}
+
+// ask has the replica here answer what another one might ask, and waits.
+func (s *Store) ask(group uint64, p *copyset.PeerRead) (crcs []uint32, st wire.Status) {
+	type answer struct {
+		crcs []uint32
+		st   wire.Status
+	}
+	done := make(chan answer, 1)
+	p.Done = func(st wire.Status, _ [][]byte, crcs []uint32, hold []copyset.Payload) {
 		for i := range hold {
 			hold[i].Release()
 		}
-		done <- st
+		done <- answer{crcs, st}
 	}
-	s.Owner(id.Group).PeerRead(id.Group, p)
+	s.Owner(group).PeerRead(group, p)
 	select {
-	case st := <-done:
-		return p, st
+	case a := <-done:
+		return a.crcs, a.st
 	case <-s.stop: // the answer comes when nobody waits any more
-		return &copyset.PeerRead{}, wire.StatusUnavailable
+		return nil, wire.StatusUnavailable
 	}
 }
 
@@ -124,7 +139,7 @@ func (s *Store) endCycle() {
 	c.Finished = max(time.Now().UnixNano(), c.Started+1) // the clock may have been set back
 	c.forget(func(b badBlock) bool { _, ok := s.chunks.Get(b.Chunk); return !ok })
 	s.log.Info("scrubbed", "cycle", c.Cycle, "blocks", c.Checked, "skipped", c.Skipped, "bad",
-		c.CycleBad, "unrepaired", len(c.Standing),
+		c.CycleBad, "unrepaired", c.unrepaired(),
 		"took", time.Duration(c.Finished-c.Started).Round(time.Second))
 	s.scrubMu.Unlock()
 	s.saveScrub()
@@ -145,6 +160,7 @@ func (s *Store) cycleRests() bool {
 	}
 	c.Cycle, c.Started, c.Finished = c.Cycle+1, now, min(c.Finished, now-1)
 	c.ID, c.Block, c.Checked, c.Skipped, c.CycleBad = chunkfile.ID{}, 0, 0, 0, 0
+	c.Compared = 0
 	s.scrubWay = scrubWay{}
 	return false
 }

@@ -256,7 +256,7 @@ func TestScrubberGoesOnAfterARestartWhereItWas(t *testing.T) {
 	for c := range uint64(3) {
 		r.mustWrite(1, c, 0, pattern(byte(c), 1))
 	}
-	r.checkpoint(0)
+	r.settle(1)
 	s := r.store(0)
 	for range testChunk/block/scrubBlocks + 3 {
 		s.scrubPiece()
@@ -293,7 +293,7 @@ func TestScrubberPassesEveryChunkWithoutAskingForAllOfThemEachTime(t *testing.T)
 	for c := range uint64(4) {
 		r.mustWrite(1, c, 0, pattern(byte(c), 1))
 	}
-	r.checkpoint(0)
+	r.settle(1)
 	s := r.store(0)
 	per := testChunk / block / scrubBlocks
 	for range per {

@@ -10,18 +10,29 @@ import (
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 )
 
-// badBlock is a block that stays bad, because no replica has it any better. Every cycle meets it
-// again, and must not take it for another one.
+// badBlock is a block that stays bad, because no replica has it any better, or stays different in
+// the replicas. Every cycle meets it again, and must not take it for another one.
 type badBlock struct {
-	Chunk chunkfile.ID `json:"chunk"`
-	Block uint32       `json:"block"`
+	Chunk    chunkfile.ID `json:"chunk"`
+	Block    uint32       `json:"block"`
+	Diverged bool         `json:"diverged,omitempty"`
+}
+
+// unrepaired counts the blocks that stay bad.
+func (c *scrubState) unrepaired() (n int) {
+	for _, b := range c.Standing {
+		if !b.Diverged {
+			n++
+		}
+	}
+	return n
 }
 
 // note counts what a piece had.
 func (c *scrubState) note(id chunkfile.ID, p *copyset.PeerRead) {
 	var fresh, lost, mended []uint32
 	for _, n := range p.Bad {
-		known := slices.Contains(c.Standing, badBlock{id, n})
+		known := slices.Contains(c.Standing, badBlock{Chunk: id, Block: n})
 		if !known {
 			fresh = append(fresh, n)
 		}
@@ -35,10 +46,10 @@ func (c *scrubState) note(id chunkfile.ID, p *copyset.PeerRead) {
 	c.Bad += uint64(len(fresh))
 	c.Repaired += uint64(len(mended))
 	c.forget(func(b badBlock) bool {
-		return b.Chunk == id && b.Block >= p.First && b.Block-p.First < p.Count
+		return !b.Diverged && b.Chunk == id && b.Block >= p.First && b.Block-p.First < p.Count
 	})
 	for _, n := range p.Lost[:min(len(p.Lost), maxStanding-len(c.Standing))] {
-		c.Standing = append(c.Standing, badBlock{id, n})
+		c.Standing = append(c.Standing, badBlock{Chunk: id, Block: n})
 	}
 	c.findBlocks(id, mended, "replaced by another replica's")
 	c.findBlocks(id, lost, "no other replica had them")
@@ -46,7 +57,7 @@ func (c *scrubState) note(id chunkfile.ID, p *copyset.PeerRead) {
 
 // forget drops what no longer stays bad.
 func (c *scrubState) forget(gone func(badBlock) bool) {
-	c.Standing = slices.DeleteFunc(c.Standing, gone)
+	c.Standing = slices.DeleteFunc(slices.Clone(c.Standing), gone)
 }
 
 func (c *scrubState) findBlocks(id chunkfile.ID, blocks []uint32, what string) {

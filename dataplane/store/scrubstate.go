@@ -30,7 +30,8 @@ type scrubState struct {
 	Checked  uint64       `json:"checked_blocks"` // with data, read in this cycle
 	Skipped  uint64       `json:"skipped_blocks,omitempty"`
 	CycleBad uint64       `json:"cycle_bad_blocks,omitempty"`
-	Bad      uint64       `json:"bad_blocks"` // since the store was made, each once
+	Compared uint64       `json:"compared_blocks,omitempty"` // in this cycle
+	Bad      uint64       `json:"bad_blocks"`                // since the store was made, each once
 	Repaired uint64       `json:"repaired_blocks"`
 	Standing []badBlock   `json:"standing,omitempty"`
 
@@ -103,7 +104,11 @@ type Scrub struct {
 	// BadMeta counts chunks whose metadata on the device was not what was written, since the store
 	// was made; RepairedMeta those of them where it was written anew.
 	BadMeta, RepairedMeta uint64
-	Findings              []string
+	// Compared counts the blocks of this cycle whose checksums a leader here held against those of
+	// all other replicas; Diverged are those that differ, though all fit their bytes.
+	Compared uint64
+	Diverged int
+	Findings []string
 }
 
 // ScrubReport tells how far the scrubber is.
@@ -111,12 +116,13 @@ func (s *Store) ScrubReport() Scrub {
 	s.scrubMu.Lock()
 	c := s.scrub
 	findings := slices.Clone(c.Findings)
-	percent := s.percent()
+	percent, unrepaired, standing := s.percent(), c.unrepaired(), len(c.Standing)
 	s.scrubMu.Unlock()
 	r := Scrub{On: s.cfg.ScrubBytes > 0, Cycle: c.Cycle, Started: time.Unix(0, c.Started),
 		Percent: percent, Checked: c.Checked, Skipped: c.Skipped, CycleBad: c.CycleBad,
-		Unrepaired: len(c.Standing), Bad: c.Bad, Repaired: c.Repaired, BadMeta: c.BadMeta,
+		Compared: c.Compared, Bad: c.Bad, Repaired: c.Repaired, BadMeta: c.BadMeta,
 		RepairedMeta: c.RepairedMeta, Findings: findings}
+	r.Unrepaired, r.Diverged = unrepaired, standing-unrepaired
 	if c.Finished > 0 {
 		r.Finished = time.Unix(0, c.Finished)
 	}

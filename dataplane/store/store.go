@@ -82,6 +82,7 @@ type Store struct {
 	scrub      scrubState
 	scrubWay   scrubWay
 	scrubTried int           // times that the piece at hand was refused
+	crossAfter time.Time     // no replicas are compared before it; the scrubber's own
 	lostMu     sync.Mutex    // one write of the list at a time
 	scarce     atomic.Bool   // room.scarce
 	leaders    atomic.Uint64 // changes of leader seen

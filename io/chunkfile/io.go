@@ -36,6 +36,7 @@ type IO struct {
 
 	chunk   *Chunk
 	write   bool
+	sums    bool // CRCs only
 	onOp    func(*disk.Op)
 	pending atomic.Int32
 	runs    []run
@@ -52,14 +53,18 @@ type run struct{ first, count int }
 // Read reads blocks and verifies each against the table. Blocks never written are zeroes.
 // The device is asked for written blocks only, in coalesced runs; the caller sends them with
 // Disk.Flush. Err: ErrCorrupt, ErrInvalid, ErrDeleted, ErrClosed, or the disk's.
-func (c *Chunk) Read(io *IO) { c.start(io, false) }
+func (c *Chunk) Read(io *IO) { io.sums = false; c.start(io, false) }
+
+// Sums fills CRCs and Written as Read does, and reads no block: what is on record is not held
+// against the bytes. Vec is not used.
+func (c *Chunk) Sums(io *IO) { io.sums = true; c.start(io, false) }
 
 // Write overwrites blocks, and when the bytes are on the device records their crcs in memory:
 // they are durable after a Checkpoint that starts after Done. The crcs are taken as given: a
 // wrong one shows when the block is read. The caller sends it with Disk.Flush. Err as for
 // Read; after an error of the disk the blocks hold the old or the new bytes or a mix, and
 // read as ErrCorrupt unless old.
-func (c *Chunk) Write(io *IO) { c.start(io, true) }
+func (c *Chunk) Write(io *IO) { io.sums = false; c.start(io, true) }
 
 func (c *Chunk) start(io *IO, write bool) {
 	io.chunk, io.write, io.Err, io.Bad = c, write, nil, io.Bad[:0]
@@ -108,6 +113,9 @@ func (io *IO) check() error {
 	if io.Block < 0 || io.Count < 1 || io.Block > blocks-io.Count {
 		return fmt.Errorf("%w: blocks %d+%d of a chunk of %d",
 			ErrInvalid, io.Block, io.Count, blocks)
+	}
+	if io.sums {
+		return nil
 	}
 	total := 0
 	for i, part := range io.Vec {
@@ -199,6 +207,9 @@ func (io *IO) launch() {
 // build turns runs into operations on the caller's memory.
 func (io *IO) build() {
 	io.ops, io.parts = io.ops[:0], io.parts[:0]
+	if io.sums {
+		return
+	}
 	if len(io.runs) == 1 && io.runs[0].count == io.Count && len(io.Vec) <= disk.MaxVec {
 		io.addOp(io.Block, io.Vec)
 		return

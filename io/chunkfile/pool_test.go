@@ -488,3 +488,28 @@ func TestAStaleTableIsNotTakenForTheNewest(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestSumsAreWhatIsOnRecordAndReadNoBlock(t *testing.T) {
+	_, p, c := newChunk(t, nil)
+	write(t, c, 1, 7, 8)
+	before := p.Stats().DeviceReads
+	x := &IO{Block: 0, Count: 4}
+	done := make(chan struct{})
+	x.Done = func(*IO) { close(done) }
+	c.Sums(x)
+	<-done
+	b := alignedBytes(BlockSize)
+	for i, v := range []uint64{0, 7, 8, 0} {
+		fill(b, v)
+		if x.Err != nil || x.CRCs[i] != crcOf(b) {
+			t.Errorf("block %d: %08x, %v", i, x.CRCs[i], x.Err)
+		}
+	}
+	if n := p.Stats().DeviceReads; n != before || x.Written != 2 {
+		t.Errorf("%d reads of the device, %d blocks written", n-before, x.Written)
+	}
+	x = readIO(1, 2) // and used again it reads
+	if err := perform(c, x, false); err != nil || len(values(t, x)) != 2 {
+		t.Error(err)
+	}
+}

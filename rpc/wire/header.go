@@ -52,11 +52,13 @@ const (
 	OpRaft     Op = 16 // one way, never answered
 	OpSnapList Op = 17
 	OpSnapRead Op = 18
+	OpSnapSums Op = 19 // a node without it answers that the request is bad
 )
 
 var opNames = map[Op]string{
 	OpHello: "hello", OpWrite: "write", OpRead: "read", OpZero: "zero", OpFlush: "flush",
 	OpPing: "ping", OpRaft: "raft", OpSnapList: "snap-list", OpSnapRead: "snap-read",
+	OpSnapSums: "snap-sums",
 }
 
 func (o Op) String() string {

@@ -33,6 +33,8 @@ type Scrub struct {
 	UnrepairedBlocks uint64   `json:"unrepaired_blocks"`
 	BadMetadata      uint64   `json:"bad_metadata"`
 	RepairedMetadata uint64   `json:"repaired_metadata"`
+	ComparedBlocks   uint64   `json:"compared_blocks"`
+	DivergedBlocks   uint64   `json:"diverged_blocks"`
 	Findings         []string `json:"findings"`
 }
 
@@ -61,6 +63,7 @@ func fromScrub(c *ashlar.Scrub) Scrub {
 		CycleBadBlocks: c.GetCycleBadBlocks(), BadBlocks: c.GetBadBlocks(),
 		RepairedBlocks: c.GetRepairedBlocks(), UnrepairedBlocks: c.GetUnrepairedBlocks(),
 		BadMetadata: c.GetBadMetadata(), RepairedMetadata: c.GetRepairedMetadata(),
+		ComparedBlocks: c.GetComparedBlocks(), DivergedBlocks: c.GetDivergedBlocks(),
 		Findings: append([]string{}, c.GetFindings()...)}
 }
 
@@ -106,6 +109,10 @@ func (s StoreDetail) Tables() []Table {
 	if c.BadMetadata > 0 {
 		t.Rows = append(t.Rows, []string{"metadata", fmt.Sprintf("lost on the device for %d "+
 			"chunks, written anew for %d", c.BadMetadata, c.RepairedMetadata)})
+	}
+	if c.DivergedBlocks > 0 {
+		t.Rows = append(t.Rows, []string{"diverged", fmt.Sprintf("%d blocks differ between "+
+			"replicas", c.DivergedBlocks)})
 	}
 	if c.SkippedBlocks > 0 {
 		t.Rows = append(t.Rows, []string{"left out", fmt.Sprintf("%d blocks of this cycle: their "+

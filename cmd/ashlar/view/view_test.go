@@ -51,6 +51,7 @@ func storeNodes() []*ashlar.Node {
 				Cycle: 3, Percent: 40, StartedUnixNs: noon, FinishedUnixNs: noon - 7*86400e9,
 				CheckedBlocks: 300000, BadBlocks: 5, RepairedBlocks: 4, CycleBadBlocks: 2,
 				SkippedBlocks: 4096, UnrepairedBlocks: 1, BadMetadata: 1, RepairedMetadata: 1,
+				ComparedBlocks: 200000, DivergedBlocks: 3,
 				Findings: []string{"2025-06-15T15:06:40Z: copyset 3, volume 1, chunk 7: bad " +
 					"blocks [9]: replaced by another replica's"}}},
 		{StoreId: 5, Uuid: "u-5", Path: "/srv/disk1", State: "up"}}}}

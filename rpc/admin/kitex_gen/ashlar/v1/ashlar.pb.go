@@ -277,6 +277,8 @@ type Scrub struct {
 	CycleBadBlocks   uint64   `protobuf:"varint,12,opt,name=cycle_bad_blocks" json:"cycle_bad_blocks,omitempty"`   // when this cycle read them, those that stay bad too
 	BadMetadata      uint64   `protobuf:"varint,13,opt,name=bad_metadata" json:"bad_metadata,omitempty"`           // chunks whose metadata on the device was lost, since the store was made
 	RepairedMetadata uint64   `protobuf:"varint,14,opt,name=repaired_metadata" json:"repaired_metadata,omitempty"` // of them; it was written anew from memory
+	ComparedBlocks   uint64   `protobuf:"varint,15,opt,name=compared_blocks" json:"compared_blocks,omitempty"`     // in this cycle, with all other replicas, by the leaders here
+	DivergedBlocks   uint64   `protobuf:"varint,16,opt,name=diverged_blocks" json:"diverged_blocks,omitempty"`     // differ between replicas now, as the leaders here found
 }
 
 func (x *Scrub) Reset() { *x = Scrub{} }
@@ -379,6 +381,20 @@ func (x *Scrub) GetBadMetadata() uint64 {
 func (x *Scrub) GetRepairedMetadata() uint64 {
 	if x != nil {
 		return x.RepairedMetadata
+	}
+	return 0
+}
+
+func (x *Scrub) GetComparedBlocks() uint64 {
+	if x != nil {
+		return x.ComparedBlocks
+	}
+	return 0
+}
+
+func (x *Scrub) GetDivergedBlocks() uint64 {
+	if x != nil {
+		return x.DivergedBlocks
 	}
 	return 0
 }
