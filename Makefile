@@ -59,7 +59,7 @@ crash: ## every state that a power cut may leave, recovered and compared (NIGHTL
 	@folder=$$(realpath -m "$${EVIDENCE:-$$(mktemp -d)}"); rm -rf "$$folder/crash"; \
 	EVIDENCE="$$folder" go test -count=1 -timeout 60m \
 		-run 'Crash|PowerCut|MadeWhole|CutAnywhere' \
-		./io/wal ./io/chunkfile ./dataplane/store -args -crash=$(level); \
+		./io/disk ./io/wal ./io/chunkfile ./dataplane/store -args -crash=$(level); \
 	go run ./internal/tally -lane crash -count states -least $(least) "$$folder"; \
 	[ -n "$${EVIDENCE:-}" ] || rm -rf "$$folder"
 	@echo "crash: ok"

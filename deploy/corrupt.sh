@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! go test -count=1 -timeout 15m -v -run 'Guarded|EarlierLifeComesBack|Rot|EveryByteOfThe' \
-	./io/wal ./io/chunkfile ./dataplane/store -corrupt.all >"$log" 2>&1; then
+	./io/disk ./io/wal ./io/chunkfile ./dataplane/store -corrupt.all >"$log" 2>&1; then
 	grep -v '^=== ' "$log" | tail -50
 	echo "corrupt: FAILED"
 	exit 1
@@ -43,5 +43,5 @@ BEGIN {
 }
 END {
 	printf "corrupt: %d mutations in %d areas; wrong data returned: %d\n", total, areas, wrong
-	if (bad > 0 || areas < 9) exit 1
+	if (bad > 0 || areas < 11) exit 1
 }' "$log"

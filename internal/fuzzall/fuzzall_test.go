@@ -12,8 +12,8 @@ func TestEveryRoomThatDecodesHasTargets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, room := range []string{"io/wal", "io/chunkfile", "dataplane/store", "dataplane/copyset",
-		"dataplane/peer", "rpc/wire"} {
+	for _, room := range []string{"io/disk", "io/wal", "io/chunkfile", "dataplane/store",
+		"dataplane/copyset", "dataplane/peer", "rpc/wire"} {
 		if !slices.ContainsFunc(targets, func(t target) bool { return t.pkg == room }) {
 			t.Errorf("%s has no fuzz target", room)
 		}

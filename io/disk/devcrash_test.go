@@ -149,7 +149,7 @@ func (c *cutter) cut(sim *Sim, allowed ...nameModel) {
 }
 
 // compare opens a device, which must hold one of the models, now and when it is opened again
-// after one more change.
+// after one more change; and nothing any more when all its files have been removed.
 func (c *cutter) compare(sim *Sim, allowed []nameModel) {
 	c.t.Helper()
 	d, err := reopen(sim)
@@ -177,6 +177,22 @@ func (c *cutter) compare(sim *Sim, allowed []nameModel) {
 	}
 	if again, err := contents(d); err != nil || !maps.Equal(again, got) {
 		c.t.Fatalf("%s: opened once more it holds %s (%v), want %s", c.done, again, err, got)
+	}
+	for name, data := range got {
+		if data == "/" {
+			continue
+		}
+		if err := d.remove(name); err != nil {
+			c.t.Fatalf("%s: %v", c.done, err)
+		}
+		delete(got, name)
+	}
+	after, err := openNames(d.m, true, quiet)
+	if err != nil {
+		c.t.Fatalf("%s: without files: %v", c.done, err)
+	}
+	if again, err := contents(after); err != nil || !maps.Equal(again, got) {
+		c.t.Fatalf("%s: without files it holds %s (%v), want %s", c.done, again, err, got)
 	}
 }
 

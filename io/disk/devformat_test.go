@@ -9,9 +9,14 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/ashlar-storage/ashlar/internal/evidence"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var (
+	update     = flag.Bool("update", false, "write the golden files anew")
+	corruptAll = flag.Bool("corrupt.all", false, "try every mutation of the sweeps")
+)
 
 // goldenSectors are a superblock and the entry of a file.
 func goldenSectors() ([]byte, superblock, entry) {
@@ -115,9 +120,23 @@ func cleanDevice(t testing.TB) (*Sim, nameModel, superblock) {
 	return sim, m, d.sb
 }
 
-// damage checks what becomes of a device with bytes changed at some offsets.
-func damage(t *testing.T, clean *Sim, m nameModel, class error, at ...int64) {
+// sweep counts what became of flipped bits of a device.
+type sweep struct {
+	mutations, detected, repaired int64
+}
+
+func (s *sweep) record(t *testing.T, name string) {
 	t.Helper()
+	evidence.Record(t, evidence.Item{Lane: "corrupt", Name: name, Promises: []string{"P4", "P5"},
+		Test: "io/disk " + t.Name(), Counts: map[string]int64{"mutations": s.mutations,
+			"detected": s.detected, "repaired": s.repaired, "rejected": 0, "harmless": 0,
+			"wrong": 0}})
+}
+
+// try flips bits of a device: it must be mended, or with a class refused.
+func (s *sweep) try(t *testing.T, clean *Sim, m nameModel, class error, at ...int64) {
+	t.Helper()
+	s.mutations++
 	sim := clean.Crash(CrashPlan{Keep: KeepAll})
 	for _, bit := range at {
 		sim.FlipBit("device", bit)
@@ -128,8 +147,10 @@ func damage(t *testing.T, clean *Sim, m nameModel, class error, at ...int64) {
 		if !errors.Is(err, class) || sim.Stats().DurableWrites != writes {
 			t.Fatalf("bits %v: %v, want %v and nothing written", at, err, class)
 		}
+		s.detected++
 		return
 	}
+	s.repaired++
 	if err != nil {
 		t.Fatalf("bits %v: %v", at, err)
 	}
@@ -145,7 +166,7 @@ func damage(t *testing.T, clean *Sim, m nameModel, class error, at ...int64) {
 
 // stride passes over most of the bits of reserved bytes, except where time is no matter.
 func stride(bit, used int64) int64 {
-	if bit < used*8 || *crashLevel != "share" {
+	if bit < used*8 || *corruptAll {
 		return 1
 	}
 	return 7
@@ -153,24 +174,28 @@ func stride(bit, used int64) int64 {
 
 func TestEveryBitOfASuperblockIsGuarded(t *testing.T) {
 	clean, m, sb := cleanDevice(t)
+	var s sweep
+	defer s.record(t, "every bit of a device's superblock")
 	for bit := int64(0); bit < SectorSize*8; bit += stride(bit, superblockUsed) {
-		damage(t, clean, m, nil, bit)
+		s.try(t, clean, m, nil, bit)
 		if bit%5 == 0 {
-			damage(t, clean, m, nil, sb.again()*8+bit)
-			damage(t, clean, m, ErrForeign, bit, sb.again()*8+bit)
+			s.try(t, clean, m, nil, sb.again()*8+bit)
+			s.try(t, clean, m, ErrForeign, bit, sb.again()*8+bit)
 		}
 	}
 }
 
 func TestEveryBitOfAnEntryIsGuarded(t *testing.T) {
 	clean, m, sb := cleanDevice(t)
+	var s sweep
+	defer s.record(t, "every bit of an entry of a device")
 	for _, slot := range []int64{1, 7} { // a file's, a free one
 		first := (sb.firstCopy() + slot*entrySize) * 8
 		second := (sb.secondCopy() + slot*entrySize) * 8
 		for bit := int64(0); bit < entrySize*8; bit += stride(bit, entryName+3) {
-			damage(t, clean, m, nil, []int64{first, second}[bit%2]+bit)
+			s.try(t, clean, m, nil, []int64{first, second}[bit%2]+bit)
 			if bit%5 == 0 {
-				damage(t, clean, m, ErrCorrupt, first+bit, second+bit)
+				s.try(t, clean, m, ErrCorrupt, first+bit, second+bit)
 			}
 		}
 	}
