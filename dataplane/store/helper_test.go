@@ -29,7 +29,7 @@ const (
 
 // rig is stores that know each other, without a network.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	pool   *buf.Pool
 	disks  []*disk.Sim
 	mu     sync.Mutex
@@ -46,7 +46,7 @@ type rig struct {
 }
 
 // newRig makes n stores on simulated disks, with every copyset on all of them.
-func newRig(t *testing.T, n int, change func(r *rig)) *rig {
+func newRig(t testing.TB, n int, change func(r *rig)) *rig {
 	pool, err := buf.NewPool(buf.Config{Bytes: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -422,7 +422,7 @@ func pattern(seed byte, n int) []byte {
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for end := time.Now().Add(15 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {

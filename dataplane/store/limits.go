@@ -67,11 +67,11 @@ const (
 	// scrubBlocks is how many blocks it reads at a time.
 	scrubBlocks = 16
 	// scrubCalm is how long after a client's request it takes the client to be there still. It then
-	// leaves scrubMost between two pieces, or as little as scrubLeast, 32 MiB in a second, where
-	// the cycle would take too long otherwise.
+	// leaves scrubMost between two pieces, so that of 400 requests in a second one in a hundred
+	// meets one, or as little as scrubLeast, 8 MiB in a second, lest the cycle takes too long.
 	scrubCalm  = 20 * time.Millisecond
-	scrubMost  = 100 * time.Millisecond
-	scrubLeast = 2 * time.Millisecond
+	scrubMost  = 250 * time.Millisecond
+	scrubLeast = 8 * time.Millisecond
 	// scrubNap is the shortest time that it sleeps, scrubBurst what it may be late and make up for.
 	scrubNap   = time.Millisecond
 	scrubBurst = 20 * time.Millisecond

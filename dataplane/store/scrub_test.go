@@ -35,7 +35,7 @@ func TestScrubKeepsItsPaceAndYieldsToClientsForAWhile(t *testing.T) {
 	if n := p.pieces(&now, 10*time.Second, 0, scrubMost, false); n < 155 || n > 162 {
 		t.Errorf("%d pieces in ten idle seconds, want 160", n)
 	}
-	if n := p.pieces(&now, 10*time.Second, 0, scrubMost, true); n < 50 || n > 100 {
+	if n := p.pieces(&now, 10*time.Second, 0, scrubMost, true); n < 30 || n > 41 {
 		t.Errorf("%d pieces while clients are never done, want one in a while", n)
 	}
 	now += int64(time.Minute) // a pause is not made up for
@@ -76,7 +76,8 @@ func TestScrubYieldsLessWhereTheCycleWouldNotEndInItsPeriod(t *testing.T) {
 	}{
 		{99, 0, scrubMost},
 		{9999, 0, 11 * time.Millisecond}, // 160,000 pieces in half an hour
-		{9999, 40 * time.Minute, 4 * time.Millisecond},
+		{1999, 0, 56 * time.Millisecond},
+		{9999, 40 * time.Minute, scrubLeast},
 		{9999, 2 * time.Hour, scrubLeast},
 		{1 << 24, 0, scrubLeast},
 	} {
@@ -87,8 +88,23 @@ func TestScrubYieldsLessWhereTheCycleWouldNotEndInItsPeriod(t *testing.T) {
 		}
 	}
 	p, now := scrubPace{rate: 1 << 40}, int64(0)
-	if n := p.pieces(&now, time.Second, 0, 10*time.Millisecond, true); n < 90 || n > 100 {
+	if n := p.pieces(&now, time.Second, 0, 10*time.Millisecond, true); n < 90 || n > 101 {
 		t.Errorf("%d pieces beside clients in a second, want one in 10 ms", n)
+	}
+	p = scrubPace{rate: 1 << 40, last: now}
+	for due := now + int64(10*time.Millisecond); now < due; now += int64(time.Millisecond) {
+		p.clients(now, p.ops+1, true)
+		if p.step(now, 10*time.Millisecond) == 0 {
+			t.Fatal("it does not wait for its turn")
+		}
+	}
+	p.clients(now, p.ops+1, true)
+	if wait := p.step(now, 10*time.Millisecond); wait != scrubNap {
+		t.Errorf("in its turn it does not wait for a gap: %v", wait)
+	}
+	p.clients(now, p.ops+1, false)
+	if wait := p.step(now, 10*time.Millisecond); wait != 0 {
+		t.Errorf("in a gap it waits: %v", wait)
 	}
 }
 

@@ -15,10 +15,12 @@ type scrubPace struct {
 	last   int64  // ns; when the last piece was read
 	ops    uint64 // of clients, as last seen
 	client int64  // ns; until then a client counts as there
+	atWork bool   // the device has something to do at this moment
 }
 
 // clients notes how many requests of clients there have been, and whether the device is at work.
 func (p *scrubPace) clients(now int64, ops uint64, working bool) {
+	p.atWork = working
 	if ops != p.ops || working {
 		p.ops, p.client = ops, now+int64(scrubCalm)
 	}
@@ -29,8 +31,13 @@ func (p *scrubPace) step(now int64, patience time.Duration) time.Duration {
 	if now < p.next {
 		return max(time.Duration(p.next-now), scrubNap)
 	}
-	if due := p.last + int64(patience); now < due && now < p.client {
+	due := p.last + int64(patience)
+	switch {
+	case now >= p.client:
+	case now < due:
 		return max(time.Duration(min(due, p.client)-now), scrubNap)
+	case p.atWork && now < due+int64(patience): // a gap may come soon
+		return scrubNap
 	}
 	p.last = now
 	return 0
