@@ -17,7 +17,8 @@ func openNames(m medium, look bool, log *slog.Logger) (*deviceNames, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := loader{m: m, sb: sb, look: look, log: log,
+	part := min(scanBytes, int(sb.directory()))
+	l := loader{m: m, sb: sb, look: look, log: log, one: aligned(part), two: aligned(part),
 		d: &deviceNames{m: m, sb: sb, names: map[string]*devNode{}}}
 	for off := int64(0); off < sb.directory(); off += scanBytes {
 		if err := l.scan(off, min(scanBytes, sb.directory()-off)); err != nil {
@@ -37,6 +38,8 @@ type loader struct {
 	look bool
 	log  *slog.Logger
 	d    *deviceNames
+	// one and two are a part of each copy.
+	one, two []byte
 	// older are the entries whose name a newer one has.
 	older []entry
 	// damaged counts the slots that are bad in both copies; worst is the error of the first.
@@ -47,7 +50,7 @@ type loader struct {
 // scan reads a part of both copies.
 func (l *loader) scan(off, n int64) error {
 	first, second := l.sb.firstCopy()+off, l.sb.secondCopy()+off
-	a, b := l.readPart(first, n), l.readPart(second, n)
+	a, b := l.readPart(l.one[:n], first), l.readPart(l.two[:n], second)
 	block := aligned(BlockSize)
 	for at := int64(0); at < n; at += BlockSize {
 		one, two := a[at:at+BlockSize], b[at:at+BlockSize]
@@ -73,12 +76,11 @@ func (l *loader) scan(off, n int64) error {
 }
 
 // readPart reads a part of one copy. What cannot be read is zeroes, which are no entries.
-func (l *loader) readPart(at, n int64) []byte {
-	p := aligned(int(n))
+func (l *loader) readPart(p []byte, at int64) []byte {
 	if _, err := l.m.ReadAt(p, at); err == nil {
 		return p
 	}
-	for i := int64(0); i < n; i += BlockSize {
+	for i := int64(0); i < int64(len(p)); i += BlockSize {
 		if _, err := l.m.ReadAt(p[i:i+BlockSize], at+i); err != nil {
 			clear(p[i : i+BlockSize])
 		}

@@ -65,11 +65,13 @@ func mendSuperblocks(m medium, sb *superblock, head []byte, look bool, log *slog
 	if _, err := m.ReadAt(tail, sb.again()); err != nil {
 		clear(tail)
 	}
-	if look || wrong == 0 && bytes.Equal(tail, page) {
+	if wrong == 0 && bytes.Equal(tail, page) {
 		return nil
 	}
-	log.Warn("a superblock of the device is damaged: it is written again from the other one",
-		"bytes", wrong)
+	log.Warn("one superblock of the device is damaged: the other is used", "first", wrong > 0)
+	if look {
+		return nil
+	}
 	if wrong > 0 {
 		copy(head, whole)
 		if err := m.WriteVec([][]byte{head}, 0, true); err != nil {

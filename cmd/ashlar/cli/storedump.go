@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/view"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
@@ -57,13 +57,16 @@ func (a *app) offline(use, short string, args cobra.PositionalArgs,
 
 // lookAt opens a store's directory or device without changing it.
 func (a *app) lookAt(dir string, force bool) (disk.Disk, error) {
-	quiet := slog.New(slog.DiscardHandler)
-	d, err := disk.OpenReadOnly(dir, disk.ReadOnlyConfig{Logger: quiet})
+	log, err := a.logger(a.stderr, config.Log{Level: "warn"})
+	if err != nil {
+		return nil, err
+	}
+	d, err := disk.OpenReadOnly(dir, disk.ReadOnlyConfig{Logger: log})
 	switch {
 	case errors.Is(err, disk.ErrLocked) && force:
 		fmt.Fprintf(a.stderr, "ashlar: %s; looking all the same: what is being written may look "+
 			"damaged\n", oneLine(err))
-		return disk.OpenReadOnly(dir, disk.ReadOnlyConfig{Logger: quiet, Shared: true})
+		return disk.OpenReadOnly(dir, disk.ReadOnlyConfig{Logger: log, Shared: true})
 	case errors.Is(err, disk.ErrLocked):
 		return nil, fmt.Errorf("%w; stop the node to look at its store, or look with --force", err)
 	case errors.Is(err, disk.ErrNotExist), errors.Is(err, disk.ErrInvalid):

@@ -92,6 +92,25 @@ func TestMistakesWithDevicesNameTheFix(t *testing.T) {
 	}
 }
 
+func TestCheckTellsOfACopyThatIsDamagedAndLeavesIt(t *testing.T) {
+	name := newStoreDevice(t)
+	fillStore(t, name)
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte{0xff}, 64<<10+70)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		status, _, stderr := invoke(t, "store", "check", name)
+		if status != exitOK || strings.Count(stderr, "one copy of an entry") != 1 {
+			t.Errorf("status %d, %s", status, stderr)
+		}
+	}
+}
+
 func TestCheckOfADeviceWithoutAFileEndsWithEight(t *testing.T) {
 	name := newStoreDevice(t)
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
