@@ -50,7 +50,7 @@ func openDevice(path string, cfg Config, how access) (Disk, error) {
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("%w: %s", err, path)
+		return nil, fmt.Errorf("disk: device %s: %w", path, err)
 	}
 	d.engine = d.newEngine(cfg)
 	d.log.Info("disk opened", "device", path, "engine", d.engine.name(), "direct", direct)
@@ -147,7 +147,7 @@ func FormatDevice(path string, force bool) (bytes, files int64, err error) {
 		err = format(m, &sb, force)
 	}
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
-		return 0, 0, fmt.Errorf("%w: %s", err, path)
+		return 0, 0, fmt.Errorf("disk: device %s: %w", path, err)
 	}
 	return sb.blocks().count * BlockSize, sb.entries, nil
 }
