@@ -45,6 +45,9 @@ type loader struct {
 	// damaged counts the slots that are bad in both copies; worst is the error of the first.
 	damaged int
 	worst   error
+	// rotten counts those that are bad in one; rot is the error of the first.
+	rotten int
+	rot    error
 }
 
 // scan reads a part of both copies.
@@ -108,8 +111,9 @@ func (l *loader) slot(slot int64, one, two []byte) error {
 		e = f
 	}
 	if err := cmp.Or(err1, err2); err != nil {
-		l.log.Warn("one copy of an entry of the device's directory is damaged: the other is used",
-			"entry", slot, "name", e.name, "reason", err)
+		if l.rotten++; l.rotten == 1 {
+			l.rot = fmt.Errorf("entry %d, %q: %w", slot, e.name, err)
+		}
 	}
 	l.add(e)
 	return nil
@@ -154,6 +158,10 @@ func (l *loader) add(e entry) {
 // settle finds out what is free, and frees the entries whose names are those of newer ones.
 func (l *loader) settle() error {
 	d := l.d
+	if l.rotten > 0 {
+		l.log.Warn("entries of the device's directory are damaged in one copy: the other is used",
+			"entries", l.rotten, "first", l.rot)
+	}
 	if l.damaged > 0 {
 		return fmt.Errorf("%w: %d entries of the directory are damaged in both copies, so files "+
 			"are missing; the first is %w", ErrCorrupt, l.damaged, l.worst)

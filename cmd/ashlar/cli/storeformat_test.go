@@ -105,7 +105,7 @@ func TestCheckTellsOfACopyThatIsDamagedAndLeavesIt(t *testing.T) {
 	}
 	for range 2 {
 		status, _, stderr := invoke(t, "store", "check", name)
-		if status != exitOK || strings.Count(stderr, "one copy of an entry") != 1 {
+		if status != exitOK || strings.Count(stderr, "damaged in one copy") != 1 {
 			t.Errorf("status %d, %s", status, stderr)
 		}
 	}
