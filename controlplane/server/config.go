@@ -13,6 +13,7 @@ import (
 // Config is how a control plane runs. Zero values mean the defaults named beside them.
 type Config struct {
 	Listen  string // host:port; port 0 takes a free one, see Server.Addr
+	Admin   string // profiles and metrics over HTTP, host:port; empty: nowhere
 	DataDir string // metadata directory, made when absent
 	Name    string // of this process in listings; "control"
 	Version string // of the program, shown to operators; "dev"

@@ -18,6 +18,7 @@ import (
 	"github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1/adminservice"
 	"github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1/clientservice"
 	"github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1/nodeservice"
+	"github.com/ashlar-storage/ashlar/rpc/ops"
 )
 
 // Server is a control plane with its metadata open and its port bound.
@@ -26,6 +27,7 @@ type Server struct {
 	kv      meta.KV
 	cluster *cluster
 	ln      *listener
+	admin   *ops.Listener // nil: none
 
 	once     sync.Once // guards closing
 	closeErr error
@@ -49,6 +51,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.Join(err, kv.Close())
 	}
 	s.cluster.addr = s.ln.Addr().String()
+	if s.admin, err = s.listenAdmin(); err != nil {
+		return nil, errors.Join(err, s.ln.release(), kv.Close())
+	}
 	cfg.Logger.Info("control plane open", "cluster", s.cluster.id, "data", cfg.DataDir,
 		"listen", s.cluster.addr, "nodes", len(s.cluster.nodes),
 		"copysets", len(s.cluster.copysets), "volumes", len(s.cluster.volumes))
@@ -94,8 +99,7 @@ func (s *Server) Serve(ctx context.Context) error {
 // Close gives the port and the metadata back. Serve calls it; call it only instead of Serve.
 func (s *Server) Close() error {
 	s.once.Do(func() {
-		flushErr := s.cluster.flush()
-		s.closeErr = errors.Join(flushErr, s.ln.release(), s.kv.Close())
+		s.closeErr = errors.Join(s.admin.Close(), s.cluster.flush(), s.ln.release(), s.kv.Close())
 		s.cfg.Logger.Info("control plane closed", "cluster", s.cluster.id)
 	})
 	return s.closeErr

@@ -2,83 +2,33 @@ package node
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/pprof"
 	"os"
 	"reflect"
 	"runtime"
 	"strings"
-	"time"
 	"unicode"
+
+	"github.com/ashlar-storage/ashlar/rpc/ops"
 )
 
-// The admin listener serves an operator's tools over HTTP: /debug/pprof/* and /stats. It is apart
-// from the native protocol, off unless Config.Admin names an address, and has no authentication:
-// an address without a host means the loopback one.
-
-const (
-	// adminReadTime bounds the arrival of one request, adminWriteTime its answer: a profile takes
-	// as long as it is asked to.
-	adminReadTime  = 5 * time.Second
-	adminWriteTime = 5 * time.Minute
-	// adminHeaderBytes bounds a request's header.
-	adminHeaderBytes = 16 << 10
-)
-
-// adminServer is the listener that runs.
-type adminServer struct {
-	server *http.Server
-	addr   string
-	done   chan struct{}
-}
+// The admin listener serves an operator's tools over HTTP: /metrics, /debug/pprof/* and /stats. It
+// is apart from the native protocol and off unless Config.Admin names an address.
 
 // listenAdmin starts the admin listener; nil when addr is empty.
-func (n *Node) listenAdmin(addr string) (*adminServer, error) {
-	if addr == "" {
-		return nil, nil
-	}
-	host, port, err := net.SplitHostPort(addr)
+func (n *Node) listenAdmin(addr string) (*ops.Listener, error) {
+	reg, err := ops.Registry(n.collectors()...)
 	if err != nil {
-		return nil, fmt.Errorf("node: admin address %q: %w: write it as 127.0.0.1:7402", addr, err)
+		return nil, fmt.Errorf("node: %w", err)
 	}
-	if host == "" {
-		host = "127.0.0.1"
-	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, port))
-	if err != nil {
-		return nil, fmt.Errorf("node: admin listener: %w", err)
-	}
-	a := &adminServer{addr: ln.Addr().String(), done: make(chan struct{})}
-	a.server = &http.Server{Handler: n.adminHandler(), ReadTimeout: adminReadTime,
-		WriteTimeout: adminWriteTime, MaxHeaderBytes: adminHeaderBytes}
-	go func() {
-		defer close(a.done)
-		if err := a.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			n.log.Error("admin listener stopped", "err", err)
-		}
-	}()
-	n.log.Info("admin listener", "addr", a.addr)
-	return a, nil
-}
-
-func (a *adminServer) close() error {
-	err := a.server.Close()
-	<-a.done
-	return err
-}
-
-func (n *Node) adminHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux := ops.Mux(ops.Page(reg, n.log))
 	mux.HandleFunc("GET /stats", n.serveStats)
-	return mux
+	l, err := ops.Listen(addr, mux, n.log)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	return l, nil
 }
 
 // serveStats answers with counters as JSON. Names are those of the Go fields in snake case; they

@@ -8,11 +8,13 @@ import (
 	"sort"
 	"strings"
 	"testing"
+
+	"github.com/ashlar-storage/ashlar/rpc/ops"
 )
 
-func getAdmin(t *testing.T, a *adminServer, path string) (int, []byte) {
+func getAdmin(t *testing.T, a *ops.Listener, path string) (int, []byte) {
 	t.Helper()
-	resp, err := http.Get("http://" + a.addr + path)
+	resp, err := http.Get("http://" + a.Addr() + path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,9 +67,9 @@ func TestAdminListenerServesCountersUnderStableNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.close()
-	if !strings.HasPrefix(a.addr, "127.0.0.1:") {
-		t.Errorf("an address without a host listens at %s, not only on loopback", a.addr)
+	defer a.Close()
+	if !strings.HasPrefix(a.Addr(), "127.0.0.1:") {
+		t.Errorf("an address without a host listens at %s, not only on loopback", a.Addr())
 	}
 	code, body := getAdmin(t, a, "/stats")
 	var doc map[string]any
@@ -112,7 +114,7 @@ func TestAdminListenerServesProfiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.close()
+	defer a.Close()
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline"} {
 		if code, body := getAdmin(t, a, path); code != http.StatusOK || len(body) == 0 {
 			t.Errorf("%s: status %d, %d bytes", path, code, len(body))

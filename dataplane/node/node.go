@@ -14,6 +14,7 @@ import (
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
+	"github.com/ashlar-storage/ashlar/rpc/ops"
 	"github.com/ashlar-storage/ashlar/rpc/transport"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
@@ -47,7 +48,7 @@ type Config struct {
 	AllowVolatileCache bool
 	// NoURing forces the fallback without io_uring.
 	NoURing bool
-	// Admin is where profiles and counters are served over HTTP, host:port; empty: nowhere.
+	// Admin is where metrics, profiles and counters are served, HTTP host:port; empty: nowhere.
 	Admin  string
 	Logger *slog.Logger
 }
@@ -78,7 +79,7 @@ type Node struct {
 	links   *peer.Links
 	server  *transport.Server
 	clients *admin.Clients
-	admin   *adminServer
+	admin   *ops.Listener
 	routes  atomic.Pointer[map[uint64]*store.Owner] // copyset -> owner; replaced, never changed
 	addr    string
 	lists   chan struct{} // one for each list of chunks being made for a peer
@@ -215,9 +216,7 @@ func (n *Node) Addr() string { return n.addr }
 func (n *Node) Close() error {
 	var errs []error
 	n.handOff()
-	if n.admin != nil {
-		errs = append(errs, n.admin.close())
-	}
+	errs = append(errs, n.admin.Close())
 	if n.server != nil {
 		errs = append(errs, n.server.Close())
 	}

@@ -19,6 +19,7 @@ type Stats struct {
 // ReplicaStats is the sum over the replicas of a store.
 type ReplicaStats struct {
 	Replicas, Leading, Serving int
+	Lost, Restoring            int // of those that do not run; that fetch chunks from another
 	OverlayBlocks              int
 	OverlayBytes               int64
 	Entries                    uint64 // applied, empty ones and those of earlier lives included
@@ -42,6 +43,12 @@ func (t *ReplicaStats) add(r *copyset.Status) {
 	}
 	if r.Serving {
 		t.Serving++
+	}
+	if r.Err != nil {
+		t.Lost++
+	}
+	if r.Restoring {
+		t.Restoring++
 	}
 	t.OverlayBlocks += r.OverlayBlocks
 	t.OverlayBytes += r.OverlayBytes

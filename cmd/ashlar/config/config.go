@@ -47,7 +47,7 @@ type Node struct {
 	StallAfter Duration `yaml:"stall_after"`
 	ScrubRate  Size     `yaml:"scrub_rate"` // scrubbed in a second; 0: none
 	NoURing    bool     `yaml:"no_uring"`   // do without io_uring even where the kernel has it
-	Admin      string   `yaml:"admin"`      // counters, profiles over HTTP, host:port; empty: off
+	Admin      string   `yaml:"admin"`      // metrics, profiles over HTTP, host:port; empty: off
 	// AllowVolatileCache starts although a power cut would take what a store promised.
 	AllowVolatileCache bool `yaml:"allow_volatile_cache"`
 	Log                Log  `yaml:"log"`
@@ -61,6 +61,7 @@ type Control struct {
 	Replicas int    `yaml:"replicas"` // copies of every block
 	Copysets int    `yaml:"copysets"` // raft groups made once min_nodes are up
 	MinNodes int    `yaml:"min_nodes"`
+	Admin    string `yaml:"admin"` // metrics, profiles over HTTP, host:port; empty: off
 	Log      Log    `yaml:"log"`
 }
 
@@ -127,13 +128,9 @@ func (n *Node) Check() error {
 		return invalid("stall_after", time.Duration(n.StallAfter).String(),
 			"use "+time.Duration(stallAfterMin).String()+" or more: busy disks take that")
 	}
-	if n.Admin != "" {
-		if err := checkAddr("admin", n.Admin); err != nil {
-			return err
-		}
-	}
 	return first(checkName("name", n.Name), checkName("zone", n.Zone),
-		checkAddr("listen", n.Listen), checkAddr("control", n.Control), n.Log.check())
+		checkAddr("listen", n.Listen), checkAddr("control", n.Control), checkAdmin(n.Admin),
+		n.Log.check())
 }
 
 // Check implements File.
@@ -144,7 +141,7 @@ func (c *Control) Check() error {
 	return first(checkName("name", c.Name), checkAddr("listen", c.Listen),
 		checkRange("replicas", c.Replicas, 1, 7),
 		checkRange("min_nodes", c.MinNodes, c.Replicas, 1<<16),
-		checkRange("copysets", c.Copysets, 1, 1<<16), c.Log.check())
+		checkRange("copysets", c.Copysets, 1, 1<<16), checkAdmin(c.Admin), c.Log.check())
 }
 
 // Check implements File.
@@ -199,6 +196,14 @@ func checkAddr(key, v string) error {
 		}
 	}
 	return invalid(key, fmt.Sprintf("%.80q is not an address", v), "write it as 127.0.0.1:7400")
+}
+
+// checkAdmin accepts no address too: then there is no admin listener.
+func checkAdmin(v string) error {
+	if v == "" {
+		return nil
+	}
+	return checkAddr("admin", v)
 }
 
 func checkRange(key string, v, low, high int) error {

@@ -1,0 +1,173 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ashlar-storage/ashlar/rpc/ops"
+)
+
+// sample is what one scrape has of the cluster.
+type sample struct {
+	health                    string
+	nodes, stores, copysets   map[string]int // by state
+	repairs, damaged          int
+	volumes, deleting         int
+	attached                  int
+	capacity, used, problems  uint64
+	corruptBlocks, madeBlocks uint64
+}
+
+// registry holds the metrics of this control plane.
+func (s *Server) registry() (*prometheus.Registry, error) {
+	info, src := metricSources()
+	info.Look = func(each func(*Config, ...string)) {
+		each(&s.cfg, s.cluster.id, s.cfg.Name, s.cfg.Version)
+	}
+	src.Look = func(each func(*sample, ...string)) { each(s.cluster.sample()) }
+	return ops.Registry(info, src)
+}
+
+// listenAdmin starts the admin listener; nil when none is configured.
+func (s *Server) listenAdmin() (*ops.Listener, error) {
+	reg, err := s.registry()
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	l, err := ops.Listen(s.cfg.Admin, ops.Mux(ops.Page(reg, s.cfg.Logger)), s.cfg.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	return l, nil
+}
+
+// Metrics lists the metrics that a control plane serves, for the manual.
+func Metrics() []ops.Info {
+	info, src := metricSources()
+	return append(info.Catalog(), src.Catalog()...)
+}
+
+func metricSources() (*ops.Source[Config], *ops.Source[sample]) {
+	info := &ops.Source[Config]{Labels: []string{"cluster", "name", "version"},
+		Metrics: []ops.Metric[Config]{{Name: "ashlar_cluster_info", Kind: ops.Gauge,
+			Help:  "Which cluster and which process, as labels; always 1.",
+			Value: func(*Config) float64 { return 1 }}}}
+	return info, &ops.Source[sample]{Metrics: append(healthMetrics(), spaceMetrics()...)}
+}
+
+// The states that are always told, with 0 where nothing is in them: an alert on a number that is
+// not there does not fire.
+var (
+	nodeStates     = []string{stateUp, stateOffline}
+	storeStates    = []string{stateUp, "full", "stalled", stateFailed, stateOffline}
+	copysetHealths = []string{stateOK, healthDegraded, healthUnavailable}
+)
+
+func (c *cluster) sample() *sample {
+	status, err := c.clusterStatus(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	t := &sample{nodes: zeroed(nodeStates), stores: zeroed(storeStates),
+		copysets: zeroed(copysetHealths), health: healthUnavailable, deleting: len(c.deletions)}
+	if err == nil {
+		t.health, t.problems = status.Health, uint64(len(status.Problems))
+		t.capacity, t.used, t.volumes = status.CapacityBytes, status.UsedBytes, int(status.Volumes)
+	}
+	for _, n := range c.nodes {
+		if c.up(n, now) {
+			t.nodes[stateUp]++
+		} else {
+			t.nodes[stateOffline]++
+		}
+	}
+	for _, s := range c.stores {
+		state, _ := c.storeUp(s, now)
+		t.stores[state]++
+		t.corruptBlocks += s.report.GetCorruptBlocks()
+		t.madeBlocks += s.report.GetRepairedBlocks()
+	}
+	for _, g := range c.copysets {
+		t.copysets[c.health(g, now)]++
+		if g.rec.Joining != nil {
+			t.repairs++
+		}
+		for _, m := range g.rec.Replicas {
+			if c.damaged(g, m, now) {
+				t.damaged++
+			}
+		}
+	}
+	for _, s := range c.sessions {
+		if !s.lapsed(now) {
+			t.attached++
+		}
+	}
+	return t
+}
+
+func zeroed(states []string) map[string]int {
+	m := make(map[string]int, len(states))
+	for _, s := range states {
+		m[s] = 0
+	}
+	return m
+}
+
+func byState(name, label, help string, f func(*sample) map[string]int) ops.Metric[sample] {
+	return ops.Metric[sample]{Name: "ashlar_cluster_" + name, Kind: ops.Gauge, Label: label,
+		Help: help, States: func(t *sample, each func(string, float64)) {
+			for state, n := range f(t) {
+				each(state, float64(n))
+			}
+		}}
+}
+
+func gauge[N int | uint64](name, unit, help string, f func(*sample) N) ops.Metric[sample] {
+	return ops.Metric[sample]{Name: "ashlar_cluster_" + name, Unit: unit, Help: help,
+		Kind: ops.Gauge, Value: func(t *sample) float64 { return float64(f(t)) }}
+}
+
+func healthMetrics() []ops.Metric[sample] {
+	return []ops.Metric[sample]{
+		{Name: "ashlar_cluster_health", Kind: ops.Gauge, Label: "health",
+			Help: "1 for the health that `ashlar cluster status` tells, 0 for the others.",
+			States: func(t *sample, each func(string, float64)) {
+				ops.OneOf(t.health, copysetHealths, each)
+			}},
+		gauge("problems", "", "Problems that `ashlar cluster status` lists.",
+			func(t *sample) uint64 { return t.problems }),
+		byState("nodes", "state", "Nodes by state: up or offline.",
+			func(t *sample) map[string]int { return t.nodes }),
+		byState("stores", "state", "Stores by state, that of their node included.",
+			func(t *sample) map[string]int { return t.stores }),
+		byState("copysets", "health",
+			"Copysets by health: ok, without a replica (degraded), without a leader (unavailable).",
+			func(t *sample) map[string]int { return t.copysets }),
+		gauge("damaged_replicas", "", "Replicas that their stores report as damaged.",
+			func(t *sample) int { return t.damaged }),
+		gauge("repairs", "", "Replicas that are being filled in the place of damaged ones.",
+			func(t *sample) int { return t.repairs }),
+		gauge("corrupt_blocks", "",
+			"Blocks that did not fit their checksum, since each node started.",
+			func(t *sample) uint64 { return t.corruptBlocks }),
+		gauge("repaired_blocks", "", "Those of them that another replica made good.",
+			func(t *sample) uint64 { return t.madeBlocks }),
+	}
+}
+
+func spaceMetrics() []ops.Metric[sample] {
+	return []ops.Metric[sample]{
+		gauge("capacity_bytes", "bytes", "What the stores can hold, copies included.",
+			func(t *sample) uint64 { return t.capacity }),
+		gauge("used_bytes", "bytes", "What their chunks take, copies included.",
+			func(t *sample) uint64 { return t.used }),
+		gauge("volumes", "", "Volumes, without those that are being deleted.",
+			func(t *sample) int { return t.volumes }),
+		gauge("deleting_volumes", "", "Volumes whose space is being given back.",
+			func(t *sample) int { return t.deleting }),
+		gauge("sessions", "", "Attachments of volumes that are renewed.",
+			func(t *sample) int { return t.attached }),
+	}
+}

@@ -1,0 +1,146 @@
+package ops
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Kind is what a metric is.
+type Kind string
+
+// The kinds, in Prometheus' words.
+const (
+	Counter   Kind = "counter"   // rises, and begins anew with the process
+	Gauge     Kind = "gauge"     // a state
+	Histogram Kind = "histogram" // counts by size
+)
+
+// Metric describes one metric of a T, and takes it out of it by the one of Value, States and Sizes
+// that is set.
+type Metric[T any] struct {
+	Name, Help string
+	Unit       string // "" where it is a plain number
+	Kind       Kind
+	// Value is the number.
+	Value func(*T) float64
+	// Label is the further label whose values States gives with their numbers.
+	Label  string
+	States func(t *T, each func(state string, n float64))
+	// Sizes are the parts of a histogram; buckets count what is at most their key.
+	Sizes func(*T) (count uint64, sum float64, buckets map[float64]uint64)
+}
+
+// Info is what a manual says of a metric.
+type Info struct {
+	Name, Help, Unit string
+	Kind             Kind
+	Labels           []string
+}
+
+// Source is a collector of the metrics of things of one kind.
+type Source[T any] struct {
+	Labels  []string // of every metric
+	Metrics []Metric[T]
+	// Look calls each with every thing there is and the values of its labels, at every scrape.
+	Look func(each func(t *T, labels ...string))
+}
+
+// Catalog lists what a source describes.
+func (s *Source[T]) Catalog() []Info {
+	list := make([]Info, 0, len(s.Metrics))
+	for i := range s.Metrics {
+		m := &s.Metrics[i]
+		list = append(list, Info{Name: m.Name, Help: m.Help, Unit: m.Unit, Kind: m.Kind,
+			Labels: m.labels(s.Labels)})
+	}
+	return list
+}
+
+func (m *Metric[T]) labels(common []string) []string {
+	if m.Label == "" {
+		return common
+	}
+	return append(append([]string{}, common...), m.Label)
+}
+
+func (m *Metric[T]) desc(common []string) *prometheus.Desc {
+	return prometheus.NewDesc(m.Name, m.Help, m.labels(common), nil)
+}
+
+// Describe implements prometheus.Collector.
+func (s *Source[T]) Describe(out chan<- *prometheus.Desc) {
+	for i := range s.Metrics {
+		out <- s.Metrics[i].desc(s.Labels)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *Source[T]) Collect(out chan<- prometheus.Metric) {
+	s.Look(func(t *T, labels ...string) {
+		for i := range s.Metrics {
+			s.Metrics[i].collect(t, s.Labels, labels, out)
+		}
+	})
+}
+
+func (m *Metric[T]) collect(t *T, common, labels []string, out chan<- prometheus.Metric) {
+	d := m.desc(common)
+	kind := prometheus.GaugeValue
+	if m.Kind == Counter {
+		kind = prometheus.CounterValue
+	}
+	send := func(v prometheus.Metric, err error) {
+		if err != nil {
+			v = prometheus.NewInvalidMetric(d, err)
+		}
+		out <- v
+	}
+	switch {
+	case m.Sizes != nil:
+		count, sum, buckets := m.Sizes(t)
+		send(prometheus.NewConstHistogram(d, count, sum, buckets, labels...))
+	case m.States != nil:
+		m.States(t, func(state string, n float64) {
+			all := append(append([]string{}, labels...), state)
+			send(prometheus.NewConstMetric(d, kind, n, all...))
+		})
+	default:
+		send(prometheus.NewConstMetric(d, kind, m.Value(t), labels...))
+	}
+}
+
+// OneOf gives 1 to the state that is and 0 to the others.
+func OneOf(is string, states []string, each func(string, float64)) {
+	for _, s := range states {
+		n := 0.0
+		if s == is {
+			n = 1
+		}
+		each(s, n)
+	}
+}
+
+// Registry holds sources, and the client library's own collectors of runtime and process.
+func Registry(sources ...prometheus.Collector) (*prometheus.Registry, error) {
+	reg := prometheus.NewRegistry()
+	sources = append(sources, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, s := range sources {
+		if err := reg.Register(s); err != nil {
+			return nil, err
+		}
+	}
+	return reg, nil
+}
+
+// Page serves a registry. A source that fails spoils a scrape, which is logged.
+func Page(reg *prometheus.Registry, logger *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		Registry: reg, MaxRequestsInFlight: maxScrapes, Timeout: scrapeTime,
+	})
+}
