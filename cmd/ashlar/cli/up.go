@@ -155,9 +155,9 @@ func (u *upRun) checkAddresses() error {
 	if err := datadir.CheckFree("NBD", l.Gateway.Listen, "choose another with --nbd"); err != nil {
 		return err
 	}
-	addrs := []string{l.Control}
+	addrs := []string{l.Control, l.Admin}
 	for _, n := range l.Nodes {
-		addrs = append(addrs, n.Listen)
+		addrs = append(addrs, n.Listen, n.Admin)
 	}
 	fix := fmt.Sprintf("stop what listens there, or change it in %s/cluster.yaml", u.dir.Path)
 	for _, addr := range addrs {

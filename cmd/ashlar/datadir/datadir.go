@@ -19,7 +19,7 @@ import (
 // directory any more.
 const (
 	kind      = "ashlar-up"
-	format    = 1
+	format    = 2 // 1 had no admin addresses
 	fileName  = "cluster.yaml"
 	lockName  = "LOCK"
 	nodesMax  = 64
@@ -42,6 +42,7 @@ type Layout struct {
 	Kind    string  `yaml:"kind"`
 	Format  int     `yaml:"format"`
 	Control string  `yaml:"control"`
+	Admin   string  `yaml:"control_admin"` // metrics of the control plane over HTTP
 	Gateway Gateway `yaml:"gateway"`
 	Nodes   []Node  `yaml:"nodes"`
 	Volume  string  `yaml:"volume"` // exported in the ready line; may be empty
@@ -59,6 +60,7 @@ type Gateway struct {
 type Node struct {
 	Name   string `yaml:"name"`
 	Listen string `yaml:"listen"`
+	Admin  string `yaml:"admin"` // metrics over HTTP
 }
 
 // Want is what the caller asks a new or existing directory to be; zero values ask for nothing.
@@ -250,6 +252,9 @@ func (d *Dir) settle(want Want) error {
 	override(&d.Layout.Gateway.Socket, want.Socket)
 	override(&d.Layout.Volume, want.Volume)
 	d.Layout.AllowVolatileCache = old.AllowVolatileCache || want.AllowVolatileCache
+	if err := d.Layout.upgrade(); err != nil {
+		return err
+	}
 	return d.write()
 }
 
@@ -270,20 +275,37 @@ func create(want Want) (Layout, error) {
 	if want.NBD == "" {
 		want.NBD = config.DefaultNBDAddr
 	}
-	ports, err := freePorts(want.Nodes + 2)
+	ports, err := freePorts(2*want.Nodes + 3)
 	if err != nil {
 		return Layout{}, err
 	}
 	if anyPort(want.NBD) {
-		want.NBD = ports[want.Nodes+1]
+		want.NBD = ports[2]
 	}
-	l := Layout{Kind: kind, Format: format, Control: ports[0], Volume: want.Volume,
-		Gateway:            Gateway{Listen: want.NBD, Socket: want.Socket},
+	l := Layout{Kind: kind, Format: format, Control: ports[0], Admin: ports[1],
+		Volume: want.Volume, Gateway: Gateway{Listen: want.NBD, Socket: want.Socket},
 		AllowVolatileCache: want.AllowVolatileCache}
 	for i := range want.Nodes {
-		l.Nodes = append(l.Nodes, Node{Name: fmt.Sprintf("n%d", i+1), Listen: ports[i+1]})
+		l.Nodes = append(l.Nodes, Node{Name: fmt.Sprintf("n%d", i+1), Listen: ports[2*i+3],
+			Admin: ports[2*i+4]})
 	}
 	return l, nil
+}
+
+// upgrade gives a directory of an earlier format what it lacks.
+func (l *Layout) upgrade() error {
+	if l.Format == format {
+		return nil
+	}
+	ports, err := freePorts(len(l.Nodes) + 1)
+	if err != nil {
+		return err
+	}
+	l.Format, l.Admin = format, ports[0]
+	for i := range l.Nodes {
+		l.Nodes[i].Admin = ports[i+1]
+	}
+	return nil
 }
 
 // write replaces cluster.yaml as a whole, durably.

@@ -78,11 +78,30 @@ func TestOpenPortIsChosenOnceAndKept(t *testing.T) {
 	}
 }
 
+func TestDirectoryOfTheFirstFormatGetsAdminAddresses(t *testing.T) {
+	path := t.TempDir()
+	old := "kind: ashlar-up\nformat: 1\ncontrol: 127.0.0.1:1\ngateway: {listen: 127.0.0.1:2}\n" +
+		"nodes: [{name: n1, listen: 127.0.0.1:3}, {name: n2, listen: 127.0.0.1:4}]\nvolume: v\n"
+	if err := os.WriteFile(filepath.Join(path, fileName), []byte(old), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, path, Want{}).Layout
+	if l.Control != "127.0.0.1:1" || l.Nodes[1].Listen != "127.0.0.1:4" || l.Volume != "v" {
+		t.Errorf("%+v", l)
+	}
+	if l.Admin == "" || l.Nodes[0].Admin == "" || l.Nodes[1].Admin == l.Nodes[0].Admin {
+		t.Errorf("no admin addresses of their own: %+v", l)
+	}
+	if again, err := Read(path); err != nil || !reflect.DeepEqual(l, again) {
+		t.Errorf("written as %+v, %v", again, err)
+	}
+}
+
 func TestForeignAndNewerDirectoriesAreRefusedSayingWhy(t *testing.T) {
 	for _, c := range []struct{ name, file, text, want string }{
 		{"other files", "photo.jpg", "x", "photo.jpg"},
 		{"other kind", fileName, "kind: cake\nformat: 1\n", "cake"},
-		{"newer", fileName, "kind: ashlar-up\nformat: 2\nfuture: [1]\n", "format 2"},
+		{"newer", fileName, "kind: ashlar-up\nformat: 3\nfuture: [1]\n", "format 3"},
 		{"no format", fileName, "kind: ashlar-up\n", "format 0"},
 		{"garbage", fileName, "\x00\x01\x02", fileName},
 		{"unknown key", fileName, "kind: ashlar-up\nformat: 1\nfoo: 1\n", "foo"},
