@@ -166,7 +166,8 @@ func (r *rig) leader(id uint64) int {
 }
 
 func TestFullStoreRefusesWritesAndKeepsReading(t *testing.T) {
-	r := newRig(t, 1, func(r *rig) { r.limit, r.patience = 3*testChunk, time.Second })
+	// Three slots with their metadata fit, and one of them is kept.
+	r := newRig(t, 1, func(r *rig) { r.limit, r.patience = 4*testChunk, time.Second })
 	chunk := uint64(0)
 	eventually(t, "the store is full", func() bool {
 		chunk++
