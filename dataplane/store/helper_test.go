@@ -33,8 +33,9 @@ type rig struct {
 	pool   *buf.Pool
 	disks  []*disk.Sim
 	mu     sync.Mutex
-	stores []*Store // nil: down
-	mute   *Store   // its messages are lost
+	sums   func(crcs []uint32) // sees what PeerSums answers, and may change it
+	stores []*Store            // nil: down
+	mute   *Store              // its messages are lost
 	opID   uint64
 	limit  int64 // of the chunk files
 	adapt  func(i int, cfg *Config)
@@ -314,6 +315,9 @@ func (r *rig) PeerSums(to copyset.Peer, id uint64, p copyset.PeerRead) ([]uint32
 	}
 	got, st := s.ask(id, &copyset.PeerRead{Chunk: p.Chunk, First: p.First, Count: p.Count,
 		Applied: p.Applied, Sums: true})
+	if r.sums != nil {
+		r.sums(got)
+	}
 	return got, st.Err()
 }
 

@@ -127,6 +127,22 @@ func TestReplicasThatAreWrittenToDoNotDiffer(t *testing.T) {
 	<-done
 }
 
+// Every look sees another checksum of a peer, as it does when the block is written all the time.
+func TestADifferenceThatChangesDoesNotCount(t *testing.T) {
+	r := scrubRig(t, false)
+	r.mustWrite(1, 0, 0, pattern(1, 4))
+	r.settle(1)
+	var looks atomic.Uint32
+	r.sums = func(crcs []uint32) { crcs[1] = looks.Add(1) }
+	if rep := r.scrubCycle(r.leader(1)); rep.Diverged != 0 || len(rep.Findings) != 0 {
+		t.Errorf("%+v", rep)
+	}
+	if looks.Load() < 4 {
+		t.Errorf("two replicas were asked %d times: the difference was not looked at again",
+			looks.Load())
+	}
+}
+
 func TestVerdictOnBlocksThatDiffer(t *testing.T) {
 	for _, c := range []struct {
 		crcs    []uint32

@@ -30,6 +30,13 @@ var mutants = []mutant{
 		`		err = d.syncDir(path.Dir(name))`, `		err = nil`,
 		"./io/disk", "TestEveryChangeOfADirectoryIsSynced"},
 
+	{"disk: believe in a flush that a layer swallows", "P1", "io/disk/cachefacts.go",
+		`l.facts.swallowed = l.facts.swallowed || swallowed`, `_ = swallowed`,
+		"./io/disk", "TestStackedDevicesAreAsGoodAsTheWorstBelow"},
+	{"disk: overlook a mount without barriers", "P1", "io/disk/cachefacts.go",
+		`|| o == "fsync_mode=nobarrier"`, ``,
+		"./io/disk", "TestBarriersOffMatterOverAVolatileCacheOnly"},
+
 	// The device.
 	{"device: acknowledge a name before it is durable", "P1", "io/disk/devnames.go",
 		`	return d.m.WriteVec([][]byte{page}, at, true)`,
@@ -210,6 +217,18 @@ var mutants = []mutant{
 		`if got := wire.CRC32C(dst); got != want {`, `if got := wire.CRC32C(dst); got == want+1 {`,
 		"./dataplane/store", "TestPayloadOfTheLogIsVerifiedBeforeItIsUsed"},
 
+	{"store: the scrubber takes replicas for equal that differ", "P5",
+		"dataplane/store/scrubcross.go", `return r.crcs[n] != all[0].crcs[n] })`,
+		`return r.crcs[n] != r.crcs[n] })`,
+		"./dataplane/store", "TestScrubberTellsOfReplicasThatDifferAndChangesNone"},
+	{"store: the scrubber takes a write under way for a difference", "P4",
+		"dataplane/store/scrubcross.go", `a.replica == b.replica && a.crcs[n] == b.crcs[n]`,
+		`a.replica == b.replica`,
+		"./dataplane/store", "TestADifferenceThatChangesDoesNotCount"},
+	{"chunk files: metadata that the device lost passes", "P5", "io/chunkfile/checkmeta.go",
+		`	if f == nil && h != top {`, `	if f == nil && h.id != top.id {`,
+		"./io/chunkfile", "TestMetadataThatTheDeviceLostIsMadeGoodFromMemory"},
+
 	// The copyset.
 	{"copyset: apply a repeated write again", "P3", "dataplane/copyset/apply.go",
 		`	case repeated:
@@ -241,6 +260,14 @@ var mutants = []mutant{
 		`at = min(at, l.heard(self, conf.VotersOutgoing, now))`,
 		`at = max(at, l.heard(self, conf.VotersOutgoing, now))`,
 		"./dataplane/copyset", "TestLeaseInAJointMembershipNeedsBothMajorities"},
+	{"copyset: a newcomer lost as a voter stays one", "P1", "dataplane/copyset/membership.go",
+		`if id < want.Joining && !slices.Contains(members, id) {`,
+		`if id < want.Joining && slices.Contains(members, id) && len(members) == 0 {`,
+		"./dataplane/copyset", "TestNextStepOfAReplacement"},
+	{"copyset: a plan out of date removes a newer member", "P1", "dataplane/copyset/membership.go",
+		`if id < want.Joining && !slices.Contains(members, id) {`,
+		`if id != want.Joining && !slices.Contains(members, id) {`,
+		"./dataplane/copyset", "TestNextStepOfAReplacement"},
 	{"peer: repair with bytes that do not fit their checksum", "P4", "dataplane/peer/links.go",
 		`got != want {
 			return fmt.Errorf("%w: block`, `got != want && i < 0 {
