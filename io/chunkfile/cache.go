@@ -97,13 +97,6 @@ func (k *cache) drop(c *Chunk, t *table) {
 	}
 }
 
-// full says that another clean table would exceed the bound.
-func (k *cache) full() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.ring) >= k.bound
-}
-
 // metaJob is one transfer of metadata: aligned memory for a half, its operation, and what
 // comes after it.
 type metaJob struct {

@@ -1,0 +1,48 @@
+package store
+
+import (
+	"testing"
+
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+func TestABlockThatIsGoneKeepsNoReplicaFromComingBack(t *testing.T) {
+	r := newRig(t, 3, nil)
+	old, fresh := pattern(90, 1), pattern(91, 1)
+	r.mustWrite(1, 7, 0, old)
+	r.settle(1)
+	for i := range 3 {
+		r.checkpoint(i)
+	}
+	lead := r.leader(1)
+	away := (lead + 1) % 3
+	r.close(away)
+	r.mustWrite(1, 7, 4*block, fresh)
+	for i := range uint32(60) {
+		r.mustWrite(1, uint64(i%4), i*block, pattern(byte(i), 60))
+	}
+	for i := range 3 {
+		if i == away {
+			continue
+		}
+		r.checkpoint(i)
+		r.checkpoint(i)
+		if !r.corrupt(i, old) || !r.corrupt(i, fresh) {
+			t.Fatal("the blocks are not in the chunk files")
+		}
+	}
+	r.reopen(away)
+	eventually(t, "the replica catches up", func() bool {
+		a, b := r.status(away, 1), r.status(r.leader(1), 1)
+		return a.Applied == b.Applied && !a.Restoring
+	})
+	if res := r.read(1, 7, 4*block, block); res.status != wire.StatusCorrupt {
+		t.Errorf("a block that is bad in all replicas: %v", res.status)
+	}
+	r.wantRead(1, 7, 0, old) // only the one that was away still had it
+	r.wantRead(1, 7, block, make([]byte, 3*block))
+	r.close(3 - away - r.leader(1)) // what was fetched must carry on with one other
+	r.wantRead(1, 3, 59*block, pattern(59, 60))
+	r.mustWrite(1, 7, 4*block, pattern(92, 1))
+	r.wantRead(1, 7, 4*block, pattern(92, 1))
+}
