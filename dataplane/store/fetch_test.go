@@ -9,6 +9,7 @@ import (
 func TestABlockThatIsGoneKeepsNoReplicaFromComingBack(t *testing.T) {
 	r := newRig(t, 3, nil)
 	old, fresh := pattern(90, 1), pattern(91, 1)
+	old[0], fresh[0] = 0, 2 // as no block of the others begins
 	r.mustWrite(1, 7, 0, old)
 	r.settle(1)
 	for i := range 3 {
