@@ -11,6 +11,10 @@ const (
 	maxDataBytes = 64 << 20
 	// batchBytes is how much payload goes out in one write at most.
 	batchBytes = 2 << 20
+	// bareBytes is the same for payload that must be read from the log first, and loadParallel how
+	// many of its payloads are read at one time.
+	bareBytes    = 512 << 10
+	loadParallel = 16
 	// batchMessages bounds the frames of one write.
 	batchMessages = 256
 	// maxCalls bounds the requests under way to one node; more fail at once.

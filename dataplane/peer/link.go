@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +37,7 @@ type item struct {
 	from  Loader
 	pins  []func()
 	bytes int
+	err   error // a payload could not be read
 }
 
 func (it *item) drop() {
@@ -63,7 +63,8 @@ type link struct {
 	wake          chan struct{}
 	stop          chan struct{}
 	done          sync.WaitGroup
-	bare          int // payloads in data that must be read from the log
+	bare          int  // payloads in data that must be read from the log
+	alone         bool // the last batch left data behind that must be read, to be there first
 	// sending: somebody is making a write and owns out. handed: it stopped half-way and the link's
 	// goroutine goes on; Complete: it did not.
 	sending bool
@@ -260,6 +261,7 @@ func (l *link) reset(conn transport.Conn, err error) {
 func (l *link) drain(conn transport.Conn, block bool) error {
 	out := &l.out
 	for l.take(out) {
+		l.load(out)
 		for i := range out.batch {
 			n := len(out.frames)
 			if err := l.frames(out, &out.batch[i]); err != nil {
@@ -326,95 +328,6 @@ func (l *link) release() {
 	l.mu.Lock()
 	l.sending = false
 	l.mu.Unlock()
-}
-
-// outgoing is the memory of one write, used again for the next. Frames refer to meta and body, so
-// these only grow while a batch is made.
-type outgoing struct {
-	batch  []item
-	parts  []copyset.Message
-	frames []transport.Message
-	meta   []byte
-	body   [][]byte
-}
-
-func (o *outgoing) reset() {
-	clear(o.batch)
-	clear(o.parts)
-	clear(o.frames)
-	clear(o.body)
-	o.batch, o.parts, o.frames = o.batch[:0], o.parts[:0], o.frames[:0]
-	o.meta, o.body = o.meta[:0], o.body[:0]
-}
-
-// take moves the next batch out of the queues, messages without entries first. When there is
-// nothing, the right to send is given up.
-func (l *link) take(out *outgoing) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.control)+len(l.data) == 0 {
-		l.sending = false
-		return false
-	}
-	n := min(len(l.control), batchMessages)
-	out.batch = append(out.batch, l.control[:n]...)
-	l.control = slices.Delete(l.control, 0, n)
-	bytes, k := 0, 0
-	for k < len(l.data) && len(out.batch) < batchMessages &&
-		(k == 0 || bytes+l.data[k].bytes <= batchBytes) {
-		bytes += l.data[k].bytes
-		l.bare -= len(l.data[k].pins)
-		out.batch = append(out.batch, l.data[k])
-		k++
-	}
-	l.data = slices.Delete(l.data, 0, k)
-	l.dataBytes -= bytes
-	return true
-}
-
-// frames adds the frames of a message, reading from the log what is not in memory.
-func (l *link) frames(out *outgoing, it *item) error {
-	for i := range it.m.Payloads {
-		if err := l.load(it, i); err != nil {
-			return err
-		}
-	}
-	first := len(out.parts)
-	out.parts = it.m.Split(out.parts)
-	for k := first; k < len(out.parts); k++ {
-		part := &out.parts[k]
-		meta, body := len(out.meta), len(out.body)
-		var err error
-		if out.meta, err = part.AppendTo(out.meta); err != nil {
-			return err
-		}
-		for i := range part.Payloads {
-			if part.Payloads[i].Len > 0 {
-				out.body = append(out.body, part.Payloads[i].B)
-			}
-		}
-		out.frames = append(out.frames, transport.Message{Header: wire.Header{Op: wire.OpRaft},
-			Meta: out.meta[meta:len(out.meta):len(out.meta)],
-			Body: out.body[body:len(out.body):len(out.body)]})
-	}
-	return nil
-}
-
-func (l *link) load(it *item, i int) error {
-	p := &it.m.Payloads[i]
-	if p.Len == 0 || p.B != nil {
-		return nil
-	}
-	b, err := l.cfg.Pool.Get(p.Len)
-	if err != nil {
-		return err
-	}
-	if err := it.from.ReadLog(p, it.m.PayloadCRCs(i), b.Bytes()); err != nil {
-		b.Release()
-		return err
-	}
-	p.B, p.Buf = b.Bytes(), b
-	return nil
 }
 
 // receive takes answers to calls until the connection breaks.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,11 +70,15 @@ type store struct {
 	pins        int
 	pinned      int
 	unreachable []uint64
+	reading     func() // called by every read of the log
 }
 
 var errLog = errors.New("not in the log")
 
 func (s *store) ReadLog(p *copyset.Payload, crcs []uint32, dst []byte) error {
+	if s.reading != nil {
+		s.reading()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, ok := s.log[p.At]
@@ -284,6 +289,83 @@ func TestPayloadsThatAreOnlyInTheLogAreLoaded(t *testing.T) {
 	}
 	if r.store.pins != 1 {
 		t.Errorf("%d parts of the log were pinned, want 1", r.store.pins)
+	}
+}
+
+func TestControlMessagesDoNotWaitForTheLog(t *testing.T) {
+	r := newRig(t)
+	r.connect()
+	heard := make(chan struct{})
+	r.store.reading = func() { <-heard }
+	r.send(r.data(1, 1, 9000))
+	r.send(heartbeat(7))
+	r.links.Flush(r.to.Addr)
+	if m := r.next(); m.Type != raftpb.MsgHeartbeat {
+		t.Errorf("%v comes before the heartbeat", m.Type)
+	}
+	close(heard)
+	if m := r.next(); m.Type != raftpb.MsgApp {
+		t.Errorf("%v, not what was read", m.Type)
+	} else {
+		m.Release()
+	}
+}
+
+func TestTheLogIsReadDespiteOfControlMessages(t *testing.T) {
+	r := newRig(t)
+	r.connect()
+	r.send(r.data(1, 1, 9000))
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := uint64(0); ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				r.send(heartbeat(i))
+				r.links.Flush(r.to.Addr)
+			}
+		}
+	}()
+	m := r.next()
+	for ; m.Type == raftpb.MsgHeartbeat; m = r.next() {
+	}
+	m.Release()
+	close(stop)
+	for ended := false; !ended; {
+		select {
+		case <-done:
+			ended = true
+		case <-r.got:
+		}
+	}
+}
+
+// Each read waits until others are under way: one at a time would wait for ever.
+func TestPayloadsAreReadFromTheLogSeveralAtATime(t *testing.T) {
+	r := newRig(t)
+	r.connect()
+	var under sync.WaitGroup
+	under.Add(loadParallel)
+	var begun atomic.Int64
+	r.store.reading = func() {
+		if begun.Add(1) <= loadParallel {
+			under.Done()
+			under.Wait()
+		}
+	}
+	for i := range uint64(2 * loadParallel) {
+		r.send(r.data(i+1, 1, wal.LSN(9000+i)))
+	}
+	r.links.Flush(r.to.Addr)
+	for i := range uint64(2 * loadParallel) {
+		m := r.next()
+		if m.Index != i {
+			t.Fatalf("message %d is that behind entry %d", i, m.Index)
+		}
+		m.Release()
 	}
 }
 
