@@ -7,17 +7,19 @@ LDFLAGS     := -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 BENCHTIME   ?= 1s
 BENCHFLAGS  ?=
-LANES       := crash corrupt fuzz mutants kernel power faults sim
+LANES       := crash corrupt fuzz mutants kernel power faults nemesis sim
 FUZZTIME    ?= $(if $(NIGHTLY),10m,10s)
 KERNELFLAGS ?=
 
 # Power cuts in a row on the same directories.
 ROUNDS      ?= 100
+# Blows of each kind to a node's process.
+BLOWS       ?= 5
 # Packages with concurrency of their own that a machine of two cores can run under -race in minutes.
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-cost clean help packages crash kernel corrupt power faults sim
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-cost clean help packages crash kernel corrupt power faults nemesis sim
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -81,6 +83,11 @@ faults: packages build ## bad sector, full disk, EIO and stall in a running clus
 	FUSE=required go test -count=1 ./perf/faultfs
 	LANE=required go test -count=1 -v -timeout 20m ./perf/nemesis -run TestARunningCluster
 	@echo "faults: ok"
+
+nemesis: packages build ## a node's process killed, frozen and stopped under load, BLOWS of each (5): pauses, nothing lost
+	LANE=required ROUNDS=$(BLOWS) go test -count=1 -v -timeout 60m ./perf/nemesis \
+		-run TestClientsGoOn
+	@echo "nemesis: ok"
 
 sim: ## a copyset, its disks, network and clocks in simulated time, faults from seeds (SEED=n: one, with its log)
 	@$(if $(SEED),deploy/sim.sh -seed $(SEED),deploy/sim.sh $(if $(NIGHTLY),20000,300) 60)

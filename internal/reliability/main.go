@@ -22,7 +22,8 @@ var (
 )
 
 // lanes are the make targets that leave evidence.
-var lanes = []string{"crash", "corrupt", "fuzz", "mutants", "kernel", "power", "faults", "sim"}
+var lanes = []string{"crash", "corrupt", "fuzz", "mutants", "kernel", "power", "faults",
+	"nemesis", "sim"}
 
 func main() {
 	flag.Parse()

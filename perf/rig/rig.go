@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -277,6 +278,36 @@ func (c *Cluster) Nodes() []*Process {
 		}
 	}
 	return out
+}
+
+// Busiest is the node that leads the most copysets, and how many.
+func (c *Cluster) Busiest(ctx context.Context) (p *Process, leads int, err error) {
+	nodes, err := c.clients.Admin.ListNodes(ctx, &v1.ListNodesRequest{})
+	if err != nil {
+		return nil, 0, fmt.Errorf("rig: %w", err)
+	}
+	sets, err := c.clients.Admin.ListCopysets(ctx, &v1.ListCopysetsRequest{})
+	if err != nil {
+		return nil, 0, fmt.Errorf("rig: %w", err)
+	}
+	counts := map[uint64]int{}
+	for _, s := range sets.Copysets {
+		for _, r := range s.GetCopyset().GetReplicas() {
+			if r.GetReplicaId() == s.GetCopyset().GetLeaderReplicaId() {
+				counts[r.GetNodeId()]++
+			}
+		}
+	}
+	for _, n := range nodes.Nodes {
+		i := slices.IndexFunc(c.Processes, func(p *Process) bool { return p.Name == n.GetName() })
+		if i >= 0 && counts[n.GetNodeId()] > leads {
+			p, leads = c.Processes[i], counts[n.GetNodeId()]
+		}
+	}
+	if p == nil {
+		return nil, 0, errors.New("rig: no node leads a copyset")
+	}
+	return p, leads, nil
 }
 
 // Alive is an error of class ErrDied when a process has ended.

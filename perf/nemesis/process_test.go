@@ -1,0 +1,165 @@
+package nemesis
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/internal/evidence"
+	"github.com/ashlar-storage/ashlar/perf/faultfs"
+	"github.com/ashlar-storage/ashlar/perf/rig"
+)
+
+const (
+	processBlocks  = 65536 // 256 MiB: chunks of most copysets
+	processWorkers = 8
+	processTimeout = 30 * time.Second // of an operation of the client
+	processRounds  = 5
+	frozenTime     = 3 * time.Second
+	sufferTime     = 4 * time.Second // how long a round is looked at
+	wholeWait      = 60 * time.Second
+	// pauseBound is what no operation may take, on a machine as busy as it may be; how long they
+	// do take is what the table is for.
+	pauseBound = 10 * time.Second
+)
+
+// blow is what happens to the process of the node that leads the most copysets.
+type blow struct {
+	name string
+	deal func(p *rig.Process) error
+}
+
+var blows = []blow{
+	{"killed (SIGKILL)", func(p *rig.Process) error {
+		return syscall.Kill(p.PID, syscall.SIGKILL)
+	}},
+	{"frozen for 3 s (SIGSTOP)", func(p *rig.Process) error {
+		if err := syscall.Kill(p.PID, syscall.SIGSTOP); err != nil {
+			return err
+		}
+		time.Sleep(frozenTime)
+		return syscall.Kill(p.PID, syscall.SIGCONT)
+	}},
+	{"stopped (SIGTERM)", func(p *rig.Process) error {
+		return syscall.Kill(p.PID, syscall.SIGTERM)
+	}},
+}
+
+// awaitWhole starts what has ended and waits until every replica has everything, and the leaders
+// are where they are wanted.
+func (m *machine) awaitWhole() error {
+	for end := time.Now().Add(wholeWait); ; time.Sleep(100 * time.Millisecond) {
+		if err := m.cluster.Restart(); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(m.t.Context(), time.Second)
+		st, err := m.cluster.Status(ctx)
+		cancel()
+		switch {
+		case err == nil && st.GetCopysets() > 0 && st.GetCopysetsFull() == st.GetCopysets() &&
+			st.GetHealth() == "ok":
+			return nil
+		case time.Now().After(end):
+			return fmt.Errorf("nemesis: not whole again after %v: %v, %v", wholeWait, st, err)
+		}
+	}
+}
+
+// strike deals one blow under load and gives the longest operation that was under way then.
+func (m *machine) strike(b *blow, p *rig.Process, l *ledger) (time.Duration, error) {
+	l.longest.Store(0)
+	began := time.Now()
+	if err := b.deal(p); err != nil {
+		return 0, err
+	}
+	time.Sleep(max(0, sufferTime-time.Since(began)))
+	pause := time.Duration(l.longest.Load())
+	return pause, m.awaitWhole()
+}
+
+func TestClientsGoOnWhenANodesProcessIsStruck(t *testing.T) {
+	binary := prepared(t)
+	if os.Getenv(environment) != "required" {
+		t.Skip("takes two minutes: runs in `make nemesis`")
+	}
+	rounds := number(t, "ROUNDS", processRounds)
+	m := newMachine(t, rig.Config{Binary: binary, NodeSettings: powerSettings}, faultfs.Config{})
+	m.timeout = processTimeout
+	if err := m.cluster.CreateVolume(t.Context(), volumeName,
+		processBlocks*blockSize); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.attach(); err != nil {
+		t.Fatal(err)
+	}
+	l := newLedger(processBlocks)
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "A NODE IS\tROUNDS\tPAUSE P50\tWORST\tBEFORE\tWRITES")
+	for i := range blows {
+		b := &blows[i]
+		t.Run(b.name, func(t *testing.T) { m.endure(t, b, l, rounds, w) })
+	}
+	w.Flush()
+	fmt.Print(table.String())
+}
+
+// endure deals a blow some times under load, and judges what was acknowledged.
+func (m *machine) endure(t *testing.T, b *blow, l *ledger, rounds int, w *tabwriter.Writer) {
+	if err := m.awaitWhole(); err != nil {
+		t.Fatal(err)
+	}
+	l.writes.Store(0)
+	l.longest.Store(0)
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- l.load(m.volume, processWorkers, 3, stop) }()
+	time.Sleep(quietTime)
+	quiet := time.Duration(l.longest.Load())
+	var pauses []time.Duration
+	for round := range rounds {
+		p, leads, err := m.cluster.Busiest(t.Context())
+		var pause time.Duration
+		if err == nil {
+			pause, err = m.strike(b, p, l)
+		}
+		if err != nil {
+			t.Errorf("round %d: %v", round, err)
+			break
+		}
+		t.Logf("round %d, %s, which led %d copysets: %v", round, p.Name, leads, pause)
+		pauses = append(pauses, pause)
+	}
+	close(stop)
+	if err := <-ended; err != nil {
+		t.Errorf("the client got an error: %v", err)
+	}
+	if err := l.check(m.volume); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	if len(pauses) == 0 {
+		return
+	}
+	slices.Sort(pauses)
+	worst, median := pauses[len(pauses)-1], pauses[len(pauses)/2]
+	if worst > pauseBound {
+		t.Errorf("an operation took %v", worst)
+	}
+	violations := int64(0)
+	if t.Failed() {
+		violations = 1
+	}
+	fmt.Fprintf(w, "%s\t%d\t%d ms\t%d ms\t%d ms\t%d\n", b.name, len(pauses), median.Milliseconds(),
+		worst.Milliseconds(), quiet.Milliseconds(), l.writes.Load())
+	evidence.Record(t, evidence.Item{Lane: "nemesis", Name: "a node is " + b.name,
+		Promises: []string{"P1", "P2", "P7"},
+		Test:     "perf/nemesis TestClientsGoOnWhenANodesProcessIsStruck",
+		Counts: map[string]int64{"rounds": int64(len(pauses)), "violations": violations,
+			"pause p50 in ms": median.Milliseconds(), "worst pause in ms": worst.Milliseconds(),
+			"acknowledged writes": l.writes.Load()}})
+}
