@@ -2,6 +2,7 @@ package copyset
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -150,13 +151,17 @@ func (l *simLog) replay(s *sim, rc *Recovered) {
 
 // block reads one block of a payload back.
 func (l *simLog) block(at wal.LSN) []byte {
-	for i := range l.records {
-		r := &l.records[i]
-		if r.At <= at && at < r.At+wal.LSN(len(r.Payload)) {
-			return r.Payload[at-r.At:][:BlockSize]
-		}
+	behind, _ := slices.BinarySearchFunc(l.records, at+1, func(r wal.Record, at wal.LSN) int {
+		return cmp.Compare(r.At, at)
+	})
+	if behind == 0 {
+		return nil
 	}
-	return nil
+	r := &l.records[behind-1]
+	if at >= r.At+wal.LSN(len(r.Payload)) {
+		return nil
+	}
+	return r.Payload[at-r.At:][:BlockSize]
 }
 
 // simBlock is a block in a chunk file. The data is never written to.

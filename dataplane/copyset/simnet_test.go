@@ -41,7 +41,11 @@ func (s *sim) send(from *simNode, m *Message) {
 			s.fail("encode: %v", err)
 			return
 		}
-		var body []byte
+		size := 0
+		for _, p := range part.Payloads {
+			size += len(p.B)
+		}
+		body := make([]byte, 0, size)
 		for _, p := range part.Payloads {
 			body = append(body, p.B...)
 		}
