@@ -137,17 +137,7 @@ func scrubRig(t *testing.T, on bool) *rig {
 func TestScrubberFindsAndRepairsABadBlockThatNobodyReads(t *testing.T) {
 	r := scrubRig(t, false)
 	want := pattern(1, 4)
-	r.mustWrite(1, 0, 0, want)
-	for i := range 3 {
-		eventually(t, "all have it", func() bool {
-			return r.status(i, 1).Applied == r.status(r.leader(1), 1).Applied
-		})
-		r.checkpoint(i)
-	}
-	follower := (r.leader(1) + 1) % 3
-	if !r.corrupt(follower, want[block:2*block]) {
-		t.Fatal("the block is not in a chunk file")
-	}
+	follower := r.rotFollower(want)
 	s := r.store(uint64(follower))
 	if n := s.Report().CorruptBlocks; n != 0 {
 		t.Fatalf("%d bad blocks before anybody looked", n)
@@ -256,6 +246,18 @@ func TestScrubberFindsMetadataThatTheDeviceLostWhileItIsInMemory(t *testing.T) {
 	}
 }
 
+// rotFollower writes to copyset 1, and spoils the second block in the chunk file of a follower.
+func (r *rig) rotFollower(data []byte) (follower int) {
+	r.t.Helper()
+	r.mustWrite(1, 0, 0, data)
+	r.settle(1)
+	follower = (r.leader(1) + 1) % 3
+	if !r.corrupt(follower, data[block:2*block]) {
+		r.t.Fatal("the block is not in a chunk file")
+	}
+	return follower
+}
+
 // settle waits until all stores have what was written to a copyset, in their chunk files.
 func (r *rig) settle(id uint64) {
 	r.t.Helper()
@@ -356,17 +358,7 @@ func TestScrubberRunsByItselfAndRestsWhenItIsDone(t *testing.T) {
 func TestScrubberReadsAPieceThatWasRefusedBeforeItGoesOn(t *testing.T) {
 	r := scrubRig(t, false)
 	want := pattern(1, 4)
-	r.mustWrite(1, 0, 0, want)
-	for i := range 3 {
-		eventually(t, "all have it", func() bool {
-			return r.status(i, 1).Applied == r.status(r.leader(1), 1).Applied
-		})
-		r.checkpoint(i)
-	}
-	follower := (r.leader(1) + 1) % 3
-	if !r.corrupt(follower, want[block:2*block]) {
-		t.Fatal("the block is not in a chunk file")
-	}
+	follower := r.rotFollower(want)
 	s := r.store(uint64(follower))
 	o := s.Owner(1)
 	var away *member
