@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/internal/loopback"
 	"github.com/ashlar-storage/ashlar/io/buf"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/transport"
@@ -60,9 +61,10 @@ func startClusterOn(
 		conns: map[string]transport.Conn{},
 		log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))}
 	c.nodes = make([]*Node, nodes)
-	c.addrs = make([]string, nodes)
+	if c.addrs, err = loopback.Addrs(nodes); err != nil { // a node comes back at its own
+		t.Fatal(err)
+	}
 	for i := range nodes {
-		c.addrs[i] = "127.0.0.1:0"
 		c.startNode(i)
 	}
 	c.tell()
@@ -94,7 +96,6 @@ func (c *cluster) startNode(i int) {
 	if err := n.stores[0].Adopt(testCluster, uint64(i+1)); err != nil {
 		c.t.Fatal(err)
 	}
-	c.addrs[i] = n.Addr()
 	c.nodes[i] = n
 }
 

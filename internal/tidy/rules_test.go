@@ -33,6 +33,8 @@ func TestEachRuleFindsWhatItForbids(t *testing.T) {
 			"package node\n\nimport _ \"" + module + "/controlplane/meta\"\n", findImports},
 		{"product importing evidence", "cmd/ashlar/a.go",
 			"package main\n\nimport _ \"" + evidence + "\"\n", findImports},
+		{"node picking its address", "dataplane/node/a.go",
+			"package node\n\nimport _ \"" + loopback + "\"\n", findImports},
 		{"package io", "io/a.go", "package io\n", findPackageNames},
 		{"long function", "io/wal/a.go", long, findLengths},
 		{"long line", "io/wal/a.go",

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/internal/loopback"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
@@ -92,9 +93,9 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	if c.lifeline, c.held, err = os.Pipe(); err != nil {
 		return fmt.Errorf("rig: %w", err)
 	}
-	addrs, err := freeAddrs(2 + 2*c.cfg.Nodes)
+	addrs, err := loopback.Addrs(2 + 2*c.cfg.Nodes)
 	if err != nil {
-		return err
+		return fmt.Errorf("rig: %w", err)
 	}
 	c.Endpoint, c.NBD = addrs[0], addrs[1]
 	if c.clients, err = admin.Dial(c.Endpoint); err != nil {
@@ -354,18 +355,4 @@ func (c *Cluster) Close() error {
 		errs = append(errs, os.RemoveAll(c.Dir))
 	}
 	return errors.Join(errs...)
-}
-
-// freeAddrs finds n ports of the loopback address that nothing listens on now.
-func freeAddrs(n int) ([]string, error) {
-	var out []string
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("rig: %w", err)
-		}
-		defer ln.Close()
-		out = append(out, ln.Addr().String())
-	}
-	return out, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ashlar-storage/ashlar/internal/loopback"
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
@@ -106,8 +107,12 @@ func newFake(t testing.TB, nodes int) *fake {
 	for i, cs := range f.copysets {
 		f.leader[cs] = i % testMembers
 	}
+	addrs, err := loopback.Addrs(nodes) // a node comes back at its own
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range nodes {
-		n := newFakeNode(f, i, "127.0.0.1:0")
+		n := newFakeNode(f, i, addrs[i])
 		f.nodes = append(f.nodes, n)
 		n.start()
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
+	"github.com/ashlar-storage/ashlar/internal/loopback"
 )
 
 // The marks of cluster.yaml. The format number is raised when an older program must not touch the
@@ -275,7 +276,7 @@ func create(want Want) (Layout, error) {
 	if want.NBD == "" {
 		want.NBD = config.DefaultNBDAddr
 	}
-	ports, err := freePorts(2*want.Nodes + 3)
+	ports, err := loopback.Addrs(2*want.Nodes + 3)
 	if err != nil {
 		return Layout{}, err
 	}
@@ -297,7 +298,7 @@ func (l *Layout) upgrade() error {
 	if l.Format == format {
 		return nil
 	}
-	ports, err := freePorts(len(l.Nodes) + 1)
+	ports, err := loopback.Addrs(len(l.Nodes) + 1)
 	if err != nil {
 		return err
 	}
