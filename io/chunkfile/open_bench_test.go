@@ -54,7 +54,8 @@ func sparseSlots(b *testing.B, dir string, slots int) {
 }
 
 // BenchmarkOpenManyChunks is the start-up of a pool of 100,000 chunks in a real directory, on
-// the file system of ASHLAR_BENCH_DIR or of the system's temporary directory.
+// the file system of ASHLAR_BENCH_DIR or of the system's temporary directory: after a restart of
+// the process (warm), and after one of the machine (cold), when the kernel knows no file yet.
 func BenchmarkOpenManyChunks(b *testing.B) {
 	dir, err := os.MkdirTemp(os.Getenv("ASHLAR_BENCH_DIR"), "chunks-bench-*")
 	if err != nil {
@@ -62,6 +63,35 @@ func BenchmarkOpenManyChunks(b *testing.B) {
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
 	sparseSlots(b, dir, *manySlots)
+	settle(b, dir)
+	b.Run("warm", func(b *testing.B) { benchOpen(b, dir, func() {}) })
+	b.Run("cold", func(b *testing.B) { benchOpen(b, dir, func() { forget(b) }) })
+}
+
+// settle writes what the kernel holds back of a file system: a slot is never read from the device
+// while its first write is on the way there.
+func settle(b *testing.B, dir string) {
+	b.Helper()
+	f, err := os.Open(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// forget makes the kernel drop the names, inodes and pages that it need not keep.
+func forget(b *testing.B) {
+	b.Helper()
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
+		b.Skip("cannot drop the kernel's caches: ", err)
+	}
+}
+
+// benchOpen opens and closes the pool of a directory; before each time it makes the kernel ready.
+func benchOpen(b *testing.B, dir string, ready func()) {
 	d, err := disk.OpenDir(dir, disk.Config{Logger: quiet()})
 	if err != nil {
 		b.Fatal(err)
@@ -73,6 +103,9 @@ func BenchmarkOpenManyChunks(b *testing.B) {
 	was, cpu := d.Stats(), time.Duration(0)
 	opens := 0
 	for b.Loop() {
+		b.StopTimer()
+		ready()
+		b.StartTimer()
 		began := processorTime(b)
 		p := openPool(b, Config{Disk: d, Dir: "chunks", StoreID: testStore, Reserve: -1,
 			Logger: quiet()})
