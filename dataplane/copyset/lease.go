@@ -7,10 +7,10 @@ import (
 )
 
 // lease is a leader's right to serve reads alone. A follower that took a message of this leader
-// refuses every other candidate for electionTicks ticks, so while a quorum took messages that were
-// sent less than leaseDuration ago there is no other leader and nothing is committed elsewhere.
-// Every message of the leader carries the leader's own clock; answers carry it back. Only one
-// clock is read; that two clocks run at nearly one rate is all that is assumed.
+// refuses every other candidate for promiseDuration at least (suspect.go), so while a quorum took
+// messages that were sent less than leaseDuration ago there is no other leader and nothing is
+// committed elsewhere. Every message of the leader carries the leader's own clock; answers carry it
+// back. Only one clock is read; that two clocks run at nearly one rate is all that is assumed.
 //
 // Two cases would break it and are closed elsewhere: a leader handing over lets the lease go for
 // the rest of its term, because the hand-over overrides the refusal; and a replica that restarted,

@@ -15,12 +15,20 @@ const (
 	// offerTicks is after how many ticks a leader offers a snapshot again to a follower that has
 	// not taken it: the offer, or the fetch that it began, may be lost.
 	offerTicks = 20
+	// promiseDuration is how long after it took a message of its leader a follower gives its vote
+	// to nobody else, though it believe the leader's process to have ended. Without such belief it
+	// refuses for electionTicks ticks, which is longer, also when the first two of them come at
+	// once: a late turn takes the message, then the tick that waited, and the next one is due.
+	promiseDuration = 150 * time.Millisecond
 	// leaseDuration is how long after the send time of a message that a quorum answered the leader
-	// may serve reads alone. A follower that took a message refuses other leaders for
-	// electionTicks ticks. The first two of them may come at once, when a late turn takes the
-	// message, then the tick that waited, and the next one is due; clocks of two machines are
-	// taken to run apart by less than a tenth.
-	leaseDuration = (electionTicks - 2) * TickInterval * 9 / 10
+	// may serve reads alone: shorter than the promise, as clocks of two machines are taken to run
+	// apart by less than a tenth, and longer than the time between two heartbeats.
+	leaseDuration = promiseDuration * 9 / 10
+	// standMargin is how much longer a follower waits before it stands for election in the place
+	// of a leader that is believed to have ended: by then the others' promises are over too.
+	// standApart is the time between the turns of two followers, enough for an election.
+	standMargin = 5 * time.Millisecond
+	standApart  = 40 * time.Millisecond
 
 	// maxEntriesPerMsg bounds the command bytes (not payload) of one append message to a follower.
 	maxSizePerMsg = 64 << 10

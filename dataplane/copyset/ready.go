@@ -39,6 +39,7 @@ func (r *Replica) Message(m *Message, now int64, fx *Effects) {
 		if now < r.voteAfter {
 			return
 		}
+		r.doubt()
 	case raftpb.MsgSnap:
 		r.offerSnapshot(m, fx)
 		return
@@ -46,18 +47,18 @@ func (r *Replica) Message(m *Message, now int64, fx *Effects) {
 		r.stageEntries(m)
 	}
 	r.ignore(r.node.Step(m.Message))
-	r.noteStamp(m)
+	r.noteStamp(m, now)
 }
 
 // noteStamp keeps the leader's clock to echo it, and takes echoes as answers for the lease.
-func (r *Replica) noteStamp(m *Message) {
+func (r *Replica) noteStamp(m *Message, now int64) {
 	switch m.Type {
 	case raftpb.MsgApp, raftpb.MsgHeartbeat:
 		if s := r.node.BasicStatus(); s.Term == m.Term && s.Lead == m.From {
 			if r.stampTerm != m.Term {
 				r.stampTerm, r.leaderStamp = m.Term, 0
 			}
-			r.leaderStamp = max(r.leaderStamp, m.Stamp)
+			r.leaderStamp, r.leaderHeard = max(r.leaderStamp, m.Stamp), now
 		}
 	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp:
 		if m.Type == raftpb.MsgHeartbeatResp {

@@ -65,7 +65,9 @@ type Replica struct {
 
 	lease       lease
 	leaderStamp int64 // newest clock value of the leader of stampTerm
+	leaderHeard int64 // ns; when its newest message was taken
 	stampTerm   uint64
+	suspect     suspicion
 	reads       readQueue
 	reading     map[*ReadJob]struct{} // under way for a client
 	readSeq     uint64
@@ -175,6 +177,7 @@ func (r *Replica) Tick(now int64) {
 		return
 	}
 	r.node.Tick()
+	r.doubt()
 	if r.ticks++; r.ticks%offerTicks == 0 && r.leading() {
 		r.offerAgain()
 	}
@@ -184,9 +187,10 @@ func (r *Replica) Tick(now int64) {
 }
 
 // Campaign makes this replica stand for election now: the way a new copyset gets the leader that
-// the control plane chose without waiting for a time-out.
+// the control plane chose without waiting for a time-out. A candidate votes, so it does nothing
+// before what was promised to another leader is over.
 func (r *Replica) Campaign() {
-	if r.err == nil && r.now >= r.voteAfter {
+	if r.err == nil && r.now >= r.voteAfter && r.now >= r.promised() {
 		r.ignore(r.node.Campaign())
 	}
 }

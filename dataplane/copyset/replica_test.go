@@ -322,6 +322,8 @@ func (h *solo) receive(m raftpb.Message) {
 // elect makes replica 1 of three the leader, by the votes of replica 2.
 func (h *solo) elect() {
 	h.t.Helper()
+	h.now += int64(promiseDuration) // made to who led before
+	h.r.now = h.now
 	h.r.Campaign()
 	h.settle()
 	term := h.r.Status().Term + 1

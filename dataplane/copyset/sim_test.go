@@ -52,8 +52,9 @@ type simConfig struct {
 	replace    time.Duration // of members
 	isolate    time.Duration
 	clog       time.Duration
-	writeFails float64 // share of writes of a log
-	hiccup     float64 // share of turns that come up to 60 ms late
+	rumour     time.Duration // that a leader is gone, which lives
+	writeFails float64       // share of writes of a log
+	hiccup     float64       // share of turns that come up to 60 ms late
 	drift      float64
 	retain     wal.LSN // log kept behind what a restart needs
 	readShare  float64
@@ -247,6 +248,11 @@ func (s *sim) faults() {
 	s.every(c.rot, s.bitRot)
 	s.every(c.isolate, s.isolate)
 	s.every(c.clog, s.clog)
+	s.every(c.rumour, func() {
+		s.mark("false rumour")
+		n := s.anyNode()
+		n.post(func(now int64) { n.hearGone(n.r.Leader(), now) })
+	})
 	if c.replace > 0 {
 		s.every(c.replace, s.replace)
 		s.control()
@@ -266,11 +272,26 @@ func (s *sim) crash() {
 		}
 		s.mark("crash")
 		n.crash()
+		s.tellGone(n)
 		down := s.around(200 * time.Millisecond)
 		if s.chance(0.2) {
 			down += 3 * time.Second
 		}
 		s.after(down, n.start)
+	}
+}
+
+// tellGone lets some of the others notice that a process refuses connections, while it does.
+func (s *sim) tellGone(gone *simNode) {
+	for _, n := range s.members.wanted() {
+		if n == gone || s.chance(0.3) {
+			continue
+		}
+		s.after(s.around(20*time.Millisecond), func() {
+			if !gone.up {
+				n.post(func(now int64) { n.hearGone(gone.id, now) })
+			}
+		})
 	}
 }
 

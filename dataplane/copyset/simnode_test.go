@@ -159,6 +159,23 @@ func (n *simNode) schedule(life int, d time.Duration) {
 	})
 }
 
+// hearGone tells the replica that another's process has ended, and wakes it when it wants.
+func (n *simNode) hearGone(id uint64, now int64) {
+	at := n.r.Gone(id)
+	if at == 0 {
+		return
+	}
+	life := n.life
+	n.s.after(time.Duration(float64(at-now)/n.rate), func() {
+		if n.life == life {
+			n.post(func(now int64) {
+				n.s.mark("turn to stand for election")
+				n.r.Wake(now)
+			})
+		}
+	})
+}
+
 func (n *simNode) stall(d time.Duration) { n.stalledUntil = n.s.now + int64(d) }
 
 // turn does what waits, as the store's owner does.

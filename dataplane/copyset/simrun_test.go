@@ -36,7 +36,7 @@ func stormy(seed uint64) simConfig {
 	c.stall, c.transfer = some(time.Second), some(500*time.Millisecond)
 	c.takeover, c.rot = some(2*time.Second), some(300*time.Millisecond)
 	c.replace, c.isolate = some(700*time.Millisecond), some(2*time.Second)
-	c.clog = some(time.Second)
+	c.clog, c.rumour = some(time.Second), some(200*time.Millisecond)
 	if rng.IntN(2) == 0 {
 		c.writeFails = rng.Float64() * 0.0005
 	}
@@ -84,7 +84,8 @@ func TestStormyClusterIsLinearizable(t *testing.T) {
 		"recovered", "unreported append kept", "block torn", "fetched", "checkpoint", "flush",
 		"chunk dropped", "flush from the log", "read from the log", "sent from the log",
 		"block repaired", "message lost", "message repeated", "leader isolated", "clog",
-		"log write failed", "disk lost", "member to move", "newcomer lost", "replaced"} {
+		"log write failed", "disk lost", "member to move", "newcomer lost", "replaced",
+		"false rumour", "turn to stand for election"} {
 		if marks[what] == 0 {
 			t.Errorf("never happened: %s", what)
 		}
@@ -107,6 +108,7 @@ func late(seed uint64) simConfig {
 	c := stormy(seed)
 	c.replicas, c.crash, c.transfer, c.stall = 3, 0, 0, 0
 	c.cut, c.hiccup, c.drift = 300*time.Millisecond, 0.1, 0.047
+	c.rumour = 10 * time.Millisecond
 	c.delay, c.disk = 50*time.Microsecond, 50*time.Microsecond
 	return c
 }

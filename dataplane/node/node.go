@@ -130,7 +130,8 @@ func Start(cfg Config) (*Node, error) {
 		return nil, errors.Join(err, n.Close())
 	}
 	hello := wire.Hello{ClusterID: n.clusterID, Role: "node", Name: cfg.Name}
-	n.links = peer.NewLinks(peer.Config{Pool: pool, Hello: hello, Logger: n.log})
+	n.links = peer.NewLinks(peer.Config{Pool: pool, Hello: hello, Logger: n.log,
+		Gone: n.peerGone})
 	for _, s := range n.stores {
 		s.Run()
 	}
@@ -182,6 +183,13 @@ func (n *Node) sameCluster() error {
 		}
 	}
 	return nil
+}
+
+// peerGone has the followers of what led at an address stand for election early.
+func (n *Node) peerGone(addr string) {
+	for _, s := range n.stores {
+		s.PeerGone(addr)
+	}
 }
 
 // reroute rebuilds the way from copyset to owner.

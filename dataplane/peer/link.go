@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/transport"
@@ -29,6 +31,10 @@ type Config struct {
 	Pool   *buf.Pool
 	Hello  wire.Hello
 	Logger *slog.Logger
+	// Gone, when set, is told whenever the address of a node refuses a connection: nobody listens
+	// there, so the process has ended, unless something on the way refuses for it. It must not
+	// block.
+	Gone func(addr string)
 }
 
 // item is a message in a queue. Pins keep the log that its payloads must be read from.
@@ -158,6 +164,9 @@ func (l *link) run() {
 			l.serve(conn)
 		} else {
 			l.log.Debug("cannot reach", "err", err)
+			if l.cfg.Gone != nil && errors.Is(err, unix.ECONNREFUSED) {
+				l.cfg.Gone(l.addr)
+			}
 		}
 		select {
 		case <-l.stop:

@@ -128,6 +128,7 @@ type rig struct {
 	links *Links
 	store *store
 	to    copyset.Peer
+	gone  chan string // addresses that refused a connection
 }
 
 func newRig(t *testing.T) *rig {
@@ -136,7 +137,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{far: &far{t: t, got: make(chan *copyset.Message, 1<<16)}, pool: pool,
-		store: &store{log: map[wal.LSN][]byte{}}}
+		store: &store{log: map[wal.LSN][]byte{}}, gone: make(chan string, 100)}
 	hello := wire.Hello{ClusterID: "c", Role: "node"}
 	quiet := slog.New(slog.DiscardHandler)
 	r.server, err = transport.Listen("127.0.0.1:0", r.far, transport.ServerConfig{Pool: pool,
@@ -144,7 +145,8 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.links = NewLinks(Config{Pool: pool, Hello: hello, Logger: quiet})
+	r.links = NewLinks(Config{Pool: pool, Hello: hello, Logger: quiet,
+		Gone: func(addr string) { r.gone <- addr }})
 	r.to = copyset.Peer{ReplicaID: 2, Addr: r.server.Addr()}
 	t.Cleanup(func() {
 		r.links.Close()
@@ -308,6 +310,25 @@ func TestControlMessagesDoNotWaitForTheLog(t *testing.T) {
 		t.Errorf("%v, not what was read", m.Type)
 	} else {
 		m.Release()
+	}
+}
+
+func TestAddressThatRefusesIsToldOf(t *testing.T) {
+	r := newRig(t)
+	r.connect()
+	if len(r.gone) != 0 {
+		t.Fatalf("%s is gone while it serves", <-r.gone)
+	}
+	r.server.Close()
+	for range 2 { // who did not follow the node yet hears it again
+		select {
+		case addr := <-r.gone:
+			if addr != r.to.Addr {
+				t.Errorf("%s is gone, want %s", addr, r.to.Addr)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody was told that the address refuses connections")
+		}
 	}
 }
 

@@ -155,6 +155,13 @@ func (o *Owner) PeerRead(copysetID uint64, p *copyset.PeerRead) {
 	o.queue.kick()
 }
 
+// post has the owner's goroutine run f, unless the owner has stopped, and does not wait.
+func (o *Owner) post(f func()) {
+	if o.queue.offer(event{do: f}) {
+		o.queue.kick()
+	}
+}
+
 // Run takes turns on the calling goroutine while something waits, unless somebody is at it, who
 // then sees to it. After runTurns the owner's goroutine goes on. It must not be called from a turn.
 func (o *Owner) Run() {

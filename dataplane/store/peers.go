@@ -14,6 +14,35 @@ const (
 	repairPause = copyset.TickInterval / 2
 )
 
+// PeerGone tells the store that the process of the node at an address has ended, as far as one can
+// see. The followers of what led there doubt it, each when its time comes.
+func (s *Store) PeerGone(addr string) {
+	for _, o := range s.owners {
+		o.post(func() { o.suspect(addr) })
+	}
+}
+
+func (o *Owner) suspect(addr string) {
+	now := o.store.clock()
+	for _, m := range o.replicas {
+		leader := m.Peer(m.Leader())
+		if leader == nil || leader.Addr != addr {
+			continue
+		}
+		if at := m.Gone(leader.ReplicaID); at != 0 {
+			time.AfterFunc(time.Duration(at-now), func() { o.post(func() { o.wake(m) }) })
+		}
+	}
+}
+
+// wake gives a replica its turn in an election, unless it is gone by now.
+func (o *Owner) wake(m *member) {
+	if o.replicas[m.ID()] == m {
+		m.Wake(o.store.clock())
+		o.touch(m)
+	}
+}
+
 // repair asks the other members for blocks that are bad here.
 func (o *Owner) repair(job *copyset.RepairJob) {
 	job.Good, job.CRCs = map[uint32]copyset.Payload{}, map[uint32]uint32{}
