@@ -84,7 +84,7 @@ faults: packages build ## bad sector, full disk, EIO and stall in a running clus
 	LANE=required go test -count=1 -v -timeout 20m ./perf/nemesis -run TestARunningCluster
 	@echo "faults: ok"
 
-nemesis: packages build ## a node's process killed, frozen and stopped under load, BLOWS of each (5): pauses, nothing lost
+nemesis: packages build ## a node killed, frozen, stopped and cut off under load, BLOWS of each (5): pauses, nothing lost
 	LANE=required ROUNDS=$(BLOWS) go test -count=1 -v -timeout 60m ./perf/nemesis \
 		-run TestClientsGoOn
 	@echo "nemesis: ok"

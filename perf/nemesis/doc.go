@@ -8,9 +8,9 @@
 //	make faults    in a running cluster: a bad sector under a read, a full disk, an error under the
 //	               log, a disk that stalls for ten seconds. The client goes on, and the operator is
 //	               told which disk it is and what to do about it.
-//	make nemesis   the process of the node that leads the most copysets is killed, frozen or
-//	               stopped, and started again: how long the longest write took, and nothing is
-//	               lost.
+//	make nemesis   the node that leads the most copysets is killed, frozen or stopped, and started
+//	               again, or its ways to and from the other nodes are cut, in one direction and in
+//	               both: how long the longest write took, and nothing is lost.
 //
 // They need bin/ashlar, root and /dev/fuse; the power cuts need fio as well. Without those, plain
 // `go test` skips and says so; the make targets set LANE=required, and then missing things fail.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/perf/faultfs"
+	"github.com/ashlar-storage/ashlar/perf/netlab"
 	"github.com/ashlar-storage/ashlar/perf/rig"
 	"github.com/ashlar-storage/ashlar/rpc/client"
 )
@@ -26,6 +27,8 @@ const (
 	logShown    = 4 << 10
 	environment = "LANE" // "required": what a lane needs must be there
 )
+
+func TestMain(m *testing.M) { os.Exit(netlab.Run(m.Run)) }
 
 // prepared returns the program to run, and skips the test, or fails it, where a lane cannot run.
 func prepared(t *testing.T, tools ...string) (binary string) {
@@ -80,6 +83,7 @@ type machine struct {
 	dir     string
 	cluster *rig.Cluster
 	disks   map[string]*faultfs.FS // by the name of the process
+	lab     *netlab.Lab            // nil: all are on loopback
 
 	timeout time.Duration // of an operation of the client
 	client  *client.Client

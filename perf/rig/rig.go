@@ -40,9 +40,39 @@ type Config struct {
 	// Place, when set, names the directory of each process's data by the process's name, instead
 	// of one in the cluster's directory. What it names is made when absent, and not removed.
 	Place func(name string) string
+	// Net, when set, is the network that the processes are members of, by their names; nil: all
+	// are in the caller's, on loopback.
+	Net Network
 	// Env is added to the environment of every process, for instance GODEBUG=...
 	Env []string
 }
+
+// Network gives processes addresses and a place to run in, as netlab.Lab does.
+type Network interface {
+	// Addrs are n addresses, host:port, for a process to listen on.
+	Addrs(name string, n int) ([]string, error)
+	// Wrap is the command that runs another one in the process's place, as the same process.
+	Wrap(name string, argv []string) []string
+}
+
+// here is the caller's own network. No address is given twice.
+type here map[string]bool
+
+func (h here) Addrs(_ string, n int) (addrs []string, err error) {
+	for len(addrs) < n {
+		one, err := loopback.Addrs(1)
+		if err != nil {
+			return nil, err
+		}
+		if !h[one[0]] {
+			h[one[0]] = true
+			addrs = append(addrs, one[0])
+		}
+	}
+	return addrs, nil
+}
+
+func (here) Wrap(_ string, argv []string) []string { return argv }
 
 // Process is one process of the cluster.
 type Process struct {
@@ -76,6 +106,9 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if cfg.Copysets == 0 {
 		cfg.Copysets = 12
 	}
+	if cfg.Net == nil {
+		cfg.Net = here{}
+	}
 	c := &Cluster{cfg: cfg}
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -93,11 +126,12 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	if c.lifeline, c.held, err = os.Pipe(); err != nil {
 		return fmt.Errorf("rig: %w", err)
 	}
-	addrs, err := loopback.Addrs(2 + 2*c.cfg.Nodes)
-	if err != nil {
-		return fmt.Errorf("rig: %w", err)
+	if c.Endpoint, err = c.listen("control"); err != nil {
+		return err
 	}
-	c.Endpoint, c.NBD = addrs[0], addrs[1]
+	if c.NBD, err = c.listen("gateway"); err != nil {
+		return err
+	}
 	if c.clients, err = admin.Dial(c.Endpoint); err != nil {
 		return fmt.Errorf("rig: %w", err)
 	}
@@ -106,7 +140,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 		c.Endpoint, c.place("control"), min(3, c.cfg.Nodes), c.cfg.Nodes,
 		c.cfg.Copysets))
 	for i := 0; i < c.cfg.Nodes && err == nil; i++ {
-		err = c.launchNode(i, addrs[2+2*i], addrs[3+2*i])
+		err = c.launchNode(i)
 	}
 	if err != nil {
 		return err
@@ -121,17 +155,30 @@ func (c *Cluster) place(name string) string {
 	return filepath.Join(c.Dir, name)
 }
 
-func (c *Cluster) launchNode(i int, addr, adminAddr string) error {
+// listen is the address for a process that has one.
+func (c *Cluster) listen(name string) (string, error) {
+	addrs, err := c.cfg.Net.Addrs(name, 1)
+	if err != nil {
+		return "", fmt.Errorf("rig: %w", err)
+	}
+	return addrs[0], nil
+}
+
+func (c *Cluster) launchNode(i int) error {
 	name := fmt.Sprintf("n%d", i+1)
+	addrs, err := c.cfg.Net.Addrs(name, 2)
+	if err != nil {
+		return fmt.Errorf("rig: %w", err)
+	}
 	store := c.place(name)
 	if err := os.MkdirAll(store, 0o755); err != nil {
 		return fmt.Errorf("rig: %w", err)
 	}
 	// A rig's data is thrown away, so it may lie in memory.
-	return c.launch(&Process{Role: "node", Name: name, Addr: addr, Admin: adminAddr},
+	return c.launch(&Process{Role: "node", Name: name, Addr: addrs[0], Admin: addrs[1]},
 		fmt.Sprintf("name: %s\nzone: %s\nlisten: %s\ncontrol: %s\nstores: [%s]\nadmin: %s\n"+
 			"allow_volatile_cache: true\n%s",
-			name, name, addr, c.Endpoint, store, adminAddr, c.cfg.NodeSettings))
+			name, name, addrs[0], c.Endpoint, store, addrs[1], c.cfg.NodeSettings))
 }
 
 // StartGateway starts the NBD gateway and waits until it accepts connections.
@@ -177,7 +224,9 @@ func (c *Cluster) run(p *Process) error {
 		return fmt.Errorf("rig: %w", err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command(c.cfg.Binary, p.Role, "run", "--supervised", "--config", c.conf(p))
+	argv := c.cfg.Net.Wrap(p.Name, []string{c.cfg.Binary, p.Role, "run", "--supervised",
+		"--config", c.conf(p)})
+	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, c.Dir
 	p.cmd.Env = append(os.Environ(), c.cfg.Env...)
 	p.cmd.ExtraFiles = []*os.File{c.lifeline}
