@@ -45,6 +45,12 @@ func (r *Replica) applyCommand(e *raftpb.Entry) wire.Status {
 		r.fail(fmt.Errorf("copyset %d: committed entry %d: %w", r.id, e.Index, err))
 		return wire.StatusInternal
 	}
+	if c.Kind == CmdFence {
+		if !r.sessions.fence(c.Volume, c.Epoch) {
+			return wire.StatusStaleEpoch
+		}
+		return wire.StatusOK
+	}
 	switch r.sessions.judge(c) {
 	case repeated:
 		r.counters.Repeated++

@@ -51,6 +51,7 @@ func sampleCommands() map[string]*Command {
 		"zero-edges": {Kind: CmdZero, Flags: flagHead | flagTail, Session: 1, Epoch: 2, OpID: 3,
 			Volume: 4, Chunk: 5, First: 6, Count: 9, CRCs: []uint32{7, 8}},
 		"delete": {Kind: CmdDeleteVolume, Volume: 4},
+		"fence":  {Kind: CmdFence, Session: 7, Epoch: 3, Volume: 4},
 	}
 }
 
@@ -199,7 +200,10 @@ func TestCommandsThatContradictThemselvesAreRefused(t *testing.T) {
 	}
 	for name, c := range map[string]Command{
 		"kind 0":             {Count: 1},
-		"kind 4":             {Kind: 4, Count: 1},
+		"kind 5":             {Kind: 5, Count: 1},
+		"fence of blocks":    {Kind: CmdFence, Epoch: 1, Count: 1},
+		"fence of a chunk":   {Kind: CmdFence, Epoch: 1, Chunk: 1},
+		"fence of epoch 0":   {Kind: CmdFence, Volume: 1},
 		"no blocks":          {Kind: CmdWrite},
 		"blocks wrap around": {Kind: CmdZero, First: 1<<32 - 1, Count: 2},
 		"write with flags":   {Kind: CmdWrite, Flags: flagHead, Count: 1, CRCs: []uint32{1}},

@@ -18,6 +18,7 @@ const (
 	CmdWrite        CommandKind = 1 // Count blocks get new bytes, all in the payload
 	CmdZero         CommandKind = 2 // Count blocks read as zeroes, but for edge blocks
 	CmdDeleteVolume CommandKind = 3 // every chunk of the volume is dropped
+	CmdFence        CommandKind = 4 // sessions of the volume with an older epoch write no more
 )
 
 // The flags of a CmdZero whose range does not begin or end on a block border: the payload has the
@@ -65,6 +66,9 @@ func (c *Command) PayloadBlocks() int {
 	}
 	return 0
 }
+
+// OnBlocks says whether the command is about blocks of a chunk, and not about a volume.
+func (c *Command) OnBlocks() bool { return c.Kind == CmdWrite || c.Kind == CmdZero }
 
 // AppendTo appends the encoded command to dst.
 func (c *Command) AppendTo(dst []byte) []byte {
@@ -136,12 +140,15 @@ func (c *Command) Decode(b []byte) error {
 
 func (c *Command) validate() error {
 	switch {
-	case c.Kind < CmdWrite || c.Kind > CmdDeleteVolume:
+	case c.Kind < CmdWrite || c.Kind > CmdFence:
 		return fmt.Errorf("%w: kind %d", ErrBadCommand, c.Kind)
 	case c.Flags&^(flagHead|flagTail) != 0 || c.Flags != 0 && c.Kind != CmdZero:
 		return fmt.Errorf("%w: flags %#x with kind %d", ErrBadCommand, c.Flags, c.Kind)
-	case c.Kind != CmdDeleteVolume && (c.Count == 0 || c.First+c.Count < c.First):
+	case c.OnBlocks() && (c.Count == 0 || c.First+c.Count < c.First):
 		return fmt.Errorf("%w: blocks %d+%d", ErrBadCommand, c.First, c.Count)
+	case c.Kind == CmdFence && (c.Epoch == 0 || c.Chunk|uint64(c.First)|uint64(c.Count) != 0):
+		return fmt.Errorf("%w: fence of epoch %d, chunk %d, blocks %d+%d", ErrBadCommand, c.Epoch,
+			c.Chunk, c.First, c.Count)
 	case c.PayloadBlocks() > int(c.Count):
 		return fmt.Errorf("%w: two edges in one block", ErrBadCommand)
 	case len(c.CRCs) != c.PayloadBlocks():

@@ -16,7 +16,7 @@ import (
 // mark, or one remembered above it, is a repetition or a ghost and must not be applied.
 type sessions struct {
 	byID   map[uint64]*session
-	epochs map[uint64]uint64 // volume -> newest session epoch that wrote
+	epochs map[uint64]uint64 // volume -> newest session epoch that wrote, or fenced the others
 }
 
 type session struct {
@@ -94,6 +94,13 @@ func (s *session) raise(mark uint64) {
 		maps.DeleteFunc(s.done, func(id uint64, _ struct{}) bool { return id < mark })
 	}
 	s.lowWater = mark
+}
+
+// fence ends the sessions of a volume that are older than an epoch. It reports whether that epoch
+// is the newest still.
+func (t *sessions) fence(volume, epoch uint64) bool {
+	t.epochs[volume] = max(t.epochs[volume], epoch)
+	return t.epochs[volume] == epoch
 }
 
 func (t *sessions) makeRoom() {

@@ -38,6 +38,9 @@ const (
 	KindRead Kind = iota + 1
 	KindWrite
 	KindZero
+	// KindFence ends the right to write of every session of the chunk's volume whose epoch is below
+	// the request's. Only Chunk.Volume, Session and Epoch count.
+	KindFence
 )
 
 // Request is a client's operation on part of one chunk. The owner checks the payload's checksums

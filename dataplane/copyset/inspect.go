@@ -32,6 +32,8 @@ func (k CommandKind) String() string {
 		return "zero"
 	case CmdDeleteVolume:
 		return "delete-volume"
+	case CmdFence:
+		return "fence"
 	}
 	return "unknown"
 }

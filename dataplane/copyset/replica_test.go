@@ -482,3 +482,54 @@ func TestReadUnderTheLeaseIsAnsweredAtOnce(t *testing.T) {
 		t.Error("answered under a lease that was given away")
 	}
 }
+
+func TestFenceEndsOlderSessions(t *testing.T) {
+	h := newSolo(t, 1)
+	ask := func(kind Kind, epoch, op uint64) wire.Status {
+		q := h.request(kind, 0, BlockSize, op)
+		q.Epoch, q.Session = epoch, epoch
+		if kind == KindFence {
+			q.Length = 0
+		}
+		h.submit(q)
+		h.settle()
+		return h.replies[len(h.replies)-1].Status
+	}
+	for _, c := range []struct {
+		kind  Kind
+		epoch uint64
+		want  wire.Status
+	}{
+		{KindWrite, 1, wire.StatusOK},
+		{KindFence, 3, wire.StatusOK},
+		{KindWrite, 1, wire.StatusStaleEpoch},
+		{KindZero, 2, wire.StatusStaleEpoch},
+		{KindFence, 2, wire.StatusStaleEpoch},
+		{KindFence, 3, wire.StatusOK}, // sent again
+		{KindWrite, 3, wire.StatusOK},
+		{KindFence, 0, wire.StatusBadRequest},
+	} {
+		if got := ask(c.kind, c.epoch, 1); got != c.want {
+			t.Errorf("kind %d of epoch %d: %v, want %v", c.kind, c.epoch, got, c.want)
+		}
+	}
+}
+
+// A write that was proposed before a fence and commits after it has no effect.
+func TestFenceCatchesWhatIsUnderWay(t *testing.T) {
+	h := newSolo(t, 3)
+	h.elect()
+	h.submit(h.request(KindFence, 0, 0, 0))
+	h.submit(h.request(KindWrite, 0, BlockSize, 1)) // admitted: the fence has not come by
+	fence := h.r.proposals[0]
+	fence.cmd = (&Command{Kind: CmdFence, Epoch: 2, Volume: 1}).AppendTo(nil)
+	h.settle()
+	h.receive(raftpb.Message{Type: raftpb.MsgAppResp, From: 2, Term: h.r.status.Term,
+		Index: h.r.entries.last()})
+	if len(h.replies) != 2 || h.replies[1].Status != wire.StatusStaleEpoch {
+		t.Errorf("%+v", h.replies)
+	}
+	if h.r.overlay.blocks != 0 {
+		t.Error("the write took effect")
+	}
+}

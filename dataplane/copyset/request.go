@@ -15,6 +15,10 @@ func (r *Replica) Submit(q *Request, now int64, fx *Effects) {
 		r.refuse(q, s, fx)
 		return
 	}
+	if q.Kind == KindFence {
+		r.enqueue(q, nil, 0)
+		return
+	}
 	first := q.Offset / BlockSize
 	last := (q.Offset + q.Length - 1) / BlockSize
 	if q.Kind != KindZero && last-first >= MaxOpBytes/BlockSize {
@@ -44,6 +48,8 @@ func (r *Replica) admit(q *Request) wire.Status {
 		return wire.StatusNotLeader
 	case !r.serving():
 		return wire.StatusRetry
+	case q.Kind == KindFence:
+		return r.admitFence(q)
 	case q.Length == 0:
 		return wire.StatusBadRequest
 	case uint64(q.Offset)+uint64(q.Length) > uint64(r.chunkBlocks)*BlockSize:
@@ -56,6 +62,18 @@ func (r *Replica) admit(q *Request) wire.Status {
 		return wire.StatusOK
 	}
 	return r.admitWrite(q)
+}
+
+func (r *Replica) admitFence(q *Request) wire.Status {
+	switch newest := r.sessions.epochs[q.Chunk.Volume]; {
+	case q.Epoch == 0 || q.Payload.Len != 0:
+		return wire.StatusBadRequest
+	case q.Epoch < newest:
+		return wire.StatusStaleEpoch
+	case r.lanes.Len()+r.reads.len()+len(r.waiting) >= MaxPending:
+		return wire.StatusOverloaded
+	}
+	return wire.StatusOK
 }
 
 func (r *Replica) admitWrite(q *Request) wire.Status {
@@ -113,8 +131,11 @@ func (r *Replica) enqueue(q *Request, crcs []uint32, flags uint8) {
 	c := Command{Kind: CmdWrite, Flags: flags, Session: q.Session, Epoch: q.Epoch, OpID: q.OpID,
 		LowWater: q.LowWater, Volume: q.Chunk.Volume, Chunk: q.Chunk.Index,
 		First: q.lane.First, Count: q.lane.Count, CRCs: crcs}
-	if q.Kind == KindZero {
+	switch q.Kind {
+	case KindZero:
 		c.Kind = CmdZero
+	case KindFence:
+		c = Command{Kind: CmdFence, Session: q.Session, Epoch: q.Epoch, Volume: q.Chunk.Volume}
 	}
 	q.cmd = c.AppendTo(make([]byte, 0, c.size()))
 	q.stage = stagePropose

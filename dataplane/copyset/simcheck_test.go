@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // register is the history of one sector: a register whose writes all have distinct values, but for
@@ -186,6 +187,15 @@ func (s *sim) effectBy(op *simOp) int64 {
 		}
 	}
 	return end
+}
+
+// checkFence looks for a session that a newer one had fenced before it began to write.
+func (s *sim) checkFence(op *simOp) {
+	for epoch, at := range s.fences[op.client.volume] {
+		if epoch > op.epoch && at < op.begin {
+			s.fail("%v took effect, epoch %d had the volume since %v", op, epoch, time.Duration(at))
+		}
+	}
 }
 
 // checkWhole looks for blocks of which a write shows in one part and is missing in another.

@@ -31,8 +31,8 @@ func (op *simOp) String() string {
 	}
 	return fmt.Sprintf("%v %v sectors %d+%d value %d by session %d op %d epoch %d, %v..%s, "+
 		"%d tries",
-		[...]string{"", "read", "write", "zero"}[op.kind], op.chunk, op.first, op.n, op.value,
-		op.client.session, op.id, op.epoch, time.Duration(op.begin), end, op.tries)
+		[...]string{"", "read", "write", "zero", "fence"}[op.kind], op.chunk, op.first, op.n,
+		op.value, op.client.session, op.id, op.epoch, time.Duration(op.begin), end, op.tries)
 }
 
 // simClient is one session. It keeps several operations in flight and sends each again, under the
@@ -51,22 +51,39 @@ type simClient struct {
 func newSimClient(s *sim, volume int) *simClient {
 	s.session++
 	c := &simClient{s: s, volume: volume, session: s.session, epoch: s.epochs[volume], nextID: 1}
-	for range s.cfg.inflight {
-		s.after(s.around(5*time.Millisecond), c.next)
-	}
+	s.try(&simOp{client: c, kind: KindFence, begin: s.now, end: math.MaxInt64, epoch: c.epoch,
+		chunk: Chunk{Volume: uint64(volume + 1)}}, c.leader)
 	return c
 }
 
-// takeover attaches a volume anew: its clients die with all they have under way, and new sessions
-// of a newer epoch take their place.
+// fenced begins the client's work, when no older session can write any more.
+func (c *simClient) fenced() {
+	c.s.acknowledged(c.volume, c.epoch)
+	for range c.s.cfg.inflight {
+		c.s.after(c.s.around(5*time.Millisecond), c.next)
+	}
+}
+
+// takeover attaches a volume anew: new sessions of a newer epoch take the place of its clients. Of
+// those some die with all they have under way, and some do not know yet and go on.
 func (s *sim) takeover(volume int) {
 	s.mark("takeover")
 	s.epochs[volume]++
 	for i, c := range s.clients {
-		if c.volume == volume {
-			c.dead, c.open = true, nil
-			s.clients[i] = newSimClient(s, volume)
+		if c.volume != volume {
+			continue
 		}
+		if s.chance(0.5) {
+			c.dead, c.open = true, nil
+		}
+		s.clients[i] = newSimClient(s, volume)
+	}
+}
+
+// acknowledged notes when a session of an epoch first had the volume for itself for certain.
+func (s *sim) acknowledged(volume int, epoch uint64) {
+	if f := s.fences[volume]; f[epoch] == 0 {
+		f[epoch] = s.now
 	}
 }
 
@@ -242,6 +259,12 @@ func (op *simOp) answer(s *sim, try int, status wire.Status, leader int, body []
 	switch status {
 	case wire.StatusOK:
 		op.finish(s, body)
+	case wire.StatusStaleEpoch:
+		if s.epochs[c.volume] == op.epoch {
+			s.fail("%v answered %v", op, status)
+		}
+		s.mark("fenced")
+		c.dead = true
 	case wire.StatusNotLeader, wire.StatusRetry, wire.StatusOverloaded, wire.StatusUnavailable,
 		wire.StatusCorrupt:
 		s.mark("answered " + status.String())
@@ -265,13 +288,18 @@ func (op *simOp) answer(s *sim, try int, status wire.Status, leader int, body []
 func (op *simOp) finish(s *sim, body []byte) {
 	c := op.client
 	op.answered, op.end = true, s.now
+	if op.kind == KindFence {
+		c.fenced()
+		return
+	}
 	if op.kind == KindRead {
 		var err error
 		if op.read, err = unstamp(op.first, body); err != nil {
 			s.fail("%v: %v", op, err)
 		}
-	} else if f := s.fences[c.volume]; f[op.epoch] == 0 {
-		f[op.epoch] = s.now
+	} else {
+		s.checkFence(op)
+		s.acknowledged(c.volume, op.epoch)
 	}
 	for i, o := range c.open {
 		if o == op {

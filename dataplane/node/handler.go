@@ -55,7 +55,7 @@ func (n *Node) OnBatchEnd(c transport.ServerConn) {
 // OnMessage implements transport.Handler: the first station of everything that arrives.
 func (n *Node) OnMessage(c transport.ServerConn, m *transport.Message) {
 	switch m.Header.Op {
-	case wire.OpRead, wire.OpWrite, wire.OpZero:
+	case wire.OpRead, wire.OpWrite, wire.OpZero, wire.OpFence:
 		n.onClient(c, m)
 	case wire.OpRaft:
 		n.onRaft(c, m)
@@ -140,7 +140,7 @@ func (q *request) fill(c transport.ServerConn, m *transport.Message) {
 }
 
 var kinds = map[wire.Op]copyset.Kind{wire.OpRead: copyset.KindRead,
-	wire.OpWrite: copyset.KindWrite, wire.OpZero: copyset.KindZero}
+	wire.OpWrite: copyset.KindWrite, wire.OpZero: copyset.KindZero, wire.OpFence: copyset.KindFence}
 
 // onRaft hands a raft message to the owner. One that does not decode closes the connection: the
 // other node, or the way from it, cannot be trusted.

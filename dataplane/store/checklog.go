@@ -77,7 +77,7 @@ func (c *check) replay(r *wal.Record) error {
 		var cmd copyset.Command
 		if bad := cmd.Decode(r.Meta); bad != nil {
 			err = bad
-		} else if cmd.Kind != copyset.CmdDeleteVolume {
+		} else if cmd.OnBlocks() {
 			id := blockRange{Group: r.Group, Volume: cmd.Volume, Index: cmd.Chunk}
 			c.log.pending[id] = append(c.log.pending[id],
 				pendingWrite{r.Index, cmd.First, cmd.First + cmd.Count - 1})

@@ -149,8 +149,9 @@ func (d *DumpRecord) entry(meta []byte) {
 		return
 	}
 	d.Command = c
-	if c.Kind == copyset.CmdDeleteVolume {
-		d.Detail = fmt.Sprintf("%v %d, session %d op %d", c.Kind, c.Volume, c.Session, c.OpID)
+	if !c.OnBlocks() {
+		d.Detail = fmt.Sprintf("%v %d, session %d op %d epoch %d", c.Kind, c.Volume, c.Session,
+			c.OpID, c.Epoch)
 		return
 	}
 	d.Detail = fmt.Sprintf("%v %d/%d blocks %d+%d, session %d op %d", c.Kind, c.Volume, c.Chunk,

@@ -17,7 +17,7 @@ type Item struct {
 	Lane string `json:"lane"`
 	// Name says which workload or class of faults, unique within its lane.
 	Name string `json:"name"`
-	// Promises are those of docs/reliability.md that the counts speak for: P1 to P12.
+	// Promises are those of docs/reliability.md that the counts speak for: P1 to P13.
 	Promises []string `json:"promises"`
 	// Test is where the counts come from: package folder and test, as a reader would run it.
 	Test string `json:"test"`

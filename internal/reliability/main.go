@@ -92,7 +92,7 @@ func replace(text []byte, name, table string) ([]byte, error) {
 func promiseTable(items []evidence.Item) string {
 	var b strings.Builder
 	b.WriteString("| promise | lane | what | where | last counts |\n|---|---|---|---|---|\n")
-	for n := 1; n <= 12; n++ {
+	for n := 1; n <= 13; n++ {
 		promise := "P" + strconv.Itoa(n)
 		for _, i := range items {
 			if slices.Contains(i.Promises, promise) && i.Lane != "mutants" {

@@ -155,8 +155,10 @@ type openOptions struct{ readOnly bool }
 // ReadOnly attaches the volume without fencing its writer; writes fail with ErrReadOnly.
 func ReadOnly() OpenOption { return func(o *openOptions) { o.readOnly = true } }
 
-// OpenVolume attaches a volume. Unless it is read-only this fences the session that had it before.
-// Errors of the control plane keep their class (admin.ErrNotFound, admin.ErrUnavailable, ...).
+// OpenVolume attaches a volume. Unless it is read-only this fences the session that had it before:
+// when it returns, no copyset of the volume takes a write of an older session any more. It fails
+// when one of them cannot be reached in Config.Timeout. Errors of the control plane keep their
+// class (admin.ErrNotFound, admin.ErrUnavailable, ...).
 func (c *Client) OpenVolume(ctx context.Context, name string, opts ...OpenOption) (*Volume, error) {
 	o := openOptions{readOnly: c.cfg.ReadOnly}
 	for _, opt := range opts {
@@ -183,6 +185,13 @@ func (c *Client) OpenVolume(ctx context.Context, name string, opts ...OpenOption
 	// A failure here is not one of the volume: requests ask again.
 	if err := v.fetch(ctx, 0); err != nil {
 		c.log.Warn("client: mapping not fetched at open", "volume", name, "err", err)
+	}
+	if o.readOnly {
+		return v, nil
+	}
+	if err := v.fence(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("client: open volume %q: fence older sessions: %w", name,
+			err), v.Close())
 	}
 	return v, nil
 }

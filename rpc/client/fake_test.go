@@ -48,7 +48,9 @@ type fake struct {
 	epoch    uint64
 	sessions uint64
 	breaches []string
-	replaced map[int]int // member index -> index of the node in its place
+	opening  int64             // requests that open sent
+	fenced   map[uint64]uint64 // copyset -> newest epoch that a fence named
+	replaced map[int]int       // member index -> index of the node in its place
 
 	controlDown atomic.Bool
 	void        atomic.Pointer[string] // reason for which renewals are refused
@@ -102,7 +104,7 @@ func newFake(t testing.TB, nodes int) *fake {
 		t: t, pool: pool, chunkBytes: 64 << 10, segBytes: 256 << 10, size: 1<<20 + 8192,
 		copysets: []uint64{101, 102, 103}, leader: map[uint64]int{}, hints: true,
 		chunks: map[uint64][]byte{}, shapes: map[opKey]opShape{}, applied: map[opKey]bool{},
-		low: map[uint64]uint64{}, replaced: map[int]int{},
+		low: map[uint64]uint64{}, replaced: map[int]int{}, fenced: map[uint64]uint64{},
 	}
 	for i, cs := range f.copysets {
 		f.leader[cs] = i % testMembers
@@ -278,6 +280,9 @@ func (n *fakeNode) handle(c transport.ServerConn, h wire.Header, r *wire.IOReque
 // inspect checks what holds for every request that ever arrives anywhere: an op id always means
 // the same operation, lies at or above the low-water mark, and carries intact data.
 func (f *fake) inspect(op wire.Op, r *wire.IORequest, data []byte) {
+	if op == wire.OpFence {
+		return
+	}
 	if want := f.copysetOf(r.Chunk); r.Copyset != want {
 		f.breach("chunk %d sent to copyset %d, lives in %d", r.Chunk, r.Copyset, want)
 	}
@@ -334,6 +339,10 @@ func (n *fakeNode) serve(op wire.Op, r *wire.IORequest, data []byte, resp *wire.
 	}
 	if r.Epoch < f.epoch {
 		return wire.StatusStaleEpoch, nil
+	}
+	if op == wire.OpFence {
+		f.fenced[r.Copyset] = max(f.fenced[r.Copyset], r.Epoch)
+		return wire.StatusOK, nil
 	}
 	n.served.Add(1)
 	chunk := f.chunks[r.Chunk]
@@ -458,8 +467,8 @@ func (f *fake) copyset(id uint64) *v1.Copyset {
 	return cs
 }
 
-// open connects to f and attaches its volume.
-func (f *fake) open(change func(*Config), opts ...OpenOption) *Volume {
+// connect makes a client of f.
+func (f *fake) connect(change func(*Config)) *Client {
 	f.t.Helper()
 	cfg := Config{Control: f, Name: "test", Logger: quiet(), Timeout: 10 * time.Second, Seed: 1}
 	if change != nil {
@@ -474,10 +483,18 @@ func (f *fake) open(change func(*Config), opts ...OpenOption) *Volume {
 			f.t.Error(err)
 		}
 	})
+	return c
+}
+
+// open connects to f and attaches its volume.
+func (f *fake) open(change func(*Config), opts ...OpenOption) *Volume {
+	f.t.Helper()
+	c := f.connect(change)
 	v, err := c.OpenVolume(context.Background(), "vol", opts...)
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.opening = v.Stats().Requests
 	return v
 }
 

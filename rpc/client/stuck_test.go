@@ -46,7 +46,7 @@ func startStuckNode(t *testing.T) *stuckNode {
 
 func (n *stuckNode) serve(c net.Conn) {
 	defer func() { _ = c.Close() }()
-	if _, _, err := readFrame(c); err != nil {
+	if _, _, _, err := readFrame(c); err != nil {
 		return
 	}
 	hello := (&wire.Hello{Version: wire.ProtocolVersion, NodeID: 1, Role: "node"}).AppendTo(nil)
@@ -55,9 +55,19 @@ func (n *stuckNode) serve(c net.Conn) {
 	if _, err := c.Write(append(head, hello...)); err != nil {
 		return
 	}
+	for range 2 { // the copysets of the volume, which are fenced when it is opened
+		h, _, _, err := readFrame(c)
+		if err != nil {
+			return
+		}
+		wire.PutHeader(head, wire.Header{Op: h.Op, Flags: wire.FlagResponse, ID: h.ID}, nil)
+		if _, err := c.Write(head[:wire.HeaderSize]); err != nil {
+			return
+		}
+	}
 	<-n.letGo
 	for {
-		r, data, err := readFrame(c)
+		_, r, data, err := readFrame(c)
 		if err != nil {
 			return
 		}
@@ -70,23 +80,22 @@ func (n *stuckNode) serve(c net.Conn) {
 	}
 }
 
-func readFrame(c net.Conn) (r wire.IORequest, data []byte, err error) {
+func readFrame(c net.Conn) (h wire.Header, r wire.IORequest, data []byte, err error) {
 	head := make([]byte, wire.HeaderSize)
 	if _, err := io.ReadFull(c, head); err != nil {
-		return r, nil, err
+		return h, r, nil, err
 	}
-	h, err := wire.ParseHeader(head)
-	if err != nil {
-		return r, nil, err
+	if h, err = wire.ParseHeader(head); err != nil {
+		return h, r, nil, err
 	}
 	body := make([]byte, h.MetaLen+h.PayloadLen)
 	if _, err := io.ReadFull(c, body); err != nil {
-		return r, nil, err
+		return h, r, nil, err
 	}
 	if h.Op == wire.OpWrite {
 		err = r.Decode(body[:h.MetaLen])
 	}
-	return r, body[h.MetaLen:], err
+	return h, r, body[h.MetaLen:], err
 }
 
 // A deadline that passes while the kernel still takes the data must not give the caller's memory

@@ -49,6 +49,7 @@ const (
 	OpZero     Op = 4 // makes a range read as zeroes: trim and write-zeroes
 	OpFlush    Op = 5
 	OpPing     Op = 6
+	OpFence    Op = 7  // sessions of a volume with an older epoch write no more in this copyset
 	OpRaft     Op = 16 // one way, never answered
 	OpSnapList Op = 17
 	OpSnapRead Op = 18
@@ -57,8 +58,8 @@ const (
 
 var opNames = map[Op]string{
 	OpHello: "hello", OpWrite: "write", OpRead: "read", OpZero: "zero", OpFlush: "flush",
-	OpPing: "ping", OpRaft: "raft", OpSnapList: "snap-list", OpSnapRead: "snap-read",
-	OpSnapSums: "snap-sums",
+	OpPing: "ping", OpFence: "fence", OpRaft: "raft", OpSnapList: "snap-list",
+	OpSnapRead: "snap-read", OpSnapSums: "snap-sums",
 }
 
 func (o Op) String() string {

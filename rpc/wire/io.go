@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// Metadata of a block request (OpWrite, OpRead, OpZero):
+// Metadata of a block request (OpWrite, OpRead, OpZero), and of OpFence, where all but copyset,
+// volume, session and epoch is 0:
 //
 //	 0  copyset u64     8  volume u64      16 chunk u64
 //	24  offset u32     28  length u32      32 session u64
@@ -96,6 +97,8 @@ func (r *IORequest) Decode(meta []byte) error {
 // ErrBadRequest.
 func (r *IORequest) Check(op Op, payloadLen uint32) error {
 	switch {
+	case op == OpFence:
+		return r.checkFence(payloadLen)
 	case r.Length == 0:
 		return fmt.Errorf("%w: length is 0", ErrBadRequest)
 	case uint64(r.Offset)+uint64(r.Length) > math.MaxUint32:
@@ -119,6 +122,16 @@ func (r *IORequest) Check(op Op, payloadLen uint32) error {
 		}
 	default:
 		return fmt.Errorf("%w: %v is not a block operation", ErrBadRequest, op)
+	}
+	return nil
+}
+
+func (r *IORequest) checkFence(payloadLen uint32) error {
+	blocks := uint64(r.Offset) | uint64(r.Length) | r.Chunk | r.OpID | uint64(payloadLen) |
+		uint64(len(r.CRCs))
+	if r.Epoch == 0 || blocks != 0 {
+		return fmt.Errorf("%w: fence of epoch %d with a chunk, a range, data or an op id",
+			ErrBadRequest, r.Epoch)
 	}
 	return nil
 }

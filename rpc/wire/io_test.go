@@ -169,12 +169,19 @@ func TestCheckRefusesRequestsThatMakeNoSense(t *testing.T) {
 		"read with payload":  {OpRead, 1, func(r *IORequest) { r.CRCs = nil }},
 		"read with checksum": {OpRead, 0, func(*IORequest) {}},
 		"not a block op":     {OpPing, 0, func(*IORequest) {}},
+		"fence of a range":   {OpFence, 0, func(*IORequest) {}},
+		"fence of epoch 0":   {OpFence, 0, func(r *IORequest) { *r = IORequest{Volume: 1} }},
+		"fence with payload": {OpFence, 1, func(r *IORequest) { *r = IORequest{Epoch: 1} }},
 	} {
 		r := sampleRequest()
 		tc.change(&r)
 		if err := r.Check(tc.op, tc.payload); !errors.Is(err, ErrBadRequest) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	fence := IORequest{Copyset: 1, Volume: 2, Session: 3, Epoch: 4, LowWater: 5}
+	if err := fence.Check(OpFence, 0); err != nil {
+		t.Errorf("fence: %v", err)
 	}
 	zero := IORequest{Length: 16 << 20}
 	if err := zero.Check(OpZero, 0); err != nil {
