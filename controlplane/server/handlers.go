@@ -57,6 +57,18 @@ func (h *adminHandler) DeleteVolume(_ context.Context, req *v1.DeleteVolumeReque
 	return serve(req, h.c.deleteVolume)
 }
 
+func (h *adminHandler) ListAttachments(_ context.Context, req *v1.ListAttachmentsRequest) (
+	*v1.ListAttachmentsResponse, error,
+) {
+	return serve(req, h.c.listAttachments)
+}
+
+func (h *adminHandler) DetachVolume(_ context.Context, req *v1.DetachVolumeRequest) (
+	*v1.DetachVolumeResponse, error,
+) {
+	return serve(req, h.c.detachVolume)
+}
+
 func (h *adminHandler) ClusterStatus(_ context.Context, req *v1.ClusterStatusRequest) (
 	*v1.ClusterStatusResponse, error,
 ) {

@@ -79,7 +79,7 @@ func (c *cluster) renewSession(req *v1.RenewSessionRequest) (*v1.RenewSessionRes
 	s := c.sessions[req.SessionId]
 	if s == nil {
 		return &v1.RenewSessionResponse{
-			Reason: "the session was closed, or silent for too long",
+			Reason: "the session was closed or detached, or silent for too long",
 		}, nil
 	}
 	vol := c.volumes[s.rec.VolumeID]

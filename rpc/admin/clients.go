@@ -46,6 +46,18 @@ func (c *adminClient) DeleteVolume(ctx context.Context, req *v1.DeleteVolumeRequ
 	return call(ctx, c.core, "DeleteVolume", c.kitex.DeleteVolume, req, opts)
 }
 
+func (c *adminClient) ListAttachments(ctx context.Context, req *v1.ListAttachmentsRequest,
+	opts ...callopt.Option,
+) (*v1.ListAttachmentsResponse, error) {
+	return call(ctx, c.core, "ListAttachments", c.kitex.ListAttachments, req, opts)
+}
+
+func (c *adminClient) DetachVolume(ctx context.Context, req *v1.DetachVolumeRequest,
+	opts ...callopt.Option,
+) (*v1.DetachVolumeResponse, error) {
+	return call(ctx, c.core, "DetachVolume", c.kitex.DetachVolume, req, opts)
+}
+
 func (c *adminClient) ClusterStatus(ctx context.Context, req *v1.ClusterStatusRequest,
 	opts ...callopt.Option,
 ) (*v1.ClusterStatusResponse, error) {

@@ -181,6 +181,7 @@ func (c *Client) OpenVolume(ctx context.Context, name string, opts ...OpenOption
 		v.endSession()
 		return nil, err
 	}
+	v.beginRenewal()
 	// The first segments' mapping comes along, so that the first requests need not wait for it.
 	// A failure here is not one of the volume: requests ask again.
 	if err := v.fetch(ctx, 0); err != nil {
@@ -196,7 +197,7 @@ func (c *Client) OpenVolume(ctx context.Context, name string, opts ...OpenOption
 	return v, nil
 }
 
-// enter adds a volume to the client and starts its renewal.
+// enter adds a volume to the client.
 func (c *Client) enter(v *Volume, cluster string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -210,10 +211,7 @@ func (c *Client) enter(v *Volume, cluster string) error {
 	c.cluster = cluster
 	c.volumes[v] = struct{}{}
 	c.listVolumes()
-	var ctx context.Context
-	ctx, v.cancel = context.WithCancel(c.ctx)
-	v.renews.Add(1)
-	go v.renew(ctx)
+	v.ctx, v.cancel = context.WithCancel(c.ctx)
 	return nil
 }
 

@@ -4,11 +4,31 @@ import (
 	"context"
 	"fmt"
 
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
 // opFence is an operation of the client's own: one request for each copyset of the volume.
 const opFence Kind = 100
+
+// Fence ends the right to write of every session of a volume that is older than the epoch, at each
+// copyset of the volume. The epoch must come from the control plane (DetachVolume), or copysets
+// would refuse what later sessions write. It fails with ErrFenced when a newer session has fenced
+// already; what is older is fenced then too.
+func (c *Client) Fence(ctx context.Context, vol *v1.Volume, epoch uint64, cluster string) error {
+	v, err := newVolume(c, vol.GetName(), false, &v1.OpenVolumeResponse{Volume: vol, Epoch: epoch})
+	if err != nil {
+		return err
+	}
+	if err := c.enter(v, cluster); err != nil {
+		return err
+	}
+	defer v.leave()
+	if err := v.fence(ctx); err != nil {
+		return fmt.Errorf("client: fence volume %q: %w", v.name, err)
+	}
+	return nil
+}
 
 // fence ends the right to write of every older session, at each copyset of the volume. A copyset
 // learns the epoch of a session from its writes too, but only when one reaches it: until then a

@@ -8,6 +8,12 @@ import (
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
+// beginRenewal keeps the session alive from now on.
+func (v *Volume) beginRenewal() {
+	v.renews.Add(1)
+	go v.renew(v.ctx)
+}
+
 // renew keeps the session alive at the control plane. A control plane that cannot be reached does
 // not stop the volume: the replicas themselves fence a session that was replaced.
 func (v *Volume) renew(ctx context.Context) {

@@ -31,7 +31,8 @@ type Volume struct {
 	count    counters
 	mapping  mapping
 
-	cancel context.CancelFunc // ends renewal
+	ctx    context.Context // ends with the attachment
+	cancel context.CancelFunc
 	renews sync.WaitGroup
 	closer sync.Once
 }
@@ -176,15 +177,20 @@ func (v *Volume) Flush() error { return v.do(OpFlush, 0, nil, 0) }
 // is closed at the control plane. It may be called more than once.
 func (v *Volume) Close() error {
 	v.closer.Do(func() {
-		v.fail(ErrClosed)
-		v.c.timers.force()
-		v.admit.drain()
-		v.cancel()
-		v.renews.Wait()
-		v.c.forget(v)
+		v.leave()
 		v.endSession()
 	})
 	return nil
+}
+
+// leave ends everything of the volume in this client.
+func (v *Volume) leave() {
+	v.fail(ErrClosed)
+	v.c.timers.force()
+	v.admit.drain()
+	v.cancel()
+	v.renews.Wait()
+	v.c.forget(v)
 }
 
 // endSession gives the session back; should that fail, it runs out by itself.

@@ -34,7 +34,7 @@ func TestMistakesEndWithTheirStatusAndOneLineThatNamesTheFix(t *testing.T) {
 		want   string
 	}{
 		{"wat", exitUsage, `unknown command "wat"`},
-		{"volume", exitUsage, "create, delete, list, show"},
+		{"volume", exitUsage, "attachments, create, delete, detach, list, show"},
 		{"volume wat", exitUsage, `unknown verb "wat"`},
 		{"volume list", exitUsage, "--endpoint"},
 		{"volume list --wat", exitUsage, "--wat"},

@@ -99,6 +99,8 @@ func (a *app) volumeCommand() *cobra.Command {
 				r, err := c.Admin.GetVolume(ctx, &ashlar.GetVolumeRequest{Name: args[0]})
 				return view.FromVolumeDetail(r), err
 			}),
+		a.volumeAttachmentsCommand(),
+		a.volumeDetachCommand(),
 		a.volumeDeleteCommand())
 	return cmd
 }

@@ -71,6 +71,13 @@ func documents() map[string]Tabler {
 				{Role: "control", Id: "control", Pid: 10, Addr: "127.0.0.1:7400", State: "up"},
 				{Role: "node", Id: "n3", Pid: 13, Addr: "127.0.0.1:7403",
 					State: "offline"}}}),
+		"attachments": FromAttachments([]*ashlar.Attachment{
+			{SessionId: 9, Epoch: 3, Client: "gateway g1", OpenedUnixNs: noon, State: "ok",
+				LeaseLeftMs: 29_700},
+			{SessionId: 8, Epoch: 2, ReadOnly: true, Client: "backup", OpenedUnixNs: noon - 5e9,
+				State: "silent", LeaseLeftMs: -4_100},
+			{SessionId: 4, Epoch: 2, Client: "gateway g0", OpenedUnixNs: noon - 9e9,
+				State: "fenced", LeaseLeftMs: 12_000}}),
 		"stores": FromStores(storeNodes()), "store": FromStores(storeNodes())[0],
 		"nodes": Nodes(FromNodes([]*ashlar.Node{{NodeId: 1, Name: "n1", Zone: "n1",
 			Addr: "127.0.0.1:7401", Pid: 11, Version: "v1", State: "up",

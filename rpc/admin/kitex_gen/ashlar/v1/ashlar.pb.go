@@ -1624,6 +1624,179 @@ func (x *GetVolumeResponse) GetSegments() []*Segment {
 	return nil
 }
 
+// Attachment is a session of a client on a volume.
+type Attachment struct {
+	SessionId    uint64 `protobuf:"varint,1,opt,name=session_id" json:"session_id,omitempty"`
+	Epoch        uint64 `protobuf:"varint,2,opt,name=epoch" json:"epoch,omitempty"`
+	ReadOnly     bool   `protobuf:"varint,3,opt,name=read_only" json:"read_only,omitempty"`
+	Client       string `protobuf:"bytes,4,opt,name=client" json:"client,omitempty"`
+	OpenedUnixNs int64  `protobuf:"varint,5,opt,name=opened_unix_ns" json:"opened_unix_ns,omitempty"`
+	State        string `protobuf:"bytes,6,opt,name=state" json:"state,omitempty"`                  // ok | silent: its lease ran out | fenced: a newer one may write
+	LeaseLeftMs  int64  `protobuf:"varint,7,opt,name=lease_left_ms" json:"lease_left_ms,omitempty"` // below 0 when silent
+}
+
+func (x *Attachment) Reset() { *x = Attachment{} }
+
+func (x *Attachment) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Attachment) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Attachment) GetSessionId() uint64 {
+	if x != nil {
+		return x.SessionId
+	}
+	return 0
+}
+
+func (x *Attachment) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Attachment) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *Attachment) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *Attachment) GetOpenedUnixNs() int64 {
+	if x != nil {
+		return x.OpenedUnixNs
+	}
+	return 0
+}
+
+func (x *Attachment) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Attachment) GetLeaseLeftMs() int64 {
+	if x != nil {
+		return x.LeaseLeftMs
+	}
+	return 0
+}
+
+type ListAttachmentsRequest struct {
+	Volume string `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
+}
+
+func (x *ListAttachmentsRequest) Reset() { *x = ListAttachmentsRequest{} }
+
+func (x *ListAttachmentsRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *ListAttachmentsRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListAttachmentsRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+type ListAttachmentsResponse struct {
+	Attachments []*Attachment `protobuf:"bytes,1,rep,name=attachments" json:"attachments,omitempty"` // newest first
+}
+
+func (x *ListAttachmentsResponse) Reset() { *x = ListAttachmentsResponse{} }
+
+func (x *ListAttachmentsResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *ListAttachmentsResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListAttachmentsResponse) GetAttachments() []*Attachment {
+	if x != nil {
+		return x.Attachments
+	}
+	return nil
+}
+
+// DetachVolumeRequest ends one session of a volume, or all of them (session_id 0). A session that
+// may write ends for certain only when every copyset of the volume has been told the epoch of the
+// answer.
+type DetachVolumeRequest struct {
+	Volume    string `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
+	SessionId uint64 `protobuf:"varint,2,opt,name=session_id" json:"session_id,omitempty"`
+}
+
+func (x *DetachVolumeRequest) Reset() { *x = DetachVolumeRequest{} }
+
+func (x *DetachVolumeRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *DetachVolumeRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *DetachVolumeRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *DetachVolumeRequest) GetSessionId() uint64 {
+	if x != nil {
+		return x.SessionId
+	}
+	return 0
+}
+
+type DetachVolumeResponse struct {
+	Volume     *Volume       `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
+	Detached   []*Attachment `protobuf:"bytes,2,rep,name=detached" json:"detached,omitempty"`
+	FenceEpoch uint64        `protobuf:"varint,3,opt,name=fence_epoch" json:"fence_epoch,omitempty"` // 0: none of them could write
+	ClusterId  string        `protobuf:"bytes,4,opt,name=cluster_id" json:"cluster_id,omitempty"`
+}
+
+func (x *DetachVolumeResponse) Reset() { *x = DetachVolumeResponse{} }
+
+func (x *DetachVolumeResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *DetachVolumeResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *DetachVolumeResponse) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
+func (x *DetachVolumeResponse) GetDetached() []*Attachment {
+	if x != nil {
+		return x.Detached
+	}
+	return nil
+}
+
+func (x *DetachVolumeResponse) GetFenceEpoch() uint64 {
+	if x != nil {
+		return x.FenceEpoch
+	}
+	return 0
+}
+
+func (x *DetachVolumeResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
 type DeleteVolumeRequest struct {
 	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
 }
@@ -1896,6 +2069,8 @@ type AdminService interface {
 	ListVolumes(ctx context.Context, req *ListVolumesRequest) (res *ListVolumesResponse, err error)
 	GetVolume(ctx context.Context, req *GetVolumeRequest) (res *GetVolumeResponse, err error)
 	DeleteVolume(ctx context.Context, req *DeleteVolumeRequest) (res *DeleteVolumeResponse, err error)
+	ListAttachments(ctx context.Context, req *ListAttachmentsRequest) (res *ListAttachmentsResponse, err error)
+	DetachVolume(ctx context.Context, req *DetachVolumeRequest) (res *DetachVolumeResponse, err error)
 	ClusterStatus(ctx context.Context, req *ClusterStatusRequest) (res *ClusterStatusResponse, err error)
 	ListNodes(ctx context.Context, req *ListNodesRequest) (res *ListNodesResponse, err error)
 	ListCopysets(ctx context.Context, req *ListCopysetsRequest) (res *ListCopysetsResponse, err error)

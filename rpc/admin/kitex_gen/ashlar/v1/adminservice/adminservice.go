@@ -43,6 +43,20 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"ListAttachments": kitex.NewMethodInfo(
+		listAttachmentsHandler,
+		newListAttachmentsArgs,
+		newListAttachmentsResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"DetachVolume": kitex.NewMethodInfo(
+		detachVolumeHandler,
+		newDetachVolumeArgs,
+		newDetachVolumeResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 	"ClusterStatus": kitex.NewMethodInfo(
 		clusterStatusHandler,
 		newClusterStatusArgs,
@@ -581,6 +595,228 @@ func (p *DeleteVolumeResult) GetResult() interface{} {
 	return p.Success
 }
 
+func listAttachmentsHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ListAttachmentsRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).ListAttachments(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ListAttachmentsArgs:
+		success, err := handler.(v1.AdminService).ListAttachments(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ListAttachmentsResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newListAttachmentsArgs() interface{} {
+	return &ListAttachmentsArgs{}
+}
+
+func newListAttachmentsResult() interface{} {
+	return &ListAttachmentsResult{}
+}
+
+type ListAttachmentsArgs struct {
+	Req *v1.ListAttachmentsRequest
+}
+
+func (p *ListAttachmentsArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ListAttachmentsArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ListAttachmentsRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ListAttachmentsArgs_Req_DEFAULT *v1.ListAttachmentsRequest
+
+func (p *ListAttachmentsArgs) GetReq() *v1.ListAttachmentsRequest {
+	if !p.IsSetReq() {
+		return ListAttachmentsArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ListAttachmentsArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ListAttachmentsArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ListAttachmentsResult struct {
+	Success *v1.ListAttachmentsResponse
+}
+
+var ListAttachmentsResult_Success_DEFAULT *v1.ListAttachmentsResponse
+
+func (p *ListAttachmentsResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ListAttachmentsResult) Unmarshal(in []byte) error {
+	msg := new(v1.ListAttachmentsResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ListAttachmentsResult) GetSuccess() *v1.ListAttachmentsResponse {
+	if !p.IsSetSuccess() {
+		return ListAttachmentsResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ListAttachmentsResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ListAttachmentsResponse)
+}
+
+func (p *ListAttachmentsResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ListAttachmentsResult) GetResult() interface{} {
+	return p.Success
+}
+
+func detachVolumeHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.DetachVolumeRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).DetachVolume(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *DetachVolumeArgs:
+		success, err := handler.(v1.AdminService).DetachVolume(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*DetachVolumeResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newDetachVolumeArgs() interface{} {
+	return &DetachVolumeArgs{}
+}
+
+func newDetachVolumeResult() interface{} {
+	return &DetachVolumeResult{}
+}
+
+type DetachVolumeArgs struct {
+	Req *v1.DetachVolumeRequest
+}
+
+func (p *DetachVolumeArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *DetachVolumeArgs) Unmarshal(in []byte) error {
+	msg := new(v1.DetachVolumeRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var DetachVolumeArgs_Req_DEFAULT *v1.DetachVolumeRequest
+
+func (p *DetachVolumeArgs) GetReq() *v1.DetachVolumeRequest {
+	if !p.IsSetReq() {
+		return DetachVolumeArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *DetachVolumeArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *DetachVolumeArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type DetachVolumeResult struct {
+	Success *v1.DetachVolumeResponse
+}
+
+var DetachVolumeResult_Success_DEFAULT *v1.DetachVolumeResponse
+
+func (p *DetachVolumeResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *DetachVolumeResult) Unmarshal(in []byte) error {
+	msg := new(v1.DetachVolumeResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *DetachVolumeResult) GetSuccess() *v1.DetachVolumeResponse {
+	if !p.IsSetSuccess() {
+		return DetachVolumeResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *DetachVolumeResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.DetachVolumeResponse)
+}
+
+func (p *DetachVolumeResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *DetachVolumeResult) GetResult() interface{} {
+	return p.Success
+}
+
 func clusterStatusHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
 	switch s := arg.(type) {
 	case *streaming.Args:
@@ -1070,6 +1306,26 @@ func (p *kClient) DeleteVolume(ctx context.Context, Req *v1.DeleteVolumeRequest)
 	_args.Req = Req
 	var _result DeleteVolumeResult
 	if err = p.c.Call(ctx, "DeleteVolume", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ListAttachments(ctx context.Context, Req *v1.ListAttachmentsRequest) (r *v1.ListAttachmentsResponse, err error) {
+	var _args ListAttachmentsArgs
+	_args.Req = Req
+	var _result ListAttachmentsResult
+	if err = p.c.Call(ctx, "ListAttachments", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) DetachVolume(ctx context.Context, Req *v1.DetachVolumeRequest) (r *v1.DetachVolumeResponse, err error) {
+	var _args DetachVolumeArgs
+	_args.Req = Req
+	var _result DetachVolumeResult
+	if err = p.c.Call(ctx, "DetachVolume", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

@@ -15,6 +15,8 @@ type Client interface {
 	ListVolumes(ctx context.Context, Req *v1.ListVolumesRequest, callOptions ...callopt.Option) (r *v1.ListVolumesResponse, err error)
 	GetVolume(ctx context.Context, Req *v1.GetVolumeRequest, callOptions ...callopt.Option) (r *v1.GetVolumeResponse, err error)
 	DeleteVolume(ctx context.Context, Req *v1.DeleteVolumeRequest, callOptions ...callopt.Option) (r *v1.DeleteVolumeResponse, err error)
+	ListAttachments(ctx context.Context, Req *v1.ListAttachmentsRequest, callOptions ...callopt.Option) (r *v1.ListAttachmentsResponse, err error)
+	DetachVolume(ctx context.Context, Req *v1.DetachVolumeRequest, callOptions ...callopt.Option) (r *v1.DetachVolumeResponse, err error)
 	ClusterStatus(ctx context.Context, Req *v1.ClusterStatusRequest, callOptions ...callopt.Option) (r *v1.ClusterStatusResponse, err error)
 	ListNodes(ctx context.Context, Req *v1.ListNodesRequest, callOptions ...callopt.Option) (r *v1.ListNodesResponse, err error)
 	ListCopysets(ctx context.Context, Req *v1.ListCopysetsRequest, callOptions ...callopt.Option) (r *v1.ListCopysetsResponse, err error)
@@ -68,6 +70,16 @@ func (p *kAdminServiceClient) GetVolume(ctx context.Context, Req *v1.GetVolumeRe
 func (p *kAdminServiceClient) DeleteVolume(ctx context.Context, Req *v1.DeleteVolumeRequest, callOptions ...callopt.Option) (r *v1.DeleteVolumeResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.DeleteVolume(ctx, Req)
+}
+
+func (p *kAdminServiceClient) ListAttachments(ctx context.Context, Req *v1.ListAttachmentsRequest, callOptions ...callopt.Option) (r *v1.ListAttachmentsResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ListAttachments(ctx, Req)
+}
+
+func (p *kAdminServiceClient) DetachVolume(ctx context.Context, Req *v1.DetachVolumeRequest, callOptions ...callopt.Option) (r *v1.DetachVolumeResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.DetachVolume(ctx, Req)
 }
 
 func (p *kAdminServiceClient) ClusterStatus(ctx context.Context, Req *v1.ClusterStatusRequest, callOptions ...callopt.Option) (r *v1.ClusterStatusResponse, err error) {
