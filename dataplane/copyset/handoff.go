@@ -32,12 +32,50 @@ func (r *Replica) closest() (best uint64) {
 	return best
 }
 
+// Transfer hands the leadership over to a voter that follows closely; to another it does not, as
+// nothing is written until that has caught up. The lease ends at once and for the rest of the term.
+func (r *Replica) Transfer(to uint64) {
+	if r.err != nil || !r.leading() || to == r.self {
+		return
+	}
+	follows := false
+	r.node.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
+		follows = follows || id == to && kind == raft.ProgressTypePeer && p.RecentActive &&
+			p.State == tracker.StateReplicate
+	})
+	if follows {
+		r.transfer(to)
+	}
+}
+
+func (r *Replica) transfer(to uint64) {
+	r.lease.given = true
+	r.transferAt = r.ticks
+	r.node.TransferLeader(to)
+	r.status = r.node.BasicStatus()
+}
+
+// abortTransfer keeps the leadership, which nobody has taken over. That may come to lead all the
+// same, so the lease stays given away.
+func (r *Replica) abortTransfer() {
+	r.node.TransferLeader(r.self)
+	r.status = r.node.BasicStatus()
+}
+
+// Retire keeps the replica from leading ever again: its process is about to stop.
+func (r *Replica) Retire() { r.retiring = true }
+
 // HandOff gives the leadership to the member that has most of the log, so that a planned stop
-// costs the clients a moment and not an election time-out. It reports whether this replica leads
-// still; without a member in touch it keeps the leadership.
+// costs the clients a moment and not an election time-out. It reports whether this replica is
+// needed still: it leads, or whom it handed over to does not serve yet, as far as it knows. That
+// one may want its vote, and its copy of the entry that begins the term. Without a member in touch
+// it keeps the leadership.
 func (r *Replica) HandOff() bool {
-	if r.err != nil || !r.leading() {
+	if r.err != nil {
 		return false
+	}
+	if !r.leading() {
+		return r.handed && (r.status.Lead == raft.None || r.appliedTerm != r.status.Term)
 	}
 	if r.status.LeadTransferee != raft.None {
 		return true
@@ -46,6 +84,7 @@ func (r *Replica) HandOff() bool {
 	if best == 0 {
 		return false
 	}
-	r.Transfer(best)
+	r.handed = true
+	r.transfer(best)
 	return true
 }

@@ -84,3 +84,98 @@ func TestReadsOfADeposedLeaderAreAnsweredBeforeTheDeviceIs(t *testing.T) {
 		t.Errorf("%d in the lanes, %d answers", h.r.lanes.Len(), len(h.replies))
 	}
 }
+
+// lead makes replica 1 of three the leader, with replica 2 close behind.
+func lead(t *testing.T) *solo {
+	h := newSolo(t, 3)
+	h.elect()
+	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeatResp, From: 3, Term: h.r.Status().Term})
+	h.sent = nil
+	return h
+}
+
+// writes submits a write and reports whether the replica takes it.
+func (h *solo) writes(op uint64) bool {
+	last := h.r.entries.last()
+	h.submit(h.request(KindWrite, 0, BlockSize, op))
+	h.settle()
+	h.replies = nil
+	return h.r.entries.last() > last
+}
+
+func TestLeaderThatNobodyTakesOverFromGoesOn(t *testing.T) {
+	h := lead(t)
+	h.r.Transfer(2)
+	if h.writes(1) {
+		t.Fatal("a write was taken while the leadership is handed over")
+	}
+	for range transferTicks {
+		h.r.Tick(h.now)
+	}
+	if !h.writes(2) {
+		t.Error("takes no writes after nobody took over")
+	}
+	if h.r.leased() {
+		t.Error("reads alone, though the other may come to lead yet")
+	}
+}
+
+func TestLeaderDoesNotWaitForAProcessThatHasEnded(t *testing.T) {
+	h := lead(t)
+	h.r.Transfer(2)
+	h.r.Gone(3)
+	if h.writes(1) {
+		t.Fatal("kept the leadership because of another that ended")
+	}
+	h.r.Gone(2)
+	if !h.writes(2) {
+		t.Error("waits for a member whose process has ended")
+	}
+}
+
+func TestLeadershipIsNotGivenToAMemberThatLags(t *testing.T) {
+	h := lead(t)
+	h.r.Transfer(3) // it has answered, and what it has is not known
+	if to := h.told(); len(to) != 0 || !h.writes(1) {
+		t.Errorf("waits until a member has caught up; told %v", to)
+	}
+}
+
+func TestRetiredMemberLeadsNoMore(t *testing.T) {
+	h := newSolo(t, 3)
+	h.heartbeat(2, 1)
+	h.r.Retire()
+	term := h.r.Status().Term
+	h.receive(raftpb.Message{Type: raftpb.MsgTimeoutNow, From: 2, Term: term})
+	h.r.now += int64(promiseDuration)
+	h.r.Campaign()
+	h.settle()
+	if s := h.r.Status(); s.Term != term || s.Leader != 2 {
+		t.Errorf("stands for election: %+v", s)
+	}
+}
+
+func TestLeaderThatHandsOverStaysUntilTheNextServes(t *testing.T) {
+	h := lead(t)
+	term := h.r.Status().Term
+	if !h.r.HandOff() {
+		t.Fatal("not needed while it leads")
+	}
+	h.receive(raftpb.Message{Type: raftpb.MsgVote, From: 2, Term: term + 1, Index: 100,
+		LogTerm: term, Context: []byte("CampaignTransfer")})
+	if !h.r.HandOff() {
+		t.Error("not needed while nobody leads: its vote may not be on its way yet")
+	}
+	m := h.entryFrom(2, term+1, h.r.entries.last()+1)
+	m.LogTerm = term
+	h.r.Message(m, h.now, &h.fx)
+	h.settle()
+	if !h.r.HandOff() {
+		t.Error("not needed while the next leader's first entry may want its copy")
+	}
+	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, Term: term + 1,
+		Commit: h.r.entries.last()})
+	if h.r.HandOff() {
+		t.Error("needed though the next leader serves")
+	}
+}

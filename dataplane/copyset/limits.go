@@ -12,6 +12,9 @@ const (
 	// leader for electionTicks to 2*electionTicks campaigns.
 	heartbeatTicks = 2
 	electionTicks  = 8
+	// transferTicks is how long a leader waits for another to take the leadership over. Until then
+	// it takes no writes, so it is far shorter than an election time-out, which raft would wait.
+	transferTicks = 2
 	// offerTicks is after how many ticks a leader offers a snapshot again to a follower that has
 	// not taken it: the offer, or the fetch that it began, may be lost.
 	offerTicks = 20

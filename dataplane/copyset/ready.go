@@ -40,6 +40,10 @@ func (r *Replica) Message(m *Message, now int64, fx *Effects) {
 			return
 		}
 		r.doubt()
+	case raftpb.MsgTimeoutNow:
+		if r.retiring {
+			return
+		}
 	case raftpb.MsgSnap:
 		r.offerSnapshot(m, fx)
 		return

@@ -37,9 +37,12 @@ type Replica struct {
 	pool        *buf.Pool
 	log         *slog.Logger
 	now         int64
-	voteAfter   int64 // ns; before it this replica takes part in no election
-	err         error // what stopped it, for ever
-	resigned    bool  // and has told another to lead
+	voteAfter   int64  // ns; before it this replica takes part in no election
+	err         error  // what stopped it, for ever
+	resigned    bool   // and has told another to lead
+	retiring    bool   // about to stop: it leads no more
+	handed      bool   // gave the leadership away in HandOff
+	transferAt  uint64 // tick at which it began to hand the leadership over
 
 	node    *raft.RawNode
 	entries entryLog
@@ -178,7 +181,11 @@ func (r *Replica) Tick(now int64) {
 	}
 	r.node.Tick()
 	r.doubt()
-	if r.ticks++; r.ticks%offerTicks == 0 && r.leading() {
+	r.ticks++
+	if r.status.LeadTransferee != raft.None && r.ticks-r.transferAt >= transferTicks {
+		r.abortTransfer()
+	}
+	if r.ticks%offerTicks == 0 && r.leading() {
 		r.offerAgain()
 	}
 	if r.ticks%changeTicks == 0 {
@@ -190,16 +197,8 @@ func (r *Replica) Tick(now int64) {
 // the control plane chose without waiting for a time-out. A candidate votes, so it does nothing
 // before what was promised to another leader is over.
 func (r *Replica) Campaign() {
-	if r.err == nil && r.now >= r.voteAfter && r.now >= r.promised() {
+	if r.err == nil && !r.retiring && r.now >= r.voteAfter && r.now >= r.promised() {
 		r.ignore(r.node.Campaign())
-	}
-}
-
-// Transfer hands the leadership over. The lease ends at once and for the rest of the term.
-func (r *Replica) Transfer(to uint64) {
-	if r.err == nil && r.leading() && to != r.self {
-		r.lease.given = true
-		r.node.TransferLeader(to)
 	}
 }
 

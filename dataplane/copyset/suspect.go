@@ -19,8 +19,12 @@ type suspicion struct {
 }
 
 // Gone tells the replica that the process of a member has ended, as far as the caller knows. at is
-// when to call Wake for it, in ns; 0: never, because that member does not lead here.
+// when to call Wake for it, in ns; 0: never, because that member does not lead here. A leader that
+// was giving the leadership to that member keeps it.
 func (r *Replica) Gone(peer uint64) (at int64) {
+	if r.err == nil && r.leading() && r.status.LeadTransferee == peer && peer != 0 {
+		r.abortTransfer()
+	}
 	if r.err != nil || r.leading() || peer != r.status.Lead || peer == 0 {
 		return 0
 	}

@@ -15,7 +15,8 @@ const (
 )
 
 // PeerGone tells the store that the process of the node at an address has ended, as far as one can
-// see. The followers of what led there doubt it, each when its time comes.
+// see. The followers of what led there doubt it, each when its time comes, and no leader waits for
+// a replica there to take over from it.
 func (s *Store) PeerGone(addr string) {
 	for _, o := range s.owners {
 		o.post(func() { o.suspect(addr) })
@@ -25,12 +26,13 @@ func (s *Store) PeerGone(addr string) {
 func (o *Owner) suspect(addr string) {
 	now := o.store.clock()
 	for _, m := range o.replicas {
-		leader := m.Peer(m.Leader())
-		if leader == nil || leader.Addr != addr {
-			continue
-		}
-		if at := m.Gone(leader.ReplicaID); at != 0 {
-			time.AfterFunc(time.Duration(at-now), func() { o.post(func() { o.wake(m) }) })
+		for _, p := range m.Peers() {
+			if p.Addr != addr {
+				continue
+			}
+			if at := m.Gone(p.ReplicaID); at != 0 {
+				time.AfterFunc(time.Duration(at-now), func() { o.post(func() { o.wake(m) }) })
+			}
 		}
 	}
 }

@@ -16,15 +16,16 @@ func (s *Store) Transfer(copysetID, to uint64) {
 	s.with(copysetID, func(m *member) { m.Transfer(to) })
 }
 
-// HandOff has the replicas here give up the leaderships they hold, and waits until they have or ctx
-// ends.
+// HandOff has the replicas here give up the leaderships they hold, never to lead again, and waits
+// until others lead in their place or ctx ends.
 func (s *Store) HandOff(ctx context.Context) {
+	s.each(func(_ *Owner, m *member) { m.Retire() })
 	poll := time.NewTicker(handOffPoll)
 	defer poll.Stop()
 	for {
-		leading := false
-		s.each(func(_ *Owner, m *member) { leading = m.HandOff() || leading })
-		if !leading {
+		needed := false
+		s.each(func(_ *Owner, m *member) { needed = m.HandOff() || needed })
+		if !needed {
 			return
 		}
 		select {

@@ -95,6 +95,7 @@ type action struct {
 	err     error         // doFinish; nil is success
 	refresh bool          // ask the control plane for the copyset's members
 	served  bool          // the replica that answered is the leader
+	leads   bool          // it leads, or did a moment ago, and cannot serve yet
 	deposed bool          // it is not; heir is the one it named, or none
 	heir    int
 }
@@ -161,7 +162,9 @@ func (m *machine) reply(ev event, v view) action {
 		return m.wait(ev, wait+jitter(wait/2, ev.rand))
 	case wire.StatusRetry:
 		m.cause = wire.ErrRetry
-		return m.wait(ev, m.backoff(ev.rand))
+		a := m.wait(ev, m.backoff(ev.rand))
+		a.leads = true
+		return a
 	case wire.StatusChecksum:
 		return m.again(ev, maxChecksumTries, ErrChecksum)
 	case wire.StatusCorrupt:

@@ -93,7 +93,7 @@ var decisions = []struct {
 		event{kind: evReply, status: wire.StatusOverloaded, retryAfter: time.Second}, three(0),
 		action{kind: doWait, wait: 3 * time.Millisecond}, nil},
 	{"undecided is sent again", machine{}, answer(wire.StatusRetry, 0, none), three(0),
-		action{kind: doWait, wait: retryMin / 2}, nil},
+		action{kind: doWait, wait: retryMin / 2, leads: true}, nil},
 	{"bad data is read again", machine{}, event{kind: evBadData}, three(0),
 		action{kind: doWait, wait: retryMin / 2}, nil},
 	{"bad data for ever is an error", machine{bad: maxChecksumTries - 1},

@@ -64,6 +64,8 @@ func (r *route) learn(a *action, from int) pieceList {
 		// Whoever parks after this is to be polled for at once, whatever alarm is still set.
 		r.leader, r.polls, r.armed = from, 0, false
 		return r.parked.takeAll()
+	case a.leads && from != none && r.leader == none:
+		r.leader = from // nobody knows better
 	case a.deposed && from != none && r.leader == from:
 		r.leader = a.heir
 		r.rotor = from + 1
