@@ -3,6 +3,7 @@ module github.com/ashlar-storage/ashlar
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/cloudwego/kitex v0.16.3
 	github.com/cloudwego/prutal v0.1.3
 	github.com/cockroachdb/pebble/v2 v2.1.7

@@ -10,7 +10,8 @@
 //	               told which disk it is and what to do about it.
 //	make nemesis   the node that leads the most copysets is killed, frozen or stopped, and started
 //	               again, or its ways to and from the other nodes are cut, in one direction and in
-//	               both: how long the longest write took, and nothing is lost.
+//	               both: how long the longest write took, nothing is lost, and what clients of the
+//	               same few blocks saw is linearizable.
 //
 // They need bin/ashlar, root and /dev/fuse; the power cuts need fio as well. Without those, plain
 // `go test` skips and says so; the make targets set LANE=required, and then missing things fail.

@@ -15,6 +15,7 @@ import (
 	"github.com/ashlar-storage/ashlar/perf/faultfs"
 	"github.com/ashlar-storage/ashlar/perf/netlab"
 	"github.com/ashlar-storage/ashlar/perf/rig"
+	"github.com/ashlar-storage/ashlar/rpc/client"
 )
 
 const (
@@ -141,23 +142,45 @@ func TestClientsGoOnWhenANodesProcessIsStruck(t *testing.T) {
 	if err := m.attach(); err != nil {
 		t.Fatal(err)
 	}
-	l := newLedger(processBlocks)
+	if err := m.cluster.CreateVolume(t.Context(), hotVolume, hotBlocks*hotApart); err != nil {
+		t.Fatal(err)
+	}
+	e := &endurance{machine: m, rounds: rounds, ledger: newLedger(processBlocks)}
+	if e.writer, e.reader, err = m.openHot(hotVolume); err != nil {
+		t.Fatal(err)
+	}
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "A NODE IS\tROUNDS\tPAUSE P50\tWORST\tBEFORE\tWRITES")
+	fmt.Fprintln(w, "A NODE IS\tROUNDS\tPAUSE P50\tWORST\tBEFORE\tWRITES\tJUDGED")
 	for i := range blows {
 		b := &blows[i]
-		t.Run(b.name, func(t *testing.T) { m.endure(t, b, l, rounds, w) })
+		t.Run(b.name, func(t *testing.T) { e.endure(t, b, w) })
 	}
 	w.Flush()
 	fmt.Print(table.String())
 }
 
-// endure deals a blow some times under load, and judges what was acknowledged.
-func (m *machine) endure(t *testing.T, b *blow, l *ledger, rounds int, w *tabwriter.Writer) {
+// endurance is a machine with what is asked of it all the time.
+type endurance struct {
+	*machine
+	rounds         int
+	ledger         *ledger
+	writer, reader *client.Volume // of the hot blocks
+	values         uint64         // written to these so far
+}
+
+// endure deals a blow some times under load, and judges what was acknowledged, and what was seen of
+// the hot blocks.
+func (e *endurance) endure(t *testing.T, b *blow, w *tabwriter.Writer) {
+	m, l, rounds := e.machine, e.ledger, e.rounds
 	if err := m.awaitWhole(); err != nil {
 		t.Fatal(err)
 	}
+	first, err := firsts(e.writer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := heat(e.writer, e.reader, e.writer, e.values)
 	l.writes.Store(0)
 	l.longest.Store(0)
 	stop, ended := make(chan struct{}), make(chan error, 1)
@@ -185,6 +208,10 @@ func (m *machine) endure(t *testing.T, b *blow, l *ledger, rounds int, w *tabwri
 	if err := l.check(m.volume); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
+	var judged int
+	if judged, e.values, err = h.judge(first); err != nil {
+		t.Error(err)
+	}
 	if len(pauses) == 0 {
 		return
 	}
@@ -197,12 +224,12 @@ func (m *machine) endure(t *testing.T, b *blow, l *ledger, rounds int, w *tabwri
 	if t.Failed() {
 		violations = 1
 	}
-	fmt.Fprintf(w, "%s\t%d\t%d ms\t%d ms\t%d ms\t%d\n", b.name, len(pauses), median.Milliseconds(),
-		worst.Milliseconds(), quiet.Milliseconds(), l.writes.Load())
+	fmt.Fprintf(w, "%s\t%d\t%d ms\t%d ms\t%d ms\t%d\t%d\n", b.name, len(pauses),
+		median.Milliseconds(), worst.Milliseconds(), quiet.Milliseconds(), l.writes.Load(), judged)
 	evidence.Record(t, evidence.Item{Lane: "nemesis", Name: "a node is " + b.name,
 		Promises: []string{"P1", "P2", "P7"},
 		Test:     "perf/nemesis TestClientsGoOnWhenANodesProcessIsStruck",
 		Counts: map[string]int64{"rounds": int64(len(pauses)), "violations": violations,
 			"pause p50 in ms": median.Milliseconds(), "worst pause in ms": worst.Milliseconds(),
-			"acknowledged writes": l.writes.Load()}})
+			"acknowledged writes": l.writes.Load(), "operations judged": int64(judged)}})
 }

@@ -12,10 +12,11 @@ import (
 // inside marks a process that was started in a namespace of its own.
 const inside = "ASHLAR_NETLAB"
 
-// enter is a command that runs another one in network and mount namespaces of its own: names of
-// network namespaces are mounts, and go with it.
+// enter is a command that runs another one in network and mount namespaces of its own, with a
+// loopback: names of network namespaces are mounts, and go with it.
 var enter = []string{"unshare", "--net", "--mount", "sh", "-c",
-	`mkdir -p /run/netns && mount -t tmpfs none /run/netns && exec "$@"`, "sh"}
+	`mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$@"`,
+	"sh"}
 
 // Run gives the exit status of run, which it runs in a network namespace of its own: it starts this
 // program again there, with the same arguments, and waits. Where that is not allowed run runs where

@@ -49,7 +49,6 @@ func New() (*Lab, error) {
 	}
 	l := &Lab{hosts: map[string]int{}, cuts: map[[2]string]bool{}}
 	return l, ip(
-		"link set lo up",
 		"link add "+bridge+" type bridge",
 		"addr add "+address(ownHost)+"/24 dev "+bridge,
 		"link set "+bridge+" up")
