@@ -85,16 +85,17 @@ type machine struct {
 	disks   map[string]*faultfs.FS // by the name of the process
 	lab     *netlab.Lab            // nil: all are on loopback
 
-	timeout time.Duration // of an operation of the client
-	client  *client.Client
-	volume  *client.Volume
-	extra   []*client.Client // that openHot made
+	timeout  time.Duration // of an operation of the client
+	openWait time.Duration // of its attachment
+	client   *client.Client
+	volume   *client.Volume
+	extra    []*client.Client // that openHot made
 }
 
 // newMachine starts three nodes; disks are made for the processes that are named.
 func newMachine(t *testing.T, cfg rig.Config, disk faultfs.Config, names ...string) *machine {
 	t.Helper()
-	m := &machine{t: t, dir: t.TempDir(), disks: map[string]*faultfs.FS{}}
+	m := &machine{t: t, dir: t.TempDir(), openWait: openWait, disks: map[string]*faultfs.FS{}}
 	t.Cleanup(m.close)
 	for _, name := range names {
 		disk.Dir, disk.At = filepath.Join(m.dir, "back", name), m.place(name)
@@ -153,7 +154,7 @@ func (m *machine) attach() error {
 	if err != nil {
 		return err
 	}
-	end := time.Now().Add(openWait)
+	end := time.Now().Add(m.openWait)
 	for {
 		ctx, cancel := context.WithTimeout(m.t.Context(), time.Second)
 		m.volume, err = c.OpenVolume(ctx, volumeName)

@@ -221,7 +221,7 @@ func (m *machine) refuses() bool {
 
 func TestDisksThatLieAboutDurabilityAreFoundOut(t *testing.T) {
 	m := newPowered(t, prepared(t, "fio"), faultfs.Config{})
-	m.timeout = liarTimeout
+	m.timeout, m.openWait = liarTimeout, liarTimeout
 	l, o := newLedger(powerBlocks), &outages{}
 	for n := range uint64(8) {
 		// What the cluster is made of is durable; what it is told from now on is not.
