@@ -14,7 +14,10 @@ const (
 )
 
 // Addrs returns n distinct addresses, 127.0.0.1:port, on which nobody listens now.
-func Addrs(n int) ([]string, error) {
+func Addrs(n int) ([]string, error) { return pick(n, portFirst, portLast) }
+
+// pick is Addrs among the ports from first on, before last.
+func pick(n, first, last int) ([]string, error) {
 	var held []net.Listener
 	defer func() {
 		for _, l := range held {
@@ -23,7 +26,7 @@ func Addrs(n int) ([]string, error) {
 	}()
 	var addrs []string
 	for try := 0; try < portTries+n && len(addrs) < n; try++ {
-		port := portFirst + rand.IntN(portLast-portFirst)
+		port := first + rand.IntN(last-first)
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		if l, err := net.Listen("tcp", addr); err == nil {
 			held = append(held, l)
@@ -32,7 +35,7 @@ func Addrs(n int) ([]string, error) {
 	}
 	if len(addrs) < n {
 		return nil, fmt.Errorf("loopback: no %d free ports on 127.0.0.1 between %d and %d", n,
-			portFirst, portLast)
+			first, last)
 	}
 	return addrs, nil
 }

@@ -76,7 +76,7 @@ func TestHelper(t *testing.T) {
 	}
 	defer c.Close()
 	os.Stdout.WriteString("ready\n")
-	if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := c.ReadFrom(make([]byte, 100)); err != nil {
