@@ -183,7 +183,9 @@ func (h *host) FlushMessages(*store.Owner) {}
 func (h *host) FlushReplies(*store.Owner) {}
 
 // PeerChunks implements store.Host.
-func (h *host) PeerChunks(copyset.Peer, uint64) ([]copyset.Chunk, error) { return nil, errAlone }
+func (h *host) PeerChunks(copyset.Peer, uint64, uint64) ([]copyset.Chunk, error) {
+	return nil, errAlone
+}
 
 // PeerBlocks implements store.Host.
 func (h *host) PeerBlocks(copyset.Peer, uint64, copyset.PeerRead) (copyset.Payload, []uint32,

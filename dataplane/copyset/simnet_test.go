@@ -205,6 +205,10 @@ func (n *simNode) fetch(job *SnapshotJob) {
 			n.s.after(time.Second, func() { finish(errSimNet) })
 			return
 		}
+		if status := leader.r.Has(job.Index); status != wire.StatusOK {
+			finish(status.Err())
+			return
+		}
 		theirs := map[Chunk]bool{}
 		for _, c := range append(leader.chunks.list(), leader.r.Chunks()...) {
 			theirs[c] = true

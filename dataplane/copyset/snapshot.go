@@ -135,12 +135,13 @@ type PeerRead struct {
 // Fetch reads blocks for another replica.
 func (r *Replica) Fetch(p *PeerRead, now int64, fx *Effects) {
 	r.now = now
+	status := r.Has(p.Applied)
+	if status == wire.StatusOK && p.Sums && len(r.deletes) > 0 {
+		status = wire.StatusRetry
+	}
 	switch {
-	case r.err != nil:
-		p.Done(wire.StatusUnavailable, nil, nil, nil)
-		return
-	case r.applied < p.Applied || r.restore != nil, p.Sums && len(r.deletes) > 0:
-		p.Done(wire.StatusRetry, nil, nil, nil)
+	case status != wire.StatusOK:
+		p.Done(status, nil, nil, nil)
 		return
 	case p.Count == 0 || p.Count > MaxOpBytes/BlockSize ||
 		uint64(p.First)+uint64(p.Count) > uint64(r.chunkBlocks):
@@ -244,6 +245,17 @@ func (r *Replica) Chunks() []Chunk {
 		out = append(out, c)
 	}
 	return out
+}
+
+// Has says whether the replica can tell another what it has after an index: OK, or why not.
+func (r *Replica) Has(applied uint64) wire.Status {
+	switch {
+	case r.err != nil:
+		return wire.StatusUnavailable
+	case r.applied < applied || r.restore != nil:
+		return wire.StatusRetry
+	}
+	return wire.StatusOK
 }
 
 // Applied is the index of the newest entry that took effect here.

@@ -224,8 +224,8 @@ func releaseAll(hold []copyset.Payload) {
 // peer that finds too many waiting is told to come again.
 func (n *Node) onList(c transport.ServerConn, m *transport.Message) {
 	drop(m)
-	id, _, err := peer.DecodeListRequest(m.Meta)
-	if err != nil {
+	var r peer.ListRequest
+	if err := r.Decode(m.Meta); err != nil {
 		n.answer(c, m.Header, wire.StatusBadRequest, &wire.IOResponse{Message: err.Error()})
 		return
 	}
@@ -234,20 +234,25 @@ func (n *Node) onList(c transport.ServerConn, m *transport.Message) {
 	case n.lists <- struct{}{}:
 		go func() {
 			defer func() { <-n.lists }()
-			n.list(c, h, id)
+			n.list(c, h, &r)
 		}()
 	default:
 		n.answer(c, h, wire.StatusOverloaded, nil)
 	}
 }
 
-func (n *Node) list(c transport.ServerConn, h wire.Header, copysetID uint64) {
-	s := n.home(copysetID)
+func (n *Node) list(c transport.ServerConn, h wire.Header, r *peer.ListRequest) {
+	s := n.home(r.Copyset)
 	if s == nil {
 		n.answer(c, h, wire.StatusWrongCopyset, nil)
 		return
 	}
-	list := peer.AppendChunks(nil, s.Chunks(copysetID))
+	chunks, status := s.Chunks(r.Copyset, r.Applied)
+	if status != wire.StatusOK {
+		n.answer(c, h, status, nil)
+		return
+	}
+	list := peer.AppendChunks(nil, chunks)
 	c.Reply([]transport.Message{{Header: wire.Header{Op: h.Op, Flags: wire.FlagResponse, ID: h.ID},
 		Body: [][]byte{list}}})
 }

@@ -254,7 +254,7 @@ func TestAPeerThatFindsTooManyListsBeingMadeIsToldToComeAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = conn.Send([]transport.Message{{Header: wire.Header{Op: wire.OpSnapList, ID: 1},
-			Meta: peer.AppendListRequest(nil, 1, 1)}})
+			Meta: (&peer.ListRequest{Copyset: 1, Replica: 1}).AppendTo(nil)}})
 		if err != nil {
 			t.Fatal(err)
 		}

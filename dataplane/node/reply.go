@@ -98,8 +98,8 @@ func (n *Node) FlushMessages(o *store.Owner) {
 }
 
 // PeerChunks implements store.Host.
-func (n *Node) PeerChunks(to copyset.Peer, copysetID uint64) ([]copyset.Chunk, error) {
-	return n.links.Chunks(to, copysetID)
+func (n *Node) PeerChunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.Chunk, error) {
+	return n.links.Chunks(to, copysetID, applied)
 }
 
 // PeerBlocks implements store.Host.

@@ -13,11 +13,12 @@ var ErrBadRequest = errors.New("peer: bad request")
 
 // The metadata of requests between nodes, little-endian, 8 bytes each unless noted:
 //
-//	OpSnapList: copyset | replica
+//	OpSnapList: copyset | replica | applied
 //	OpSnapRead: copyset | replica | volume | chunk | applied | first block, u32 | count, u32
 //	OpSnapSums: as OpSnapRead
 //
-// The answer to a list has a payload of (volume, chunk) pairs. The answer to a read is that of a
+// A replica that has not applied so much yet answers retry. The answer to a list has a payload of
+// (volume, chunk) pairs. The answer to a read is that of a
 // client's read; without a payload, all blocks read as zero. The answer to a request for sums is
 // that of a read, and never has a payload.
 
@@ -25,22 +26,30 @@ var ErrBadRequest = errors.New("peer: bad request")
 const MaxChunks = 1 << 16
 
 const (
-	listRequest   = 16
+	listRequest   = 24
 	blocksRequest = 48
 )
 
-// AppendListRequest appends the metadata of an OpSnapList.
-func AppendListRequest(dst []byte, copysetID, replica uint64) []byte {
-	dst = binary.LittleEndian.AppendUint64(dst, copysetID)
-	return binary.LittleEndian.AppendUint64(dst, replica)
+// ListRequest is the metadata of an OpSnapList.
+type ListRequest struct{ Copyset, Replica, Applied uint64 }
+
+// AppendTo appends the encoding.
+func (r *ListRequest) AppendTo(dst []byte) []byte {
+	for _, v := range [...]uint64{r.Copyset, r.Replica, r.Applied} {
+		dst = binary.LittleEndian.AppendUint64(dst, v)
+	}
+	return dst
 }
 
-// DecodeListRequest reads the metadata of an OpSnapList.
-func DecodeListRequest(b []byte) (copysetID, replica uint64, err error) {
+// Decode reads the encoding.
+func (r *ListRequest) Decode(b []byte) error {
 	if len(b) != listRequest {
-		return 0, 0, fmt.Errorf("%w: %d bytes, want %d", ErrBadRequest, len(b), listRequest)
+		return fmt.Errorf("%w: %d bytes, want %d", ErrBadRequest, len(b), listRequest)
 	}
-	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), nil
+	for i, v := range [...]*uint64{&r.Copyset, &r.Replica, &r.Applied} {
+		*v = binary.LittleEndian.Uint64(b[8*i:])
+	}
+	return nil
 }
 
 // BlocksRequest is the metadata of an OpSnapRead or an OpSnapSums.

@@ -10,6 +10,8 @@ import (
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 )
 
+var sampleList = ListRequest{Copyset: 1, Replica: 0x1122334455667788, Applied: 3}
+
 var sampleBlocks = BlocksRequest{Copyset: 1, Replica: 2, Volume: 3, Chunk: 0x1122334455667788,
 	Applied: 5, First: 6, Count: 0x01020304}
 
@@ -18,7 +20,8 @@ func TestRequestFormatsAreStable(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		"list": {AppendListRequest(nil, 1, 0x1122334455667788), "01000000000000008877665544332211"},
+		"list": {sampleList.AppendTo(nil), "0100000000000000" + "8877665544332211" +
+			"0300000000000000"},
 		"blocks": {sampleBlocks.AppendTo(nil), "0100000000000000" + "0200000000000000" +
 			"0300000000000000" + "8877665544332211" + "0500000000000000" + "06000000" + "04030201"},
 		"chunks": {AppendChunks(nil, []copyset.Chunk{{Volume: 1, Index: 2}, {Volume: 3}}),
@@ -31,9 +34,10 @@ func TestRequestFormatsAreStable(t *testing.T) {
 }
 
 func TestRequestsOfAnyOtherLengthAreRefused(t *testing.T) {
-	list, blocks := AppendListRequest(nil, 1, 2), sampleBlocks.AppendTo(nil)
-	if c, r, err := DecodeListRequest(list); c != 1 || r != 2 || err != nil {
-		t.Error(c, r, err)
+	list, blocks := sampleList.AppendTo(nil), sampleBlocks.AppendTo(nil)
+	var gotList ListRequest
+	if err := gotList.Decode(list); err != nil || gotList != sampleList {
+		t.Error(gotList, err)
 	}
 	var got BlocksRequest
 	if err := got.Decode(blocks); err != nil || got != sampleBlocks {
@@ -41,7 +45,7 @@ func TestRequestsOfAnyOtherLengthAreRefused(t *testing.T) {
 	}
 	for n := range len(blocks) + 2 {
 		b := make([]byte, n)
-		if _, _, err := DecodeListRequest(b); (err == nil) != (n == len(list)) ||
+		if err := gotList.Decode(b); (err == nil) != (n == len(list)) ||
 			err != nil && !errors.Is(err, ErrBadRequest) {
 			t.Errorf("list of %d bytes: %v", n, err)
 		}
@@ -66,11 +70,12 @@ func TestChunkListIsBounded(t *testing.T) {
 }
 
 func FuzzRequests(f *testing.F) {
-	f.Add(AppendListRequest(nil, 1, 2))
+	f.Add(sampleList.AppendTo(nil))
 	f.Add(sampleBlocks.AppendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, r, err := DecodeListRequest(b); err == nil {
-			if again := AppendListRequest(nil, c, r); !bytes.Equal(again, b) {
+		var list ListRequest
+		if list.Decode(b) == nil {
+			if again := list.AppendTo(nil); !bytes.Equal(again, b) {
 				t.Errorf("%x encodes to %x", b, again)
 			}
 		}

@@ -437,7 +437,7 @@ func TestMessagesToAnUnreachableNodeAreDroppedAndReported(t *testing.T) {
 	if r.store.lost() != 3 {
 		t.Errorf("%d of 3 losses reported", r.store.lost())
 	}
-	if _, err := r.links.Chunks(r.to, 1); !errors.Is(err, ErrUnreachable) {
+	if _, err := r.links.Chunks(r.to, 1, 0); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("a request to it: %v", err)
 	}
 }
@@ -499,7 +499,7 @@ func TestBrokenConnectionFailsCallsAndReportsWhatWaits(t *testing.T) {
 	r.onRequest(func(c transport.ServerConn, _ *transport.Message) { asked <- c })
 	failed := make(chan error, 1)
 	go func() {
-		_, err := r.links.Chunks(r.to, 1)
+		_, err := r.links.Chunks(r.to, 1, 0)
 		failed <- err
 	}()
 	conn := <-asked
@@ -559,7 +559,7 @@ func TestRequestsBringWhatTheOtherHas(t *testing.T) {
 		defer r.mu.Unlock()
 		f()
 	}
-	list, err := r.links.Chunks(r.to, 9)
+	list, err := r.links.Chunks(r.to, 9, 0)
 	if err != nil || len(list) != 1 || list[0] != (copyset.Chunk{Volume: 4, Index: 5}) {
 		t.Error(list, err)
 	}
@@ -617,7 +617,7 @@ func TestClosedLinksDropWithoutAWord(t *testing.T) {
 	r.links.Close()
 	r.send(r.data(1, 1, 0))
 	r.links.Flush(r.to.Addr)
-	if _, err := r.links.Chunks(r.to, 1); !errors.Is(err, ErrUnreachable) {
+	if _, err := r.links.Chunks(r.to, 1, 0); !errors.Is(err, ErrUnreachable) {
 		t.Error(err)
 	}
 }

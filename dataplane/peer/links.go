@@ -65,13 +65,14 @@ func (ls *Links) Flush(addr string) {
 	}
 }
 
-// Chunks asks a member for the chunks it has.
-func (ls *Links) Chunks(to copyset.Peer, copysetID uint64) ([]copyset.Chunk, error) {
+// Chunks asks a member for the chunks it has, once it has applied so much.
+func (ls *Links) Chunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.Chunk, error) {
 	l := ls.to(to.Addr)
 	if l == nil {
 		return nil, ErrUnreachable
 	}
-	m, err := l.call(wire.OpSnapList, AppendListRequest(nil, copysetID, to.ReplicaID))
+	req := ListRequest{Copyset: copysetID, Replica: to.ReplicaID, Applied: applied}
+	m, err := l.call(wire.OpSnapList, req.AppendTo(nil))
 	if m.Payload != nil {
 		defer m.Payload.Release()
 	}

@@ -41,7 +41,9 @@ func (deaf) Send(_ *Owner, _ *Store, _ copyset.Peer, m copyset.Message) { m.Rele
 func (deaf) FlushMessages(*Owner)                                       {}
 func (deaf) FlushReplies(*Owner)                                        {}
 
-func (deaf) PeerChunks(copyset.Peer, uint64) ([]copyset.Chunk, error) { return nil, errDown }
+func (deaf) PeerChunks(copyset.Peer, uint64, uint64) ([]copyset.Chunk, error) {
+	return nil, errDown
+}
 
 func (deaf) PeerBlocks(copyset.Peer, uint64, copyset.PeerRead) (copyset.Payload, []uint32,
 	error) {

@@ -19,7 +19,7 @@ func (o *Owner) fetch(job *copyset.SnapshotJob) {
 
 func (s *Store) fetchChunks(job *copyset.SnapshotJob) error {
 	group := job.Replica.ID()
-	theirs, err := s.host.PeerChunks(job.Leader, group)
+	theirs, err := s.host.PeerChunks(job.Leader, group, job.Index)
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,28 @@ package store
 import (
 	"testing"
 
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
+
+// A member that restarted knows less for a while than it knew when it offered its state: a list of
+// its chunks would lack those that are in its log alone.
+func TestChunksAreListedOnceEnoughIsApplied(t *testing.T) {
+	r := newRig(t, 3, nil)
+	r.mustWrite(1, 7, 0, pattern(1, 1))
+	lead := r.leader(1)
+	applied := r.status(lead, 1).Applied
+	to := copyset.Peer{StoreID: uint64(lead)}
+	if list, err := r.PeerChunks(to, 1, applied); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+	if list, err := r.PeerChunks(to, 1, applied+1); wire.StatusOf(err) != wire.StatusRetry {
+		t.Errorf("listed before the index was applied: %v, %v", list, err)
+	}
+	if list, err := r.PeerChunks(to, 99, 0); wire.StatusOf(err) != wire.StatusWrongCopyset {
+		t.Errorf("a copyset that has no replica there: %v, %v", list, err)
+	}
+}
 
 func TestABlockThatIsGoneKeepsNoReplicaFromComingBack(t *testing.T) {
 	r := newRig(t, 3, nil)

@@ -259,9 +259,10 @@ func (r *rig) FlushReplies(*Owner) {}
 var errDown = errors.New("store is down")
 
 // PeerChunks implements Host.
-func (r *rig) PeerChunks(to copyset.Peer, id uint64) ([]copyset.Chunk, error) {
+func (r *rig) PeerChunks(to copyset.Peer, id, applied uint64) ([]copyset.Chunk, error) {
 	if s := r.store(to.StoreID); s != nil {
-		return s.Chunks(id), nil
+		chunks, status := s.Chunks(id, applied)
+		return chunks, status.Err()
 	}
 	return nil, errDown
 }

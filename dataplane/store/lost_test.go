@@ -191,7 +191,7 @@ func TestChunkWhoseMetadataIsGoneCostsItsReplicaAndNeverReadsAsZeroes(t *testing
 				if !named {
 					at = half + 20
 				}
-				d.Corrupt(files[0], at, []byte{0xA5})
+				d.Corrupt(files[0], at, []byte("rot!"))
 			}
 			r.reopen(lead)
 			r.wantLost(lead, 1)

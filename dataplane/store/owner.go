@@ -21,8 +21,8 @@ type Host interface {
 	Reply(o *Owner, rep *copyset.Reply)
 	// FlushReplies sends what Reply gathered in this turn of the owner.
 	FlushReplies(o *Owner)
-	// PeerChunks lists the chunks a member has.
-	PeerChunks(to copyset.Peer, copysetID uint64) ([]copyset.Chunk, error)
+	// PeerChunks lists the chunks a member has, once it has applied so much.
+	PeerChunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.Chunk, error)
 	// PeerBlocks reads blocks as a member has them, verified against the checksums it sent. The
 	// payload is one buffer of all blocks.
 	PeerBlocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (copyset.Payload,

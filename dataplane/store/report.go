@@ -92,17 +92,25 @@ func (s *Store) Replicas() []copyset.Status {
 	return out
 }
 
-// Chunks lists what the replica of a copyset has, in chunk files and overlay.
-func (s *Store) Chunks(copysetID uint64) []copyset.Chunk {
+// Chunks lists what the replica of a copyset has, in chunk files and overlay. One that has not
+// applied so much, as after a restart, may lack a chunk: it is asked again later.
+func (s *Store) Chunks(copysetID, applied uint64) ([]copyset.Chunk, wire.Status) {
 	set := map[copyset.Chunk]bool{}
-	o := s.Owner(copysetID)
+	o, status := s.Owner(copysetID), wire.StatusUnavailable
 	o.Do(func() {
-		if m := o.replicas[copysetID]; m != nil {
-			for _, c := range m.Chunks() {
-				set[c] = true
-			}
+		m := o.replicas[copysetID]
+		if m == nil {
+			status = s.missing(copysetID)
+			return
+		}
+		status = m.Has(applied)
+		for _, c := range m.Chunks() {
+			set[c] = true
 		}
 	})
+	if status != wire.StatusOK {
+		return nil, status
+	}
 	for _, id := range s.chunks.List(copysetID) {
 		set[copyset.Chunk{Volume: id.Volume, Index: id.Index}] = true
 	}
@@ -110,7 +118,7 @@ func (s *Store) Chunks(copysetID uint64) []copyset.Chunk {
 	for c := range set {
 		out = append(out, c)
 	}
-	return out
+	return out, wire.StatusOK
 }
 
 // Report is the state of the store for operators.
