@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,7 +104,7 @@ func sampleMessages() (map[string]*Message, map[string][]byte) {
 		}}}
 	app.Payloads = []Payload{{}, {B: p[:BlockSize], Len: BlockSize}, {},
 		{B: p[BlockSize:], Len: 2 * BlockSize}}
-	return map[string]*Message{
+	messages := map[string]*Message{
 		"append": app,
 		"heartbeat": {Copyset: 1, Stamp: -1, Message: raftpb.Message{Type: raftpb.MsgHeartbeat,
 			From: 2, To: 3, Term: 4, Commit: 98, Context: []byte("12345678")}},
@@ -113,7 +114,21 @@ func sampleMessages() (map[string]*Message, map[string][]byte) {
 			Term: 4, Context: []byte("abc"), Snapshot: &raftpb.Snapshot{Data: []byte("state"),
 				Metadata: raftpb.SnapshotMetadata{Index: 9, Term: 4,
 					ConfState: raftpb.ConfState{Voters: []uint64{1, 2}}}}}},
-	}, map[string][]byte{"append": p}
+	}
+	payloads := map[string][]byte{}
+	for name, m := range messages {
+		payloads[name] = bodyOf(m)
+	}
+	return messages, payloads
+}
+
+// bodyOf is the payload of a message's frame.
+func bodyOf(m *Message) []byte {
+	pieces, err := m.Body(nil)
+	if err != nil {
+		panic("copyset: " + err.Error())
+	}
+	return slices.Concat(pieces...)
 }
 
 func encodeMessage(t testing.TB, m *Message) []byte {
@@ -301,7 +316,7 @@ func TestMessagesThatMustNotComeFromOutsideAreRefused(t *testing.T) {
 		if m.Type == raftpb.MsgSnap {
 			m.Snapshot = &raftpb.Snapshot{}
 		}
-		err := new(Message).Decode(encodeMessage(t, m), nil)
+		err := new(Message).Decode(encodeMessage(t, m), payloadBuf(t, bodyOf(m)))
 		if ok := travels(m.Type); ok != (err == nil) {
 			t.Errorf("%v: %v", m.Type, err)
 		}
@@ -337,6 +352,34 @@ func TestFlippedPayloadOfAMessageIsRefused(t *testing.T) {
 	}
 	if err := new(Message).Decode(meta, nil); !errors.Is(err, ErrBadMessage) {
 		t.Errorf("payload missing: %v", err)
+	}
+}
+
+// A table of more sessions and volumes than the meta data of a frame has room for.
+func TestLargeSnapshotTravels(t *testing.T) {
+	m := &Message{Message: raftpb.Message{Type: raftpb.MsgSnap, Snapshot: &raftpb.Snapshot{
+		Data: bytes.Repeat([]byte("state"), 10*wire.MaxMeta/5)}}}
+	meta, body := encodeMessage(t, m), bodyOf(m)
+	if len(meta) > wire.MaxMeta || len(body) > wire.MaxPayload {
+		t.Fatalf("a frame of %d and %d bytes", len(meta), len(body))
+	}
+	var got Message
+	if err := got.Decode(meta, payloadBuf(t, body)); err != nil ||
+		!bytes.Equal(got.Snapshot.Data, m.Snapshot.Data) {
+		t.Errorf("%v", err)
+	}
+	for _, p := range [][]byte{body[:len(body)-1], append(bytes.Clone(body), 0), nil} {
+		if err := new(Message).Decode(meta, payloadBuf(t, p)); !errors.Is(err, ErrBadMessage) {
+			t.Errorf("%d bytes for %d: %v", len(p), len(body), err)
+		}
+	}
+	body[len(body)/2] ^= 1
+	if err := new(Message).Decode(meta, payloadBuf(t, body)); !errors.Is(err, ErrBadMessage) {
+		t.Errorf("a bit of it flipped: %v", err)
+	}
+	m.Snapshot.Data = make([]byte, wire.MaxPayload)
+	if _, err := m.AppendTo(nil); !errors.Is(err, ErrBadMessage) {
+		t.Errorf("a snapshot that fits no frame: %v", err)
 	}
 }
 
@@ -452,11 +495,10 @@ func FuzzState(f *testing.F) {
 func FuzzMessage(f *testing.F) {
 	messages, payloads := sampleMessages()
 	for name, m := range messages {
-		f.Add(encodeMessage(f, m), len(payloads[name])/BlockSize)
+		f.Add(encodeMessage(f, m), payloads[name])
 	}
-	p, _ := samplePayload(8)
-	f.Fuzz(func(t *testing.T, meta []byte, blocks int) {
-		b := payloadBuf(t, p[:min(max(blocks, 0), 8)*BlockSize])
+	f.Fuzz(func(t *testing.T, meta, payload []byte) {
+		b := payloadBuf(t, payload[:min(len(payload), 8*BlockSize)])
 		var m Message
 		if m.Decode(meta, b) != nil {
 			return

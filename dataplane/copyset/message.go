@@ -15,13 +15,13 @@ import (
 var ErrBadMessage = errors.New("copyset: bad message")
 
 const (
-	messageVersion = 1
+	messageVersion = 2
 	messageHeader  = 104
 	entryHeader    = 16
 )
 
-// AppendTo appends the message's meta data; the payloads follow as the frame's payload, in the
-// order of the entries. Part of the wire format, little-endian:
+// AppendTo appends the message's meta data; the frame's payload is Body. Part of the wire format,
+// little-endian:
 //
 //	 0         1      2        3          4             8
 //	+---------+------+--------+----------+-------------+---------+------+----+------+----------+
@@ -32,21 +32,18 @@ const (
 //	| index | commit | vote | reject hint | stamp | context length | snapshot length           |
 //	+-------+--------+------+-------------+-------+----------------+---------------------------+
 //	104
-//	  context | snapshot | then for each entry:
+//	  context | with a snapshot its crc32c, u32 | then for each entry:
 //	+-----------+---------------+------------+----------------+------+
 //	| term, u64 | type, u8 | 0  | length u24 | blocks, u32    | data |
 //	+-----------+---------------+------------+----------------+------+
 //
 // Entry i has index index+1+i. type 0 is a normal entry, length that of its data, blocks that of
-// its payload.
+// its payload. The payload is that of the entries, in their order, or the snapshot.
 func (m *Message) AppendTo(dst []byte) ([]byte, error) {
 	le := binary.LittleEndian
-	var snap []byte
-	if m.Snapshot != nil && m.Type == raftpb.MsgSnap {
-		var err error
-		if snap, err = m.Snapshot.Marshal(); err != nil {
-			return nil, fmt.Errorf("copyset: snapshot: %w", err)
-		}
+	snap, err := m.snapshot()
+	if err != nil {
+		return nil, err
 	}
 	dst = append(dst, messageVersion, byte(m.Type), bit(m.Reject), bit(snap != nil))
 	dst = le.AppendUint32(dst, uint32(len(m.Entries)))
@@ -54,7 +51,10 @@ func (m *Message) AppendTo(dst []byte) ([]byte, error) {
 		m.Vote, m.RejectHint, uint64(m.Stamp), uint64(len(m.Context)), uint64(len(snap))} {
 		dst = le.AppendUint64(dst, v)
 	}
-	dst = append(append(dst, m.Context...), snap...)
+	dst = append(dst, m.Context...)
+	if snap != nil {
+		dst = le.AppendUint32(dst, wire.CRC32C(snap))
+	}
 	for i := range m.Entries {
 		e := &m.Entries[i]
 		dst = le.AppendUint64(dst, e.Term)
@@ -63,6 +63,37 @@ func (m *Message) AppendTo(dst []byte) ([]byte, error) {
 		dst = append(dst, e.Data...)
 	}
 	return dst, nil
+}
+
+// Body appends the pieces of the frame's payload to dst.
+func (m *Message) Body(dst [][]byte) ([][]byte, error) {
+	snap, err := m.snapshot()
+	if err != nil || snap != nil {
+		return append(dst, snap), err
+	}
+	for i := range m.Payloads {
+		if m.Payloads[i].Len > 0 {
+			dst = append(dst, m.Payloads[i].B)
+		}
+	}
+	return dst, nil
+}
+
+// snapshot is the encoded snapshot, nil without one. It has the exactly-once table, which can be
+// larger than what a frame's meta data may be.
+func (m *Message) snapshot() ([]byte, error) {
+	if m.Snapshot == nil || m.Type != raftpb.MsgSnap {
+		return nil, nil
+	}
+	snap, err := m.Snapshot.Marshal()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("copyset: snapshot: %w", err)
+	case len(snap) == 0 || len(snap) > wire.MaxPayload:
+		return nil, fmt.Errorf("%w: snapshot of %d bytes, a frame takes 1 to %d", ErrBadMessage,
+			len(snap), wire.MaxPayload)
+	}
+	return snap, nil
 }
 
 func (m *Message) payloadLen(i int) int {
@@ -142,29 +173,37 @@ func (m *Message) Decode(meta []byte, b *buf.Buf) error {
 	}
 	m.Stamp = int64(r.u64())
 	context, snap := r.u64(), r.u64()
-	if context > uint64(len(r.b)) || snap > uint64(len(r.b))-context {
-		return fmt.Errorf("%w: context of %d bytes, snapshot of %d", ErrBadMessage, context, snap)
+	if context > uint64(len(r.b)) {
+		return fmt.Errorf("%w: context of %d bytes", ErrBadMessage, context)
 	}
 	if context > 0 {
 		m.Context = append([]byte(nil), r.take(int(context))...)
 	}
-	if err := m.decodeSnapshot(r.take(int(snap)), meta[3] == 1); err != nil {
-		return err
+	var payload []byte
+	if b != nil {
+		payload = b.Bytes()
 	}
-	err := m.decodeEntries(&r, int(count), b)
+	if m.Type == raftpb.MsgSnap || meta[3] == 1 || snap != 0 {
+		if err := m.decodeSnapshot(&r, payload, snap, meta[3] == 1); err != nil {
+			return err
+		}
+		payload = nil
+	}
+	err := m.decodeEntries(&r, int(count), payload, b)
 	if err != nil {
 		m.Release()
 	}
 	return err
 }
 
-func (m *Message) decodeSnapshot(p []byte, present bool) error {
-	if present != (m.Type == raftpb.MsgSnap) || !present && len(p) != 0 {
-		return fmt.Errorf("%w: %v with a snapshot of %d bytes, present %v", ErrBadMessage, m.Type,
-			len(p), present)
+func (m *Message) decodeSnapshot(r *reader, p []byte, length uint64, present bool) error {
+	if !present || m.Type != raftpb.MsgSnap || length == 0 || length != uint64(len(p)) {
+		return fmt.Errorf("%w: %v with a snapshot of %d bytes, present %v, and a payload of %d",
+			ErrBadMessage, m.Type, length, present, len(p))
 	}
-	if !present {
-		return nil
+	if want := r.u32(); r.err != nil || wire.CRC32C(p) != want {
+		return fmt.Errorf("%w: snapshot of %d bytes does not fit its crc32c", ErrBadMessage,
+			length)
 	}
 	m.Snapshot = new(raftpb.Snapshot)
 	if err := m.Snapshot.Unmarshal(p); err != nil {
@@ -173,13 +212,9 @@ func (m *Message) decodeSnapshot(p []byte, present bool) error {
 	return nil
 }
 
-func (m *Message) decodeEntries(r *reader, count int, b *buf.Buf) error {
+func (m *Message) decodeEntries(r *reader, count int, payload []byte, b *buf.Buf) error {
 	if count > len(r.b)/entryHeader {
 		return fmt.Errorf("%w: %d entries in %d bytes", ErrBadMessage, count, len(r.b))
-	}
-	var payload []byte
-	if b != nil {
-		payload = b.Bytes()
 	}
 	if count > 0 {
 		m.Entries, m.Payloads = make([]raftpb.Entry, count), make([]Payload, count)

@@ -2,6 +2,7 @@ package copyset
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/io/wal"
@@ -41,14 +42,12 @@ func (s *sim) send(from *simNode, m *Message) {
 			s.fail("encode: %v", err)
 			return
 		}
-		size := 0
-		for _, p := range part.Payloads {
-			size += len(p.B)
+		pieces, err := part.Body(nil)
+		if err != nil {
+			s.fail("encode: %v", err)
+			return
 		}
-		body := make([]byte, 0, size)
-		for _, p := range part.Payloads {
-			body = append(body, p.B...)
-		}
+		body := slices.Concat(pieces...)
 		if len(meta) > wire.MaxMeta || len(body) > wire.MaxPayload {
 			s.fail("frame of %d + %d bytes", len(meta), len(body))
 			return

@@ -127,10 +127,8 @@ func (l *link) frames(out *outgoing, it *item) error {
 		if out.meta, err = part.AppendTo(out.meta); err != nil {
 			return err
 		}
-		for i := range part.Payloads {
-			if part.Payloads[i].Len > 0 {
-				out.body = append(out.body, part.Payloads[i].B)
-			}
+		if out.body, err = part.Body(out.body); err != nil {
+			return err
 		}
 		out.frames = append(out.frames, transport.Message{Header: wire.Header{Op: wire.OpRaft},
 			Meta: out.meta[meta:len(out.meta):len(out.meta)],

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -206,10 +207,12 @@ func (r *rig) deliver(dst *Store, m *copyset.Message) {
 		r.t.Error(err)
 		return
 	}
-	var body []byte
-	for _, p := range m.Payloads {
-		body = append(body, p.B...)
+	pieces, err := m.Body(nil)
+	if err != nil {
+		r.t.Error(err)
+		return
 	}
+	body := slices.Concat(pieces...)
 	var b *buf.Buf
 	if len(body) > 0 {
 		if b, err = r.pool.Get(len(body)); err != nil {
