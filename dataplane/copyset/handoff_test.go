@@ -105,6 +105,10 @@ func (h *solo) writes(op uint64) bool {
 
 func TestLeaderThatNobodyTakesOverFromGoesOn(t *testing.T) {
 	h := lead(t)
+	h.r.lease.answer(2, h.now)
+	if !h.r.leased() {
+		t.Fatal("no lease to give away")
+	}
 	h.r.Transfer(2)
 	if h.writes(1) {
 		t.Fatal("a write was taken while the leadership is handed over")
@@ -115,6 +119,7 @@ func TestLeaderThatNobodyTakesOverFromGoesOn(t *testing.T) {
 	if !h.writes(2) {
 		t.Error("takes no writes after nobody took over")
 	}
+	h.r.lease.answer(2, h.now)
 	if h.r.leased() {
 		t.Error("reads alone, though the other may come to lead yet")
 	}

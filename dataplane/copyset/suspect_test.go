@@ -99,6 +99,12 @@ func TestLeaderThatIsHeardIsNotDoubted(t *testing.T) {
 	if h.wake(at) || h.r.Leader() != 2 {
 		t.Error("doubts a leader that was heard since")
 	}
+	if h.wake(at+2*int64(promiseDuration)) || h.r.Leader() != 2 {
+		t.Error("doubts a leader that is slow, because of what it heard before")
+	}
+	h.now -= int64(promiseDuration)
+	h.heartbeat(2, 1)
+	at = h.now
 	if h.votes(at) {
 		t.Error("votes against a leader that was heard since")
 	}

@@ -276,7 +276,7 @@ var mutants = []mutant{
 		"./dataplane/copyset", "TestLeaderThatNobodyTakesOverFromGoesOn"},
 	{"copyset: a lease under which the leadership was given away", "P2",
 		"dataplane/copyset/handoff.go", "\tr.lease.given = true\n\tr.transferAt", "\tr.transferAt",
-		"./dataplane/copyset", "TestReadUnderTheLeaseIsAnsweredAtOnce"},
+		"./dataplane/copyset", "TestLeaderThatNobodyTakesOverFromGoesOn"},
 	{"store: chunks listed by a member that is behind", "P1", "dataplane/store/report.go",
 		`status = m.Has(applied)`, `status = m.Has(min(applied, 0))`,
 		"./dataplane/store", "TestChunksAreListedOnceEnoughIsApplied"},
