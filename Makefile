@@ -15,11 +15,13 @@ KERNELFLAGS ?=
 ROUNDS      ?= 100
 # Blows of each kind to a node's process.
 BLOWS       ?= 5
+# MiB that the replicas of a node are given anew.
+FILL_MIB    ?= 4096
 # Packages with concurrency of their own that a machine of two cores can run under -race in minutes.
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-cost clean help packages crash kernel corrupt power faults nemesis sim
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-cost clean help packages crash kernel corrupt power faults nemesis sim fill
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -88,6 +90,11 @@ nemesis: packages build ## a node killed, frozen, stopped and cut off under load
 	LANE=required ROUNDS=$(BLOWS) go test -count=1 -v -timeout 60m ./perf/nemesis \
 		-run TestClientsGoOn
 	@echo "nemesis: ok"
+
+fill: packages build ## a node that was away is given FILL_MIB (4096) beside a client: how fast, what the client feels
+	LANE=required FILL_MIB=$(FILL_MIB) go test -count=1 -v -timeout 30m ./perf/nemesis \
+		-run TestReplicasAreFilled
+	@echo "fill: ok"
 
 sim: ## a copyset, its disks, network and clocks in simulated time, faults from seeds (SEED=n: one, with its log)
 	@$(if $(SEED),deploy/sim.sh -seed $(SEED),deploy/sim.sh $(if $(NIGHTLY),20000,300) 60)

@@ -253,13 +253,21 @@ func (c *Cluster) Kill() {
 // Reap waits until every process has ended.
 func (c *Cluster) Reap(ctx context.Context) error {
 	for _, p := range c.Processes {
-		select {
-		case <-p.done:
-		case <-ctx.Done():
-			return fmt.Errorf("rig: waiting for the end of %s: %w", p.Name, ctx.Err())
+		if err := c.ReapOne(ctx, p); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// ReapOne waits until a process has ended.
+func (c *Cluster) ReapOne(ctx context.Context, p *Process) error {
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("rig: waiting for the end of %s: %w", p.Name, ctx.Err())
+	}
 }
 
 // Restart starts every process that has ended, with the same settings and addresses. It waits for
