@@ -400,9 +400,7 @@ func TestStandardClientsAgreeOnTheBytes(t *testing.T) {
 	run(t, "fio", "--name=verify", "--ioengine=nbd", "--uri="+c.url, "--rw=randwrite",
 		"--bs=4k", "--iodepth=16", "--numjobs=4", "--size=16M", "--offset_increment=16M",
 		"--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0")
-	if s := c.status(); s.Health != "ok" {
-		t.Errorf("the cluster is %s: %v", s.Health, s.Problems)
-	}
+	c.awaitFull()
 	c.stop()
 }
 

@@ -364,6 +364,26 @@ func TestTheLogIsReadDespiteOfControlMessages(t *testing.T) {
 	}
 }
 
+func TestManyControlMessagesLeaveRoomForData(t *testing.T) {
+	l := &link{}
+	for range 3 * batchMessages {
+		l.control = append(l.control, item{m: heartbeat(1)})
+	}
+	l.data = append(l.data, item{pins: []func(){func() {}}}, item{})
+	l.bare = 1
+	var out outgoing
+	for batch := 0; len(l.data) > 0; batch++ {
+		if batch == 4 {
+			t.Fatalf("%d of 2 messages with entries still wait, as do %d without",
+				len(l.data), len(l.control))
+		}
+		l.take(&out)
+		for len(l.control) < 3*batchMessages { // they come as fast as they go
+			l.control = append(l.control, item{m: heartbeat(1)})
+		}
+	}
+}
+
 // Each read waits until others are under way: one at a time would wait for ever.
 func TestPayloadsAreReadFromTheLogSeveralAtATime(t *testing.T) {
 	r := newRig(t)

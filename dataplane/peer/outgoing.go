@@ -48,6 +48,9 @@ func (l *link) take(out *outgoing) bool {
 		return false
 	}
 	n := min(len(l.control), batchMessages)
+	if len(l.data) > 0 { // however many there are, they leave it some room
+		n = min(n, batchMessages/2)
+	}
 	out.batch = append(out.batch, l.control[:n]...)
 	l.control = slices.Delete(l.control, 0, n)
 	k := l.takeable(n)
