@@ -69,7 +69,7 @@ func (t *sessions) record(c *Command, index uint64) {
 	if c.Session == 0 {
 		return
 	}
-	t.epochs[c.Volume] = max(t.epochs[c.Volume], c.Epoch)
+	t.fence(c.Volume, c.Epoch)
 	s := t.byID[c.Session]
 	if s == nil {
 		t.makeRoom()

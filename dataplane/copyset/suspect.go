@@ -22,10 +22,15 @@ type suspicion struct {
 // when to call Wake for it, in ns; 0: never, because that member does not lead here. A leader that
 // was giving the leadership to that member keeps it.
 func (r *Replica) Gone(peer uint64) (at int64) {
-	if r.err == nil && r.leading() && r.status.LeadTransferee == peer && peer != 0 {
-		r.abortTransfer()
-	}
-	if r.err != nil || r.leading() || peer != r.status.Lead || peer == 0 {
+	switch {
+	case r.err != nil || peer == 0:
+		return 0
+	case r.leading():
+		if r.status.LeadTransferee == peer {
+			r.abortTransfer()
+		}
+		return 0
+	case peer != r.status.Lead:
 		return 0
 	}
 	heard := r.heardOf(r.status.Term)

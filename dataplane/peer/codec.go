@@ -18,9 +18,8 @@ var ErrBadRequest = errors.New("peer: bad request")
 //	OpSnapSums: as OpSnapRead
 //
 // A replica that has not applied so much yet answers retry. The answer to a list has a payload of
-// (volume, chunk) pairs. The answer to a read is that of a
-// client's read; without a payload, all blocks read as zero. The answer to a request for sums is
-// that of a read, and never has a payload.
+// (volume, chunk) pairs. The answer to a read is that of a client's read; without a payload, all
+// blocks read as zero. The answer to a request for sums is that of a read, and never has a payload.
 
 // MaxChunks bounds the chunks of one list, so that it fits a frame.
 const MaxChunks = 1 << 16

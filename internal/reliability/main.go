@@ -21,6 +21,9 @@ var (
 	check = flag.Bool("check", false, "only look whether every lane left something")
 )
 
+// promises is how many the page states, as P1 and so on.
+const promises = 13
+
 // lanes are the make targets that leave evidence.
 var lanes = []string{"crash", "corrupt", "fuzz", "mutants", "kernel", "power", "faults",
 	"nemesis", "sim"}
@@ -92,7 +95,7 @@ func replace(text []byte, name, table string) ([]byte, error) {
 func promiseTable(items []evidence.Item) string {
 	var b strings.Builder
 	b.WriteString("| promise | lane | what | where | last counts |\n|---|---|---|---|---|\n")
-	for n := 1; n <= 13; n++ {
+	for n := 1; n <= promises; n++ {
 		promise := "P" + strconv.Itoa(n)
 		for _, i := range items {
 			if slices.Contains(i.Promises, promise) && i.Lane != "mutants" {

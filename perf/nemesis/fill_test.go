@@ -185,7 +185,7 @@ func (f *filling) fill(p *rig.Process) error {
 		err = f.kill(p)
 	}
 	if err == nil {
-		err = f.awaitFilled()
+		err = f.await(fillWait, full)
 	}
 	f.took = time.Since(began)
 	close(stop)
@@ -199,21 +199,4 @@ func (f *filling) kill(p *rig.Process) error {
 	ctx, cancel := context.WithTimeout(f.t.Context(), reapWait)
 	defer cancel()
 	return f.cluster.ReapOne(ctx, p)
-}
-
-func (f *filling) awaitFilled() error {
-	for end := time.Now().Add(fillWait); ; time.Sleep(100 * time.Millisecond) {
-		if err := f.cluster.Restart(); err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(f.t.Context(), time.Second)
-		st, err := f.cluster.Status(ctx)
-		cancel()
-		if err == nil && st.GetCopysetsFull() == st.GetCopysets() && st.GetCopysets() > 0 {
-			return nil
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("nemesis: not filled after %v: %v, %v", fillWait, st, err)
-		}
-	}
 }

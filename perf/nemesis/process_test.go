@@ -15,6 +15,7 @@ import (
 	"github.com/ashlar-storage/ashlar/perf/faultfs"
 	"github.com/ashlar-storage/ashlar/perf/netlab"
 	"github.com/ashlar-storage/ashlar/perf/rig"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/client"
 )
 
@@ -87,7 +88,19 @@ func (m *machine) cutOff(p *rig.Process, from, to bool) error {
 // awaitWhole starts what has ended and waits until every replica has everything, and the leaders
 // are where they are wanted.
 func (m *machine) awaitWhole() error {
-	for end := time.Now().Add(wholeWait); ; time.Sleep(100 * time.Millisecond) {
+	return m.await(wholeWait, func(st *v1.ClusterStatusResponse) bool {
+		return full(st) && st.GetHealth() == "ok"
+	})
+}
+
+// full says that every replica has everything.
+func full(st *v1.ClusterStatusResponse) bool {
+	return st.GetCopysets() > 0 && st.GetCopysetsFull() == st.GetCopysets()
+}
+
+// await starts what has ended and waits until the cluster is as wanted.
+func (m *machine) await(wait time.Duration, wanted func(*v1.ClusterStatusResponse) bool) error {
+	for end := time.Now().Add(wait); ; time.Sleep(100 * time.Millisecond) {
 		if err := m.cluster.Restart(); err != nil {
 			return err
 		}
@@ -95,11 +108,10 @@ func (m *machine) awaitWhole() error {
 		st, err := m.cluster.Status(ctx)
 		cancel()
 		switch {
-		case err == nil && st.GetCopysets() > 0 && st.GetCopysetsFull() == st.GetCopysets() &&
-			st.GetHealth() == "ok":
+		case err == nil && wanted(st):
 			return nil
 		case time.Now().After(end):
-			return fmt.Errorf("nemesis: not whole again after %v: %v, %v", wholeWait, st, err)
+			return fmt.Errorf("nemesis: not whole again after %v: %v, %v", wait, st, err)
 		}
 	}
 }
