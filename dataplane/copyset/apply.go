@@ -28,10 +28,11 @@ func (r *Replica) apply(e *raftpb.Entry, fx *Effects) {
 	case e.Type == raftpb.EntryConfChangeV2:
 		var cc raftpb.ConfChangeV2
 		if err := cc.Unmarshal(e.Data); err == nil {
-			r.entries.conf = *r.node.ApplyConfChange(cc)
+			r.applyConf(cc)
 		}
 	}
 	r.applied, r.appliedTerm = e.Index, e.Term
+	r.told(e.Index)
 	r.lastCommit = r.now
 	if q := r.waiting[e.Index]; q != nil {
 		delete(r.waiting, e.Index)

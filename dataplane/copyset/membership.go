@@ -13,6 +13,18 @@ import (
 // its own takes its place instead. It begins with nothing, learns everything from the leader, and
 // then replaces the other in one step, through a joint membership in which majorities of the old
 // and of the new voters must agree. The control plane wants it; the leader does it.
+//
+// The one that left may be destroyed only when nobody counts on its vote any more. Raft counts
+// votes by the membership that a member has applied, and followers learn late what is committed:
+// those that lead next could find themselves between the two sets of voters, where the one that
+// left still decides. So a leader calls a replacement done only when a majority of the new voters
+// has it on their logs that the old membership is over.
+
+// settling is how far a leader that has left a joint membership is with telling the voters.
+type settling struct {
+	open   bool
+	marker uint64 // the entry that tells them; 0: raft has not taken one yet
+}
 
 // Change is a replacement that the control plane wants: Joining takes the place of Leaving. Zero:
 // none.
@@ -77,7 +89,11 @@ func nextChange(conf *raftpb.ConfState, want Change, members []uint64, caughtUp 
 // advanceChange proposes the next step of the change, if this replica leads. Raft refuses a second
 // one while the first is not applied; it is proposed again later.
 func (r *Replica) advanceChange() {
-	if !r.serving() || r.status.LeadTransferee != raft.None || r.change.Joining == 0 {
+	if !r.serving() || r.status.LeadTransferee != raft.None {
+		return
+	}
+	r.tellVoters()
+	if r.change.Joining == 0 || r.joint() {
 		return
 	}
 	members := make([]uint64, len(r.peers))
@@ -91,6 +107,43 @@ func (r *Replica) advanceChange() {
 	r.log.Info("membership", "propose", raftpb.ConfChangesToString(cc.Changes),
 		"joining", r.change.Joining, "leaving", r.change.Leaving)
 	r.ignore(r.node.ProposeConfChange(cc))
+}
+
+// joint reports whether a restart of the members could find the membership between two sets of
+// voters.
+func (r *Replica) joint() bool {
+	return len(r.entries.conf.VotersOutgoing) > 0 || r.settling.open
+}
+
+// applyConf takes over a committed membership. A leader that has left a joint one tells the voters
+// with an empty entry: the message that carries it also says up to where all is committed, and a
+// follower makes both durable together, before it answers.
+func (r *Replica) applyConf(cc raftpb.ConfChangeV2) {
+	between := len(r.entries.conf.VotersOutgoing) > 0
+	r.entries.conf = *r.node.ApplyConfChange(cc)
+	if between && len(r.entries.conf.VotersOutgoing) == 0 && r.leading() {
+		r.settling = settling{open: true}
+		r.tellVoters()
+	}
+}
+
+func (r *Replica) tellVoters() {
+	if !r.settling.open || r.settling.marker != 0 {
+		return
+	}
+	marker := []raftpb.Entry{{}}
+	err := r.node.Step(raftpb.Message{Type: raftpb.MsgProp, From: r.self, Entries: marker})
+	if err == nil {
+		r.settling.marker = marker[0].Index
+	}
+	r.ignore(err)
+}
+
+// told ends the settling when the marker is committed.
+func (r *Replica) told(applied uint64) {
+	if m := r.settling.marker; m != 0 && applied >= m {
+		r.settling = settling{}
+	}
 }
 
 // caughtUp reports whether a member follows the log closely.

@@ -102,3 +102,47 @@ func applyAll(conf *raftpb.ConfState, cc raftpb.ConfChangeV2) {
 		}
 	}
 }
+
+// What a leader calls done is known to a majority: whoever leads next counts votes by it.
+func TestReplacementIsDoneWhenAMajorityKnows(t *testing.T) {
+	h := lead(t)
+	term := h.r.Status().Term
+	change := raftpb.ConfChangeV2{Changes: []raftpb.ConfChangeSingle{
+		{Type: raftpb.ConfChangeAddNode, NodeID: 4},
+		{Type: raftpb.ConfChangeRemoveNode, NodeID: 3}}}
+	if err := h.r.node.ProposeConfChange(change); err != nil {
+		t.Fatal(err)
+	}
+	h.settle()
+	ack := func() {
+		last := h.r.entries.last()
+		for _, from := range []uint64{2, 4} {
+			h.receive(raftpb.Message{Type: raftpb.MsgAppResp, From: from, Term: term, Index: last})
+		}
+	}
+	ack() // now between the two sets of voters
+	if s := h.r.Status(); !s.Joint || len(h.r.entries.conf.VotersOutgoing) == 0 {
+		t.Fatalf("not in a joint membership: %+v", s)
+	}
+	ack() // and it is left: the voters have the entry, and have not heard that it is committed
+	if s := h.r.Status(); !s.Joint || !slices.Equal(s.Voters, []uint64{1, 2, 4}) {
+		t.Errorf("joint %v with the voters %v, though nobody knows", s.Joint, s.Voters)
+	}
+	left := h.r.applied
+	carried := 0
+	for _, m := range h.sent {
+		if m.Type == raftpb.MsgApp && m.Index == left {
+			carried++
+			if m.Commit < left {
+				t.Errorf("entry %d travels with commit index %d", m.Index+1, m.Commit)
+			}
+		}
+	}
+	if carried == 0 {
+		t.Error("nobody is told")
+	}
+	ack()
+	if s := h.r.Status(); s.Joint || s.Applied <= left {
+		t.Errorf("joint %v after entry %d of %d", s.Joint, s.Applied, left)
+	}
+}

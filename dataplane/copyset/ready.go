@@ -174,6 +174,8 @@ func (r *Replica) noteRole(fx *Effects) {
 		return
 	}
 	r.lease.reset(r.status.Term)
+	// The entry with which a leader begins its term told the voters what it had applied before.
+	r.settling = settling{}
 	if was.RaftState == raft.StateLeader {
 		r.refuseAll(fx)
 	}

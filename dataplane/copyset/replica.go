@@ -33,6 +33,7 @@ type Replica struct {
 	epoch       uint64
 	peers       []Peer
 	change      Change
+	settling    settling
 	chunkBlocks uint32
 	pool        *buf.Pool
 	log         *slog.Logger
@@ -263,7 +264,7 @@ type Status struct {
 	OverlayBytes                         int64
 	Progress                             []PeerProgress
 	Voters, Learners                     []uint64
-	Joint                                bool // the membership is between two sets of voters
+	Joint                                bool // a member may be between two sets of voters
 	Recorded                             bool // a durable record says that this member exists
 	Err                                  error
 	Counters                             Counters
@@ -285,7 +286,7 @@ func (r *Replica) Status() Status {
 		OverlayBytes: r.overlay.bytes, Err: r.err, Counters: r.counters,
 		Voters:   slices.Clone(r.entries.conf.Voters),
 		Learners: slices.Clone(r.entries.conf.Learners),
-		Joint:    len(r.entries.conf.VotersOutgoing) > 0, Recorded: r.stateAt != 0,
+		Joint:    r.joint(), Recorded: r.stateAt != 0,
 	}
 	if s.Leading {
 		r.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {

@@ -22,7 +22,8 @@ var errSimBad = errors.New("bad block")
 type simLog struct {
 	records []wal.Record // payloads and metadata are copies
 	head    wal.LSN
-	tail    wal.LSN // what is released; takes effect with the next write
+	tail    wal.LSN // what is released
+	gone    wal.LSN // what is released for good, as the last write said so
 	queue   []simAppend
 	writing int // appends of the queue that the write under way has
 }
@@ -125,6 +126,7 @@ func (l *simLog) cut() {
 		i++
 	}
 	l.records = slices.Delete(l.records, 0, i)
+	l.gone = l.tail
 }
 
 // crash keeps any prefix of the appends whose end was not reported.
@@ -134,6 +136,7 @@ func (l *simLog) crash(n *simNode) {
 		n.s.mark("unreported append kept")
 	}
 	l.queue, l.writing = nil, 0
+	l.tail = l.gone
 }
 
 // replay gives the log's records from one buffer, as the log does.

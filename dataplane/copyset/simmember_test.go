@@ -162,7 +162,7 @@ func (n *simNode) report() {
 	if n.up && n.r != nil {
 		conf := &n.r.entries.conf
 		n.reported = simReport{term: n.r.status.Term, leading: n.r.leading(),
-			joint: len(conf.VotersOutgoing) > 0, voters: slices.Clone(conf.Voters)}
+			joint: n.r.joint(), voters: slices.Clone(conf.Voters)}
 	}
 }
 

@@ -298,6 +298,10 @@ var mutants = []mutant{
 		`if id < want.Joining && !slices.Contains(members, id) {`,
 		`if id != want.Joining && !slices.Contains(members, id) {`,
 		"./dataplane/copyset", "TestNextStepOfAReplacement"},
+	{"copyset: a replacement that nobody knows of is done", "P1",
+		"dataplane/copyset/membership.go",
+		`r.settling = settling{open: true}`, `r.settling = settling{}`,
+		"./dataplane/copyset", "TestReplacementIsDoneWhenAMajorityKnows"},
 	{"peer: repair with bytes that do not fit their checksum", "P4", "dataplane/peer/links.go",
 		`got != want {
 			return fmt.Errorf("%w: block`, `got != want && i < 0 {
