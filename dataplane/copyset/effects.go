@@ -177,9 +177,10 @@ type FlushJob struct {
 	Err          error
 	Bad          []uint32 // blocks that only the log has, and there they are bad
 
-	zeroed  uint64
-	whole   lane.Op
-	ungrant int
+	zeroed uint64
+	whole  lane.Op
+	parts  []*lane.Op // its places in the lanes, free all at once before it begins
+	begun  bool
 }
 
 // SnapshotJob brings this replica's chunk files to the leader's state.

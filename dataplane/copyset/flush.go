@@ -2,6 +2,7 @@ package copyset
 
 import (
 	"math"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -67,31 +68,33 @@ func (r *Replica) startFlush(fx *Effects) bool {
 	job.Runs = co.runs(flushBlocks, limit)
 	co.flushing = true
 	r.flushes++
-	job.ungrant = 1
 	if job.ZeroChunk {
-		job.whole = lane.Op{Chunk: c, Count: r.chunkBlocks, Mode: lane.Flush, User: job}
-		r.enterFlush(job, &job.whole)
+		job.whole.Count = r.chunkBlocks
+		job.parts = []*lane.Op{&job.whole}
 	} else {
 		for _, run := range job.Runs {
-			run.lane = lane.Op{Chunk: c, First: run.First, Count: run.Count,
-				Mode: lane.Flush, User: job}
-			r.enterFlush(job, &run.lane)
+			run.lane.First, run.lane.Count = run.First, run.Count
+			job.parts = append(job.parts, &run.lane)
 		}
+	}
+	for _, op := range job.parts {
+		op.Chunk, op.Mode, op.Part, op.User = c, lane.Flush, true, job
+		r.lanes.Enter(op)
 	}
 	r.flushGranted(job, fx)
 	return true
 }
 
-func (r *Replica) enterFlush(job *FlushJob, op *lane.Op) {
-	if !r.lanes.Enter(op) {
-		job.ungrant++
-	}
-}
-
+// flushGranted begins a job when all its parts are free at once.
 func (r *Replica) flushGranted(job *FlushJob, fx *Effects) {
-	job.ungrant--
+	if job.begun || slices.ContainsFunc(job.parts, func(op *lane.Op) bool { return !op.Free() }) {
+		return
+	}
+	job.begun = true
+	for _, op := range job.parts {
+		r.lanes.Begin(op)
+	}
 	switch {
-	case job.ungrant > 0:
 	case r.err != nil: // stopped: nothing begins any more
 		job.Err = r.err
 		r.FlushDone(job, r.now, fx)
@@ -137,12 +140,9 @@ func (r *Replica) FlushDone(job *FlushJob, now int64, fx *Effects) {
 		for i := range run.Data {
 			run.Data[i].Release()
 		}
-		if !job.ZeroChunk {
-			r.leave(&run.lane, fx)
-		}
 	}
-	if job.ZeroChunk {
-		r.leave(&job.whole, fx)
+	for _, op := range job.parts {
+		r.leave(op, fx)
 	}
 }
 

@@ -153,7 +153,10 @@ func (r *Replica) Fetch(p *PeerRead, now int64, fx *Effects) {
 		p.Done(wire.StatusOverloaded, nil, nil, nil)
 		return
 	}
-	job.op = lane.Op{Chunk: p.Chunk, First: p.First, Count: p.Count, Mode: lane.Read, User: job}
+	// Ahead of flushes that wait: they may wait for a write that cannot be committed before the one
+	// who asks has caught up.
+	job.op = lane.Op{Chunk: p.Chunk, First: p.First, Count: p.Count, Mode: lane.Read,
+		Ahead: !p.Sums, User: job}
 	if r.lanes.Enter(&job.op) {
 		r.fetchGranted(job, fx)
 	}

@@ -5,6 +5,8 @@
 // chunks. An operation may start when nothing that entered the lane before it, running or waiting,
 // conflicts with it: same chunk, overlapping blocks, and two modes that exclude each other.
 // Entering behind a waiting operation means waiting too, so no stream of reads can starve a flush.
+// The exception are operations that enter ahead: they wait for what runs alone, because what waits
+// may depend on them.
 //
 // What excludes what:
 //

@@ -32,17 +32,30 @@ type Op struct {
 	Chunk        Chunk
 	First, Count uint32
 	Mode         Mode
-	User         any
+	// Ahead lets the operation overtake what waits: it waits for what runs alone. It is for
+	// operations that those which wait may themselves depend on.
+	Ahead bool
+	// Part says that the operation is one of several that begin together: it waits until Begin,
+	// also when nothing stands in its way any more.
+	Part bool
+	User any
 
 	prev, next *Op
 	blockers   int
 	entered    bool
+	came       uint64 // order of arrival
+	began      uint64 // and of the beginnings, in the same count; 0: it waits
 }
+
+// Free reports whether nothing stands in the way of an operation that has entered.
+func (op *Op) Free() bool { return op.blockers == 0 }
 
 // Table holds the lanes of one copyset. The zero value is ready.
 type Table struct {
 	lanes [Lanes]list
 	size  int
+	ahead int // of them, those that overtook
+	count uint64
 }
 
 type list struct{ head, tail *Op }
@@ -56,9 +69,14 @@ func (t *Table) Enter(op *Op) bool {
 		panic("lane: operation entered twice")
 	}
 	l := t.lane(op.Chunk)
-	op.blockers = 0
+	t.count++
+	op.blockers, op.came, op.began = 0, t.count, 0
 	for o := l.head; o != nil; o = o.next {
-		if o.excludes(op) {
+		switch {
+		case !o.excludes(op):
+		case op.Ahead && o.began == 0:
+			o.blockers++
+		default:
 			op.blockers++
 		}
 	}
@@ -71,7 +89,35 @@ func (t *Table) Enter(op *Op) bool {
 	}
 	l.tail = op
 	t.size++
-	return op.blockers == 0
+	if op.Ahead {
+		t.ahead++
+	}
+	return t.grant(op)
+}
+
+// grant begins an operation that nothing stands in the way of.
+func (t *Table) grant(op *Op) bool {
+	if !op.Free() {
+		return false
+	}
+	if !op.Part {
+		t.begin(op)
+	}
+	return true
+}
+
+func (t *Table) begin(op *Op) {
+	t.count++
+	op.began = t.count
+}
+
+// Begin begins a Part that is free. Until then it may be granted again, because something that
+// entered ahead stood in its way once more.
+func (t *Table) Begin(op *Op) {
+	if !op.entered || !op.Free() || op.began != 0 {
+		panic("lane: an operation begins that has not been granted")
+	}
+	t.begin(op)
 }
 
 // Leave removes op, running or waiting, and appends to granted the operations that may start now.
@@ -80,10 +126,14 @@ func (t *Table) Leave(op *Op, granted []*Op) []*Op {
 		panic("lane: operation left without entering")
 	}
 	l := t.lane(op.Chunk)
-	for o := op.next; o != nil; o = o.next {
-		if op.excludes(o) {
+	first := op.next
+	if t.ahead > 0 {
+		first = l.head
+	}
+	for o := first; o != nil; o = o.next {
+		if op.excludes(o) && o.waitsFor(op) {
 			o.blockers--
-			if o.blockers == 0 {
+			if t.grant(o) {
 				granted = append(granted, o)
 			}
 		}
@@ -91,7 +141,21 @@ func (t *Table) Leave(op *Op, granted []*Op) []*Op {
 	l.unlink(op)
 	op.entered = false
 	t.size--
+	if op.Ahead {
+		t.ahead--
+	}
 	return granted
+}
+
+// waitsFor says which of two operations that exclude each other has to wait.
+func (op *Op) waitsFor(other *Op) bool {
+	switch {
+	case op.Ahead && op.came > other.came:
+		return other.began != 0 && other.began < op.came
+	case other.Ahead && other.came > op.came:
+		return op.began == 0
+	}
+	return op.came > other.came
 }
 
 // Replace puts op in the place of old, which is free then: who owned old is done, but what it had

@@ -95,7 +95,7 @@ func TestRandomOperationsNeverOverlapAndAllRun(t *testing.T) {
 			}
 		}
 		for w, n := range waiting {
-			if n < at && w.excludes(o) {
+			if n < at && w.excludes(o) && !o.Ahead {
 				t.Fatalf("operation %d overtook %d", at, n)
 			}
 		}
@@ -104,8 +104,17 @@ func TestRandomOperationsNeverOverlapAndAllRun(t *testing.T) {
 	for step := 0; step < 20000 || len(running) > 0; step++ {
 		if step < 20000 && rng.IntN(2) == 0 {
 			o := op(Mode(rng.IntN(int(modes))), rng.Uint32N(16), 1+rng.Uint32N(4))
+			o.Ahead = rng.IntN(4) == 0
 			arrival++
-			if tab.Enter(o) {
+			free := true
+			for r := range running {
+				free = free && !r.excludes(o)
+			}
+			begins := tab.Enter(o)
+			if o.Ahead && begins != free {
+				t.Fatalf("ahead: begins %v, nothing in its way runs: %v", begins, free)
+			}
+			if begins {
 				start(o, arrival)
 			} else {
 				waiting[o] = arrival
@@ -124,6 +133,64 @@ func TestRandomOperationsNeverOverlapAndAllRun(t *testing.T) {
 	}
 	if tab.Len() != 0 || len(waiting) != 0 {
 		t.Fatalf("%d operations never ran", len(waiting))
+	}
+}
+
+// A read that what runs may depend on does not wait for what waits for that.
+func TestReadAheadPassesAFlushThatWaits(t *testing.T) {
+	var tab Table
+	merge, flush, read := op(Merge, 0, 4), op(Flush, 0, 8), op(Read, 2, 4)
+	read.Ahead = true
+	if !tab.Enter(merge) || tab.Enter(flush) {
+		t.Fatal("want: run, wait")
+	}
+	if !tab.Enter(read) {
+		t.Fatal("waits for a flush that has not begun")
+	}
+	if got := tab.Leave(merge, nil); len(got) != 0 {
+		t.Errorf("granted %v while the blocks are read", got)
+	}
+	second := op(Read, 2, 4)
+	second.Ahead = true
+	if !tab.Enter(second) {
+		t.Error("a second one waits")
+	}
+	tab.Leave(read, nil)
+	if got := tab.Leave(second, nil); len(got) != 1 || got[0] != flush {
+		t.Fatalf("granted %v", got)
+	}
+	if tab.Enter(read) {
+		t.Error("reads what is being flushed")
+	}
+	if got := tab.Leave(flush, nil); len(got) != 1 || got[0] != read {
+		t.Errorf("granted %v", got)
+	}
+}
+
+// What begins together with others has not begun while it waits for them: a read goes ahead.
+func TestReadAheadTakesAPartBackThatHasNotBegun(t *testing.T) {
+	var tab Table
+	merge, one, two := op(Merge, 0, 1), op(Flush, 0, 1), op(Flush, 4, 1)
+	one.Part, two.Part = true, true
+	if !tab.Enter(merge) || tab.Enter(one) || !tab.Enter(two) {
+		t.Fatal("want: run, wait, free")
+	}
+	read := op(Read, 0, 8)
+	read.Ahead = true
+	if !tab.Enter(read) {
+		t.Fatal("waits for a part that has not begun")
+	}
+	if two.Free() {
+		t.Error("a part is free though its blocks are read")
+	}
+	tab.Leave(merge, nil)
+	if got := tab.Leave(read, nil); len(got) != 2 || !one.Free() || !two.Free() {
+		t.Fatalf("granted %v", got)
+	}
+	tab.Begin(one)
+	tab.Begin(two)
+	if tab.Enter(read) {
+		t.Error("does not wait for what has begun")
 	}
 }
 
