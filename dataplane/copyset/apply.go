@@ -47,10 +47,7 @@ func (r *Replica) applyCommand(e *raftpb.Entry) wire.Status {
 		return wire.StatusInternal
 	}
 	if c.Kind == CmdFence {
-		if !r.sessions.fence(c.Volume, c.Epoch) {
-			return wire.StatusStaleEpoch
-		}
-		return wire.StatusOK
+		return r.applyFence(c)
 	}
 	switch r.sessions.judge(c) {
 	case repeated:
@@ -61,8 +58,10 @@ func (r *Replica) applyCommand(e *raftpb.Entry) wire.Status {
 		return wire.StatusStaleEpoch
 	case flooded:
 		return wire.StatusBadRequest
+	case crowded:
+		return wire.StatusOverloaded
 	}
-	r.sessions.record(c, e.Index)
+	r.sessions.record(c)
 	switch c.Kind {
 	case CmdWrite:
 		r.counters.Writes++
@@ -73,6 +72,16 @@ func (r *Replica) applyCommand(e *raftpb.Entry) wire.Status {
 		r.applyZero(c, e.Index)
 	case CmdDeleteVolume:
 		r.applyDelete(c.Volume)
+	}
+	return wire.StatusOK
+}
+
+func (r *Replica) applyFence(c *Command) wire.Status {
+	switch {
+	case !r.sessions.hasRoom(c.Volume):
+		return wire.StatusOverloaded
+	case !r.sessions.fence(c.Volume, c.Epoch):
+		return wire.StatusStaleEpoch
 	}
 	return wire.StatusOK
 }

@@ -13,18 +13,36 @@ import (
 //
 // A client names each operation by (session, op id), op ids rise, and with each it sends its
 // low-water mark: every id below is finished there and will not be sent again. So an id below the
-// mark, or one remembered above it, is a repetition or a ghost and must not be applied.
+// mark, or one remembered above it, is a repetition or a ghost and must not be applied. A session
+// is forgotten only when a newer epoch of its volume fences all that it may still send. What would
+// make the table larger than a snapshot carries is refused, and nothing is forgotten for it.
 type sessions struct {
-	byID   map[uint64]*session
-	epochs map[uint64]uint64 // volume -> newest session epoch that wrote, or fenced the others
+	volumes map[uint64]*attachment
+	size    int // bytes of the encoded table
+}
+
+// attachment is what is known of a volume's writers.
+type attachment struct {
+	epoch    uint64 // the newest that wrote, or fenced the others
+	sessions map[uint64]*session
 }
 
 type session struct {
-	id       uint64
 	lowWater uint64
-	lastUsed uint64 // log index
 	done     map[uint64]struct{}
 }
+
+// The bytes of the encoded table: its head, and what each volume, session and operation adds.
+const (
+	tableHead      = 4
+	volumeBytes    = 20
+	sessionBytes   = 20
+	operationBytes = 8
+)
+
+// anyVolume is the number under which sessions stand whose volume is not known: tables of format 1
+// did not say it. No volume has it.
+const anyVolume = 0
 
 // verdict is what becomes of a command that reached the table.
 type verdict uint8
@@ -34,10 +52,29 @@ const (
 	repeated                // it has taken effect already; answer as then
 	fenced                  // a newer session owns the volume; refuse
 	flooded                 // more unfinished operations than a client may have; refuse
+	crowded                 // the table has no room for it now; refuse
 )
 
 func newSessions() sessions {
-	return sessions{byID: map[uint64]*session{}, epochs: map[uint64]uint64{}}
+	return sessions{volumes: map[uint64]*attachment{}, size: tableHead}
+}
+
+// epoch is the newest of a volume; 0: none is known.
+func (t *sessions) epoch(volume uint64) uint64 {
+	if a := t.volumes[volume]; a != nil {
+		return a.epoch
+	}
+	return 0
+}
+
+// find is a session of a volume; nil when nothing of it took effect here.
+func (t *sessions) find(volume, id uint64) *session {
+	for _, v := range [...]uint64{volume, anyVolume} {
+		if a := t.volumes[v]; a != nil && a.sessions[id] != nil {
+			return a.sessions[id]
+		}
+	}
+	return nil
 }
 
 // judge decides about a command without changing anything.
@@ -45,42 +82,74 @@ func (t *sessions) judge(c *Command) verdict {
 	if c.Session == 0 {
 		return fresh
 	}
-	if c.Epoch < t.epochs[c.Volume] {
+	if c.Epoch < t.epoch(c.Volume) {
 		return fenced
 	}
-	s := t.byID[c.Session]
-	if s == nil {
-		return fresh
-	}
-	if c.OpID < s.lowWater {
+	s := t.find(c.Volume, c.Session)
+	switch {
+	case s == nil:
+		return t.admitSession(c.Volume)
+	case c.OpID < s.lowWater:
 		return repeated
 	}
 	if _, ok := s.done[c.OpID]; ok {
 		return repeated
 	}
-	if len(s.done) >= maxSessionOps && c.LowWater <= s.lowWater {
+	return t.admitOperation(s, c.LowWater)
+}
+
+// admitOperation says whether a session may have one more unfinished operation. Those that it
+// finishes with it count no more; they are looked for only when there are too many.
+func (t *sessions) admitOperation(s *session, mark uint64) verdict {
+	left, size := len(s.done), t.size+operationBytes
+	if mark > s.lowWater && (left >= maxSessionOps || size > maxTableBytes) {
+		for id := range s.done {
+			if id < mark {
+				left, size = left-1, size-operationBytes
+			}
+		}
+	}
+	switch {
+	case left >= maxSessionOps:
 		return flooded
+	case size > maxTableBytes:
+		return crowded
 	}
 	return fresh
 }
 
-// record notes that a fresh command took effect at index.
-func (t *sessions) record(c *Command, index uint64) {
+// admitSession says whether there is room for one more session of a volume.
+func (t *sessions) admitSession(volume uint64) verdict {
+	if !t.hasRoom(volume) || t.size+sessionBytes+operationBytes > maxTableBytes {
+		return crowded
+	}
+	return fresh
+}
+
+// hasRoom reports whether the volume is in the table or fits with one session.
+func (t *sessions) hasRoom(volume uint64) bool {
+	const needs = volumeBytes + sessionBytes + operationBytes
+	return t.volumes[volume] != nil || t.size+needs <= maxTableBytes
+}
+
+// record notes that a fresh command took effect.
+func (t *sessions) record(c *Command) {
 	if c.Session == 0 {
 		return
 	}
 	t.fence(c.Volume, c.Epoch)
-	s := t.byID[c.Session]
+	s := t.find(c.Volume, c.Session)
 	if s == nil {
-		t.makeRoom()
-		s = &session{id: c.Session, done: map[uint64]struct{}{}}
-		t.byID[c.Session] = s
+		s = &session{done: map[uint64]struct{}{}}
+		t.volumes[c.Volume].sessions[c.Session] = s
+		t.size += sessionBytes
 	}
-	s.lastUsed = index
+	before := len(s.done)
 	s.done[c.OpID] = struct{}{}
 	if c.LowWater > s.lowWater {
 		s.raise(c.LowWater)
 	}
+	t.size += (len(s.done) - before) * operationBytes
 }
 
 // raise forgets what lies below the client's low-water mark. Ids rise by one in a session, though
@@ -96,48 +165,46 @@ func (s *session) raise(mark uint64) {
 	s.lowWater = mark
 }
 
-// fence ends the sessions of a volume that are older than an epoch. It reports whether that epoch
-// is the newest still.
+// fence ends the sessions of a volume that are older than an epoch, and forgets them. It reports
+// whether that epoch is the newest still.
 func (t *sessions) fence(volume, epoch uint64) bool {
-	t.epochs[volume] = max(t.epochs[volume], epoch)
-	return t.epochs[volume] == epoch
-}
-
-func (t *sessions) makeRoom() {
-	if len(t.byID) < maxSessions {
-		return
+	a := t.volumes[volume]
+	if a == nil {
+		a = &attachment{sessions: map[uint64]*session{}}
+		t.volumes[volume] = a
+		t.size += volumeBytes
 	}
-	var oldest *session
-	for _, s := range t.byID {
-		if oldest == nil || s.lastUsed < oldest.lastUsed ||
-			s.lastUsed == oldest.lastUsed && s.id < oldest.id {
-			oldest = s
+	if epoch > a.epoch {
+		for _, s := range a.sessions {
+			t.size -= sessionBytes + len(s.done)*operationBytes
 		}
+		clear(a.sessions)
+		a.epoch = epoch
 	}
-	delete(t.byID, oldest.id)
+	return a.epoch == epoch
 }
 
 // dropVolume fences every session of a deleted volume for ever, so that a late write cannot make a
-// chunk of it again. Volume ids are not reused; a deleted volume costs 16 bytes.
-func (t *sessions) dropVolume(volume uint64) { t.epochs[volume] = math.MaxUint64 }
+// chunk of it again. Volume ids are not reused; a deleted volume costs volumeBytes.
+func (t *sessions) dropVolume(volume uint64) { t.fence(volume, math.MaxUint64) }
 
-// appendTo encodes the table, in sorted order so that equal tables give equal bytes.
+// appendTo encodes the table, in sorted order so that equal tables give equal bytes. Numbers have 8
+// bytes, counts 4:
+//
+//	count, volumes {volume | epoch | count, sessions {session | low water | count, done op ids}}
 func (t *sessions) appendTo(dst []byte) []byte {
 	le := binary.LittleEndian
-	dst = le.AppendUint32(dst, uint32(len(t.epochs)))
-	for _, v := range slices.Sorted(maps.Keys(t.epochs)) {
+	dst = le.AppendUint32(dst, uint32(len(t.volumes)))
+	for _, v := range slices.Sorted(maps.Keys(t.volumes)) {
+		a := t.volumes[v]
 		dst = le.AppendUint64(dst, v)
-		dst = le.AppendUint64(dst, t.epochs[v])
-	}
-	dst = le.AppendUint32(dst, uint32(len(t.byID)))
-	for _, id := range slices.Sorted(maps.Keys(t.byID)) {
-		s := t.byID[id]
-		for _, v := range [...]uint64{s.id, s.lowWater, s.lastUsed} {
-			dst = le.AppendUint64(dst, v)
-		}
-		dst = le.AppendUint32(dst, uint32(len(s.done)))
-		for _, op := range slices.Sorted(maps.Keys(s.done)) {
-			dst = le.AppendUint64(dst, op)
+		dst = le.AppendUint64(dst, a.epoch)
+		dst = le.AppendUint32(dst, uint32(len(a.sessions)))
+		for _, id := range slices.Sorted(maps.Keys(a.sessions)) {
+			s := a.sessions[id]
+			dst = le.AppendUint64(dst, id)
+			dst = le.AppendUint64(dst, s.lowWater)
+			dst = appendIDs(dst, slices.Sorted(maps.Keys(s.done)))
 		}
 	}
 	return dst
@@ -147,22 +214,53 @@ func (t *sessions) appendTo(dst []byte) []byte {
 func (t *sessions) decode(b []byte) ([]byte, error) {
 	*t = newSessions()
 	r := reader{b: b}
-	last := rising{}
-	for range r.count(16) {
-		v := last.next(&r)
-		t.epochs[v] = r.u64()
-	}
-	last = rising{}
-	for range r.count(28) {
-		s := &session{id: last.next(&r), lowWater: r.u64(), lastUsed: r.u64()}
-		n := r.count(8)
-		s.done = make(map[uint64]struct{}, n)
-		op := rising{}
-		for range n {
-			s.done[op.next(&r)] = struct{}{}
+	volume := rising{}
+	for range r.count(volumeBytes) {
+		v := volume.next(&r)
+		t.fence(v, r.u64())
+		id := rising{}
+		for range r.count(sessionBytes) {
+			t.add(v, id.next(&r), r.u64(), &r)
 		}
-		t.byID[s.id] = s
 	}
+	return r.rest()
+}
+
+// decodeFlat reads a table of format 1: volumes {volume | epoch}, sessions {session | low water |
+// log index of its last use | count, done op ids}.
+func (t *sessions) decodeFlat(b []byte) ([]byte, error) {
+	*t = newSessions()
+	r := reader{b: b}
+	volume := rising{}
+	for range r.count(16) {
+		t.fence(volume.next(&r), r.u64())
+	}
+	id := rising{}
+	for range r.count(28) {
+		session, lowWater := id.next(&r), r.u64()
+		r.u64()
+		t.fence(anyVolume, 0)
+		t.add(anyVolume, session, lowWater, &r)
+	}
+	return r.rest()
+}
+
+// add puts a decoded session into the table; its operations are next in r.
+func (t *sessions) add(volume, id, lowWater uint64, r *reader) {
+	n := r.count(operationBytes)
+	s := &session{lowWater: lowWater, done: make(map[uint64]struct{}, n)}
+	op := rising{}
+	for range n {
+		s.done[op.next(r)] = struct{}{}
+	}
+	if r.err == nil {
+		t.volumes[volume].sessions[id] = s
+		t.size += sessionBytes + n*operationBytes
+	}
+}
+
+// rest is what a table's decoder has left.
+func (r *reader) rest() ([]byte, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("copyset: exactly-once table: %w", r.err)
 	}

@@ -10,7 +10,7 @@ import (
 func newTable(ops ...Command) *sessions {
 	t := newSessions()
 	for i := range ops {
-		t.record(&ops[i], uint64(i+1))
+		t.record(&ops[i])
 	}
 	return &t
 }
@@ -38,15 +38,15 @@ func TestRaisedMarkForgetsAndStillRefuses(t *testing.T) {
 	for _, mark := range []uint64{4, 11, 1 << 40} { // short walk, whole table, long walk
 		table := newTable()
 		for op := uint64(1); op <= 10; op++ {
-			table.record(&Command{Session: 1, OpID: op}, op)
+			table.record(&Command{Session: 1, OpID: op})
 		}
-		table.record(&Command{Session: 1, OpID: max(mark, 11), LowWater: mark}, 11)
+		table.record(&Command{Session: 1, OpID: max(mark, 11), LowWater: mark})
 		for op := uint64(1); op <= 10; op++ {
 			if table.judge(&Command{Session: 1, OpID: op}) != repeated {
 				t.Errorf("mark %d: operation %d would take effect again", mark, op)
 			}
 		}
-		for id := range table.byID[1].done {
+		for id := range table.find(0, 1).done {
 			if id < mark {
 				t.Errorf("mark %d: %d is still remembered", mark, id)
 			}
@@ -79,8 +79,8 @@ func TestOlderEpochIsFencedPerVolume(t *testing.T) {
 			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
 		}
 	}
-	table.record(&Command{Session: 1, Epoch: 2, OpID: 2, Volume: 8}, 9)
-	if table.epochs[8] != 3 {
+	table.record(&Command{Session: 1, Epoch: 2, OpID: 2, Volume: 8})
+	if table.epoch(8) != 3 {
 		t.Error("the epoch fell")
 	}
 	table.dropVolume(8)
@@ -92,7 +92,7 @@ func TestOlderEpochIsFencedPerVolume(t *testing.T) {
 func TestSessionWithTooManyUnfinishedOperationsIsRefused(t *testing.T) {
 	table := newTable()
 	for op := range uint64(maxSessionOps) {
-		table.record(&Command{Session: 1, OpID: op + 10}, op+1)
+		table.record(&Command{Session: 1, OpID: op + 10})
 	}
 	next := Command{Session: 1, OpID: maxSessionOps + 10}
 	if got := table.judge(&next); got != flooded {
@@ -106,32 +106,87 @@ func TestSessionWithTooManyUnfinishedOperationsIsRefused(t *testing.T) {
 	}
 }
 
-func TestSessionUnusedForLongestGoesFirst(t *testing.T) {
+// A session is remembered until a newer epoch fences it, however many others there are: what it
+// sent long ago may still arrive.
+func TestSessionIsForgottenOnlyWhenItIsFenced(t *testing.T) {
 	table := newTable()
-	for s := range uint64(maxSessions) {
-		table.record(&Command{Session: s + 1, OpID: 1}, s+1)
+	for v := range uint64(1000) {
+		table.record(&Command{Session: v + 1, Epoch: 1, OpID: 7, LowWater: 5, Volume: v + 1})
 	}
-	table.record(&Command{Session: 1, OpID: 2}, 1000) // the oldest is used again
-	table.record(&Command{Session: 5000, OpID: 1}, 1001)
-	if table.byID[2] != nil || table.byID[1] == nil || len(table.byID) != maxSessions {
-		t.Errorf("session 2 kept %v, session 1 kept %v, %d sessions", table.byID[2] != nil,
-			table.byID[1] != nil, len(table.byID))
+	ghost := Command{Session: 1, Epoch: 1, OpID: 4, Volume: 1}
+	if got := table.judge(&ghost); got != repeated {
+		t.Errorf("a ghost of the first session: verdict %d", got)
 	}
+	if !table.fence(1, 2) || table.find(1, 1) != nil {
+		t.Error("a fenced session is remembered")
+	}
+	if got := table.judge(&ghost); got != fenced {
+		t.Errorf("and its ghost: verdict %d", got)
+	}
+	if want := len(table.appendTo(nil)); table.size != want {
+		t.Errorf("counted as %d bytes, encoded in %d", table.size, want)
+	}
+}
+
+// What a snapshot carries is bounded; nothing is forgotten for that.
+func TestFullTableRefusesNewSessionsAndForgetsNothing(t *testing.T) {
+	table := newTable()
+	volumes := uint64(0)
+	for {
+		volumes++
+		c := Command{Session: volumes, Epoch: 1, OpID: 1, LowWater: 1, Volume: volumes}
+		if v := table.judge(&c); v == crowded {
+			break
+		} else if v != fresh {
+			t.Fatalf("volume %d: verdict %d", volumes, v)
+		}
+		table.record(&c)
+	}
+	n := len(table.appendTo(nil))
+	if n > maxTableBytes || n < maxTableBytes-100 || n != table.size {
+		t.Errorf("full with %d bytes, counted as %d, bound %d", n, table.size, maxTableBytes)
+	}
+	judge := func(name string, c Command, want verdict) {
+		t.Helper()
+		c.Epoch = max(c.Epoch, 1)
+		if got := table.judge(&c); got != want {
+			t.Errorf("%s: verdict %d, want %d", name, got, want)
+		}
+	}
+	judge("a repetition", Command{Session: 1, OpID: 1, Volume: 1}, repeated)
+	for op := uint64(2); ; op++ {
+		c := Command{Session: 1, Epoch: 1, OpID: op, Volume: 1}
+		if table.judge(&c) == crowded {
+			break
+		}
+		if op > 10 {
+			t.Fatal("takes operations beyond the bound")
+		}
+		table.record(&c)
+	}
+	judge("a mark that finishes none", Command{Session: 2, OpID: 9, Volume: 2}, crowded)
+	judge("others finished", Command{Session: 1, OpID: 20, Volume: 1, LowWater: 20}, fresh)
+	judge("of a new volume", Command{Session: 1 << 40, OpID: 1, Volume: 1 << 40}, crowded)
+	if table.hasRoom(1<<40) || !table.hasRoom(1) {
+		t.Error("fences a new volume, or not a known one")
+	}
+	table.fence(1, 2)
+	judge("of a new session", Command{Session: 1 << 40, OpID: 1, Volume: 1, Epoch: 2}, fresh)
 }
 
 func TestEqualHistoriesGiveEqualTables(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	a, b := newTable(), newTable()
 	for i := range uint64(20000) {
-		c := Command{Session: rng.Uint64N(2 * maxSessions), Epoch: rng.Uint64N(4),
+		c := Command{Session: rng.Uint64N(500), Epoch: rng.Uint64N(4),
 			OpID: i/8 + rng.Uint64N(64), Volume: rng.Uint64N(9), LowWater: i / 8}
 		va, vb := a.judge(&c), b.judge(&c)
 		if va != vb {
 			t.Fatalf("%+v is judged %d and %d", c, va, vb)
 		}
 		if va == fresh {
-			a.record(&c, i)
-			b.record(&c, i)
+			a.record(&c)
+			b.record(&c)
 		}
 		if i%5000 == 99 { // one of them restarts
 			if rest, err := b.decode(b.appendTo(nil)); err != nil || len(rest) != 0 {
@@ -145,14 +200,14 @@ func TestEqualHistoriesGiveEqualTables(t *testing.T) {
 }
 
 func TestTableOutOfOrderIsRefused(t *testing.T) {
-	b := newTable(Command{Session: 1, OpID: 1, Volume: 1}, Command{Session: 2, OpID: 1, Volume: 2},
+	b := newTable(Command{Session: 1, OpID: 1, Volume: 1}, Command{Session: 1, OpID: 1, Volume: 2},
 		Command{Session: 2, OpID: 2, Volume: 2}).appendTo(nil)
 	for n := range b {
 		if _, err := new(sessions).decode(b[:n]); err == nil {
 			t.Errorf("cut to %d bytes: accepted", n)
 		}
 	}
-	for _, at := range []int{4, 4 + 32 + 4} { // first volume, first session
+	for _, at := range []int{4, 4 + 20 + 28 + 20} { // first volume, first session of the second
 		c := bytes.Clone(b)
 		c[at] = 2
 		if _, err := new(sessions).decode(c); err == nil {

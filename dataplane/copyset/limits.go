@@ -1,6 +1,10 @@
 package copyset
 
-import "time"
+import (
+	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
 
 // BlockSize is the unit of checksums, of the overlay and of the linearizability promise, in bytes.
 const BlockSize = 4096
@@ -48,9 +52,11 @@ const (
 	// MaxPending bounds the client operations one copyset holds, running or waiting; beyond it
 	// they are refused with overloaded.
 	MaxPending = 4096
-	// maxSessions bounds the exactly-once table; the session unused for longest in log order
-	// goes first, as every replica decides alike.
-	maxSessions = 256
+	// maxTableBytes bounds the exactly-once table, encoded: a snapshot travels in one frame, with
+	// room for the rest of it and for deleted volumes. A volume with one client takes 48 bytes
+	// and 8 for each operation that is not finished; beyond the bound those of volumes that wrote
+	// nothing here yet are refused with overloaded.
+	maxTableBytes = wire.MaxPayload * 3 / 4
 	// maxSessionOps bounds the finished operations remembered above a session's low-water mark. A
 	// client keeps fewer in flight, so only a broken one meets it, and is refused.
 	maxSessionOps = 16384

@@ -65,12 +65,13 @@ func (r *Replica) admit(q *Request) wire.Status {
 }
 
 func (r *Replica) admitFence(q *Request) wire.Status {
-	switch newest := r.sessions.epochs[q.Chunk.Volume]; {
+	switch newest := r.sessions.epoch(q.Chunk.Volume); {
 	case q.Epoch == 0 || q.Payload.Len != 0:
 		return wire.StatusBadRequest
 	case q.Epoch < newest:
 		return wire.StatusStaleEpoch
-	case r.lanes.Len()+r.reads.len()+len(r.waiting) >= MaxPending:
+	case r.lanes.Len()+r.reads.len()+len(r.waiting) >= MaxPending,
+		!r.sessions.hasRoom(q.Chunk.Volume):
 		return wire.StatusOverloaded
 	}
 	return wire.StatusOK
@@ -87,6 +88,8 @@ func (r *Replica) admitWrite(q *Request) wire.Status {
 		return wire.StatusStaleEpoch
 	case flooded:
 		return wire.StatusBadRequest
+	case crowded:
+		return wire.StatusOverloaded
 	}
 	return wire.StatusOK
 }

@@ -11,11 +11,13 @@ import (
 // ErrBadState marks bytes that are no checkpoint state of this version.
 var ErrBadState = errors.New("copyset: bad state")
 
-// A state has version 2 while the membership is a joint one, and version 1 otherwise, so that a
-// release that knows no changes of membership reads every state but those.
+// A state has version 4 while the membership is a joint one, and version 3 otherwise. Versions 2
+// and 1 are the same with an older exactly-once table, and are read.
 const (
-	statePlain = 1
-	stateJoint = 2
+	statePlain = 3
+	stateJoint = 4
+
+	oldStates = 2 // versions up to here
 )
 
 // Peer is one member of the copyset and where to reach it.
@@ -30,7 +32,7 @@ type Peer struct {
 //
 //	version | copyset | epoch | replica | applied index | applied term | term | vote | commit
 //	count, voters | count, learners
-//	version 2 only: count, outgoing voters | count, next learners | leaves by itself (1): 0 or 1
+//	version 4 only: count, outgoing voters | count, next learners | leaves by itself (1): 0 or 1
 //	count, peers {replica, node, store, length, address}
 //	exactly-once table (see sessions)
 type State struct {
@@ -103,16 +105,16 @@ func appendIDs(dst []byte, lists ...[]uint64) []byte {
 func (s *State) Decode(b []byte) error {
 	r := reader{b: b}
 	version := r.u8()
-	if version != statePlain && version != stateJoint {
-		return fmt.Errorf("%w: version %d, this build reads %d and %d", ErrBadState, version,
-			statePlain, stateJoint)
+	if version == 0 || version > stateJoint {
+		return fmt.Errorf("%w: version %d, this build reads 1 to %d", ErrBadState, version,
+			stateJoint)
 	}
 	for _, v := range [...]*uint64{&s.Copyset, &s.Epoch, &s.Replica, &s.Applied, &s.AppliedTerm,
 		&s.Hard.Term, &s.Hard.Vote, &s.Hard.Commit} {
 		*v = r.u64()
 	}
 	s.Conf = raftpb.ConfState{Voters: r.ids(), Learners: r.ids()}
-	if version == stateJoint {
+	if version == stateJoint || version+oldStates == stateJoint {
 		s.Conf.VotersOutgoing, s.Conf.LearnersNext = r.ids(), r.ids()
 		leave := r.u8()
 		s.Conf.AutoLeave = leave == 1
@@ -130,11 +132,15 @@ func (s *State) Decode(b []byte) error {
 		return fmt.Errorf("%w: %w", ErrBadState, r.err)
 	}
 	var table sessions
-	rest, err := table.decode(r.b)
+	decode := table.decode
+	if version <= oldStates {
+		decode = table.decodeFlat
+	}
+	rest, err := decode(r.b)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBadState, err)
 	}
-	s.Sessions = append([]byte(nil), r.b[:len(r.b)-len(rest)]...)
+	s.Sessions = table.appendTo(nil)
 	for _, c := range rest {
 		if c != 0 {
 			return fmt.Errorf("%w: bytes behind its end", ErrBadState)

@@ -281,12 +281,34 @@ var mutants = []mutant{
 		`status = m.Has(applied)`, `status = m.Has(min(applied, 0))`,
 		"./dataplane/store", "TestChunksAreListedOnceEnoughIsApplied"},
 	{"copyset: a fence without effect", "P13", "dataplane/copyset/dedup.go",
-		`t.epochs[volume] = max(t.epochs[volume], epoch)`,
-		`t.epochs[volume] = max(t.epochs[volume], min(epoch, 1))`,
+		`		clear(a.sessions)
+		a.epoch = epoch`, `		clear(a.sessions)
+		a.epoch = min(epoch, 1)`,
 		"./dataplane/copyset", "TestFenceEndsOlderSessions"},
 	{"copyset: writes of fenced sessions take effect", "P13", "dataplane/copyset/dedup.go",
-		`if c.Epoch < t.epochs[c.Volume] {`, `if c.Epoch+1 < t.epochs[c.Volume] {`,
+		`if c.Epoch < t.epoch(c.Volume) {`, `if c.Epoch+1 < t.epoch(c.Volume) {`,
 		"./dataplane/copyset", "TestFenceCatchesWhatIsUnderWay"},
+	{"copyset: a session is forgotten with those of other volumes", "P3",
+		"dataplane/copyset/dedup.go",
+		`	if epoch > a.epoch {
+		for _, s`, `	if epoch > a.epoch {
+		for _, other := range t.volumes {
+			clear(other.sessions)
+		}
+		for _, s`,
+		"./dataplane/copyset", "TestSessionIsForgottenOnlyWhenItIsFenced"},
+	{"copyset: a table larger than a snapshot carries", "P3", "dataplane/copyset/dedup.go",
+		`t.volumes[volume] != nil || t.size+needs <= maxTableBytes`,
+		`t.volumes[volume] != nil || t.size+needs <= 2*maxTableBytes`,
+		"./dataplane/copyset", "TestFullTableRefusesNewSessionsAndForgetsNothing"},
+	{"lane: a read that goes ahead does not hold what waits", "P5", "dataplane/lane/lane.go",
+		`			o.blockers++
+`, `			o.blockers += 0
+`,
+		"./dataplane/lane", "TestRandomOperationsNeverOverlapAndAllRun"},
+	{"lane: what is fetched waits for what waits", "P7", "dataplane/lane/lane.go",
+		`case op.Ahead && o.began == 0:`, `case op.Ahead && o.began == 0 && o.Free():`,
+		"./dataplane/lane", "TestReadAheadPassesAFlushThatWaits"},
 	{"client: a volume is used before older sessions are fenced", "P13", "rpc/client/client.go",
 		`if o.readOnly {`, `if o.readOnly || true {`,
 		"./rpc/client", "TestOpenForWritingFencesEveryCopysetOfTheVolume"},

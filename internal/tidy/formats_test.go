@@ -22,7 +22,8 @@ const formatsPage = "../../docs/formats.md"
 // formatSources are the files whose drawings the page must hold, every one of them.
 var formatSources = []string{
 	"io/disk/devformat.go", "io/wal/format.go", "io/wal/frame.go", "io/chunkfile/format.go",
-	"dataplane/copyset/command.go", "dataplane/copyset/state.go", "dataplane/copyset/message.go",
+	"dataplane/copyset/command.go", "dataplane/copyset/state.go", "dataplane/copyset/dedup.go",
+	"dataplane/copyset/message.go",
 	"dataplane/peer/codec.go", "rpc/wire/header.go", "rpc/wire/io.go", "rpc/wire/hello.go",
 }
 
