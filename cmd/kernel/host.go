@@ -183,7 +183,7 @@ func (h *host) FlushMessages(*store.Owner) {}
 func (h *host) FlushReplies(*store.Owner) {}
 
 // PeerChunks implements store.Host.
-func (h *host) PeerChunks(copyset.Peer, uint64, uint64) ([]copyset.Chunk, error) {
+func (h *host) PeerChunks(copyset.Peer, uint64, uint64) ([]copyset.ListedChunk, error) {
 	return nil, errAlone
 }
 

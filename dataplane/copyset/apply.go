@@ -2,6 +2,7 @@ package copyset
 
 import (
 	"fmt"
+	"maps"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -62,6 +63,9 @@ func (r *Replica) applyCommand(e *raftpb.Entry) wire.Status {
 		return wire.StatusOverloaded
 	}
 	r.sessions.record(c)
+	if c.OnBlocks() {
+		r.touched[Chunk{Volume: c.Volume, Index: c.Chunk}] = e.Index
+	}
 	switch c.Kind {
 	case CmdWrite:
 		r.counters.Writes++
@@ -129,6 +133,7 @@ func (r *Replica) applyDelete(volume uint64) {
 			r.overlay.drop(c)
 		}
 	}
+	maps.DeleteFunc(r.touched, func(c Chunk, _ uint64) bool { return c.Volume == volume })
 	r.sessions.dropVolume(volume)
 	r.deletes = append(r.deletes, volume)
 }

@@ -192,6 +192,7 @@ type SnapshotJob struct {
 
 	message raftpb.Message
 	started bool
+	base    uint64 // applied index of the last recorded state
 }
 
 // HasData reports whether the job has bytes to write.

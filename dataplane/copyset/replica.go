@@ -76,6 +76,9 @@ type Replica struct {
 	reading     map[*ReadJob]struct{} // under way for a client
 	readSeq     uint64
 
+	touched map[Chunk]uint64 // the last entry that touched a chunk
+	born    uint64           // nothing touched a chunk later that is not in touched
+
 	ticks      uint64
 	flushes    int   // under way
 	flushAfter int64 // ns; no job before it
@@ -113,6 +116,7 @@ func New(cfg Config) (*Replica, error) {
 		log:     cfg.Logger.With("copyset", st.Copyset, "replica", st.Replica),
 		applied: st.Applied, appliedTerm: st.AppliedTerm,
 		overlay: newOverlay(), waiting: map[uint64]*Request{},
+		touched: map[Chunk]uint64{}, born: st.Applied,
 		lease: lease{acked: map[uint64]int64{}}, reading: map[*ReadJob]struct{}{},
 	}
 	if _, err := r.sessions.decode(st.Sessions); err != nil {

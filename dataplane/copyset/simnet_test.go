@@ -212,7 +212,16 @@ func (n *simNode) fetch(job *SnapshotJob) {
 		for _, c := range append(leader.chunks.list(), leader.r.Chunks()...) {
 			theirs[c] = true
 		}
-		n.fetchNext(job, leader, sortedChunks(theirs), 0, func(err error) {
+		var needed []Chunk
+		for _, c := range sortedChunks(theirs) {
+			listed := ListedChunk{Chunk: c, LastWrite: leader.r.LastWrite(c)}
+			if _, ok := n.chunks.now[c]; ok && job.UpToDate(listed) {
+				n.s.mark("chunk up to date")
+				continue
+			}
+			needed = append(needed, c)
+		}
+		n.fetchNext(job, leader, needed, 0, func(err error) {
 			for _, c := range n.chunks.list() {
 				if err == nil && !theirs[c] {
 					n.chunks.drop(c)

@@ -66,7 +66,7 @@ func (r *Replica) offerSnapshot(m *Message, fx *Effects) {
 // startRestore begins the fetch once no flush can write older blocks over fetched ones.
 func (r *Replica) startRestore(fx *Effects) {
 	if job := r.restore; job != nil && !job.started && r.flushes == 0 && !r.deleting {
-		job.started = true
+		job.started, job.base = true, r.stateIndex
 		fx.Snapshots = append(fx.Snapshots, job)
 	}
 }
@@ -103,6 +103,8 @@ func (r *Replica) install(s *raftpb.Snapshot, a *Append) {
 	r.deletes = nil
 	r.checkpoint = nil
 	r.applied, r.appliedTerm = s.Metadata.Index, s.Metadata.Term
+	r.born = r.applied
+	clear(r.touched)
 	r.entries.reset(r.applied, r.appliedTerm)
 	r.entries.conf = s.Metadata.ConfState
 	st.Replica, st.Applied, st.AppliedTerm = r.self, r.applied, r.appliedTerm
@@ -238,6 +240,27 @@ func (r *Replica) repairFetch(job *ReadJob, fx *Effects) {
 	}
 	fx.Repairs = append(fx.Repairs, &RepairJob{Replica: r, Chunk: job.Chunk, Blocks: job.Bad,
 		Applied: r.applied, read: job})
+}
+
+// UpToDate reports whether a chunk that is here has all that the leader's has: nothing touched it
+// since this replica's last recorded state, and that says of every earlier write that it is in the
+// chunk files. The chunk may have been touched since by a fetch that failed, which leaves blocks
+// that are newer.
+func (job *SnapshotJob) UpToDate(c ListedChunk) bool { return c.LastWrite <= job.base }
+
+// ListedChunk is a chunk that a replica has. No entry after LastWrite touched it: who has all up to
+// there needs it not.
+type ListedChunk struct {
+	Chunk
+	LastWrite uint64
+}
+
+// LastWrite is the index of the last entry that may have touched a chunk.
+func (r *Replica) LastWrite(c Chunk) uint64 {
+	if last, ok := r.touched[c]; ok {
+		return last
+	}
+	return r.born
 }
 
 // Chunks lists the chunks that the overlay knows; with those of the chunk files they are all that

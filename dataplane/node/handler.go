@@ -176,9 +176,13 @@ func (n *Node) onBlocks(c transport.ServerConn, m *transport.Message) {
 	h := m.Header
 	// A repair asks for one block, and must not begin another; who fills a replica asks for many.
 	sums := m.Header.Op == wire.OpSnapSums
-	mend := r.Count > 1 && !sums
-	o.PeerRead(r.Copyset, &copyset.PeerRead{First: r.First, Count: r.Count, Applied: r.Applied,
-		Mend: mend, Sums: sums,
+	fills := r.Count > 1 && !sums
+	ask := o.PeerRead
+	if fills {
+		ask = o.Fill
+	}
+	ask(r.Copyset, &copyset.PeerRead{First: r.First, Count: r.Count, Applied: r.Applied,
+		Mend: fills, Sums: sums,
 		Chunk: copyset.Chunk{Volume: r.Volume, Index: r.Chunk},
 		Done: func(s wire.Status, body [][]byte, crcs []uint32, hold []copyset.Payload) {
 			n.answerBlocks(c, h, s, body, crcs, hold)

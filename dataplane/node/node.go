@@ -43,6 +43,9 @@ type Config struct {
 	// ScrubBytes is how many bytes in a second each store's scrubber reads; 0: the default,
 	// negative: it is off.
 	ScrubBytes int64
+	// FillBytes is how many bytes in a second each store gives to replicas that are filled from it
+	// while it has clients; 0: the default, negative: as fast as it can.
+	FillBytes int64
 	// AllowVolatileCache opens stores that a power cut would take something from that they
 	// promised; without it they are refused with an error that wraps ErrVolatile.
 	AllowVolatileCache bool
@@ -162,6 +165,7 @@ func (n *Node) openStore(path string) error {
 		ChunkSize: n.cfg.ChunkBytes, SegmentSize: n.cfg.SegmentBytes, LogBytes: n.cfg.LogBytes,
 		LimitBytes: n.cfg.StoreBytes, StallBound: n.cfg.StallBound,
 		ScrubBytes:    n.cfg.ScrubBytes,
+		FillBytes:     n.cfg.FillBytes,
 		ReserveChunks: n.cfg.ReserveChunks, Logger: n.log})
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), d.Close())

@@ -98,7 +98,8 @@ func (n *Node) FlushMessages(o *store.Owner) {
 }
 
 // PeerChunks implements store.Host.
-func (n *Node) PeerChunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.Chunk, error) {
+func (n *Node) PeerChunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.ListedChunk,
+	error) {
 	return n.links.Chunks(to, copysetID, applied)
 }
 

@@ -18,15 +18,19 @@ var ErrBadRequest = errors.New("peer: bad request")
 //	OpSnapSums: as OpSnapRead
 //
 // A replica that has not applied so much yet answers retry. The answer to a list has a payload of
-// (volume, chunk) pairs. The answer to a read is that of a client's read; without a payload, all
-// blocks read as zero. The answer to a request for sums is that of a read, and never has a payload.
+// its version, u32, and then of each chunk the volume, the index and the last write.
+// The answer to a read is that of a client's read; without a payload, all blocks read as zero. The
+// answer to a request for sums is that of a read, and never has a payload.
 
 // MaxChunks bounds the chunks of one list, so that it fits a frame.
-const MaxChunks = 1 << 16
+const MaxChunks = 1 << 15
 
 const (
 	listRequest   = 24
 	blocksRequest = 48
+	listVersion   = 2 // 1 had no version, and pairs
+	listHead      = 4
+	listedChunk   = 24
 )
 
 // ListRequest is the metadata of an OpSnapList.
@@ -79,23 +83,32 @@ func (r *BlocksRequest) Decode(b []byte) error {
 }
 
 // AppendChunks appends the payload of the answer to a list.
-func AppendChunks(dst []byte, chunks []copyset.Chunk) []byte {
+func AppendChunks(dst []byte, chunks []copyset.ListedChunk) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, listVersion)
 	for _, c := range chunks {
-		dst = binary.LittleEndian.AppendUint64(dst, c.Volume)
-		dst = binary.LittleEndian.AppendUint64(dst, c.Index)
+		for _, v := range [...]uint64{c.Volume, c.Index, c.LastWrite} {
+			dst = binary.LittleEndian.AppendUint64(dst, v)
+		}
 	}
 	return dst
 }
 
 // DecodeChunks reads what AppendChunks wrote.
-func DecodeChunks(b []byte) ([]copyset.Chunk, error) {
-	if len(b)%16 != 0 || len(b)/16 > MaxChunks {
+func DecodeChunks(b []byte) ([]copyset.ListedChunk, error) {
+	n := (len(b) - listHead) / listedChunk
+	if len(b) != listHead+n*listedChunk || n > MaxChunks {
 		return nil, fmt.Errorf("%w: chunk list of %d bytes", ErrBadRequest, len(b))
 	}
-	out := make([]copyset.Chunk, 0, len(b)/16)
-	for ; len(b) > 0; b = b[16:] {
-		out = append(out, copyset.Chunk{Volume: binary.LittleEndian.Uint64(b),
-			Index: binary.LittleEndian.Uint64(b[8:])})
+	if v := binary.LittleEndian.Uint32(b); v != listVersion {
+		return nil, fmt.Errorf("%w: chunk list of version %d, this build reads %d", ErrBadRequest,
+			v, listVersion)
+	}
+	out := make([]copyset.ListedChunk, n)
+	for i := range out {
+		c, at := &out[i], b[listHead+i*listedChunk:]
+		for k, v := range [...]*uint64{&c.Volume, &c.Index, &c.LastWrite} {
+			*v = binary.LittleEndian.Uint64(at[8*k:])
+		}
 	}
 	return out, nil
 }

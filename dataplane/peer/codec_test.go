@@ -8,12 +8,16 @@ import (
 	"testing"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
 var sampleList = ListRequest{Copyset: 1, Replica: 0x1122334455667788, Applied: 3}
 
 var sampleBlocks = BlocksRequest{Copyset: 1, Replica: 2, Volume: 3, Chunk: 0x1122334455667788,
 	Applied: 5, First: 6, Count: 0x01020304}
+
+var sampleChunks = []copyset.ListedChunk{{Chunk: copyset.Chunk{Volume: 1, Index: 2},
+	LastWrite: 0x1122334455667788}, {Chunk: copyset.Chunk{Volume: 3}}}
 
 func TestRequestFormatsAreStable(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -24,8 +28,9 @@ func TestRequestFormatsAreStable(t *testing.T) {
 			"0300000000000000"},
 		"blocks": {sampleBlocks.AppendTo(nil), "0100000000000000" + "0200000000000000" +
 			"0300000000000000" + "8877665544332211" + "0500000000000000" + "06000000" + "04030201"},
-		"chunks": {AppendChunks(nil, []copyset.Chunk{{Volume: 1, Index: 2}, {Volume: 3}}),
-			"01000000000000000200000000000000" + "03000000000000000000000000000000"},
+		"chunks": {AppendChunks(nil, sampleChunks), "02000000" +
+			"0100000000000000" + "0200000000000000" + "8877665544332211" +
+			"0300000000000000" + "0000000000000000" + "0000000000000000"},
 	} {
 		if got := hex.EncodeToString(c.got); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
@@ -57,15 +62,23 @@ func TestRequestsOfAnyOtherLengthAreRefused(t *testing.T) {
 }
 
 func TestChunkListIsBounded(t *testing.T) {
-	want := []copyset.Chunk{{Volume: 1, Index: 2}, {Volume: 1, Index: 3}}
-	got, err := DecodeChunks(AppendChunks(nil, want))
-	if err != nil || !reflect.DeepEqual(got, want) {
+	b := AppendChunks(nil, sampleChunks)
+	got, err := DecodeChunks(b)
+	if err != nil || !reflect.DeepEqual(got, sampleChunks) {
 		t.Error(got, err)
 	}
-	for _, n := range []int{1, 15, 17, 16 * (MaxChunks + 1)} {
-		if _, err := DecodeChunks(make([]byte, n)); !errors.Is(err, ErrBadRequest) {
+	for _, n := range []int{0, 3, len(b) - 1, len(b) + 1, 4 + 24*(MaxChunks+1)} {
+		long := append(bytes.Clone(b), make([]byte, n)...)[:n]
+		if _, err := DecodeChunks(long); !errors.Is(err, ErrBadRequest) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
+	}
+	if most := 4 + 24*MaxChunks; most > wire.MaxPayload {
+		t.Errorf("a list of %d bytes fits no frame", most)
+	}
+	b[0]--
+	if _, err := DecodeChunks(b); !errors.Is(err, ErrBadRequest) {
+		t.Errorf("another version: %v", err)
 	}
 }
 

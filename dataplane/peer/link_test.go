@@ -553,7 +553,7 @@ func TestRequestsBringWhatTheOtherHas(t *testing.T) {
 		switch {
 		case status != wire.StatusOK:
 		case m.Header.Op == wire.OpSnapList:
-			out.Body = [][]byte{AppendChunks(nil, []copyset.Chunk{{Volume: 4, Index: 5}})}
+			out.Body = [][]byte{AppendChunks(nil, sampleChunks)}
 		default:
 			var q BlocksRequest
 			if err := q.Decode(m.Meta); err != nil || q.Copyset != 9 || q.Replica != 2 ||
@@ -580,7 +580,7 @@ func TestRequestsBringWhatTheOtherHas(t *testing.T) {
 		f()
 	}
 	list, err := r.links.Chunks(r.to, 9, 0)
-	if err != nil || len(list) != 1 || list[0] != (copyset.Chunk{Volume: 4, Index: 5}) {
+	if err != nil || !slices.Equal(list, sampleChunks) {
 		t.Error(list, err)
 	}
 	read := copyset.PeerRead{First: 8, Count: 2}

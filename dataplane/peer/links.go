@@ -66,7 +66,8 @@ func (ls *Links) Flush(addr string) {
 }
 
 // Chunks asks a member for the chunks it has, once it has applied so much.
-func (ls *Links) Chunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.Chunk, error) {
+func (ls *Links) Chunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.ListedChunk,
+	error) {
 	l := ls.to(to.Addr)
 	if l == nil {
 		return nil, ErrUnreachable
@@ -80,7 +81,7 @@ func (ls *Links) Chunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.C
 		return nil, fmt.Errorf("peer: chunks of copyset %d at %s: %w", copysetID, to.Addr, err)
 	}
 	if m.Payload == nil {
-		return nil, nil
+		return nil, fmt.Errorf("%w: answer to a list without one", ErrBadRequest)
 	}
 	return DecodeChunks(m.Payload.Bytes())
 }

@@ -41,7 +41,7 @@ func (deaf) Send(_ *Owner, _ *Store, _ copyset.Peer, m copyset.Message) { m.Rele
 func (deaf) FlushMessages(*Owner)                                       {}
 func (deaf) FlushReplies(*Owner)                                        {}
 
-func (deaf) PeerChunks(copyset.Peer, uint64, uint64) ([]copyset.Chunk, error) {
+func (deaf) PeerChunks(copyset.Peer, uint64, uint64) ([]copyset.ListedChunk, error) {
 	return nil, errDown
 }
 

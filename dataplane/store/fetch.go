@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/buf"
@@ -13,7 +14,14 @@ import (
 
 // fetch brings the chunk files of a replica to the leader's state and makes them durable.
 func (o *Owner) fetch(job *copyset.SnapshotJob) {
-	job.Err = o.store.fetchChunks(job)
+	s := o.store
+	select {
+	case s.fetches <- struct{}{}:
+		job.Err = s.fetchChunks(job)
+		<-s.fetches
+	case <-s.stop:
+		job.Err = errStopping
+	}
 	o.queue.post(event{copyset: job.Replica.ID(), snap: job})
 }
 
@@ -24,11 +32,16 @@ func (s *Store) fetchChunks(job *copyset.SnapshotJob) error {
 		return err
 	}
 	keep := map[copyset.Chunk]bool{}
+	fetched := 0
 	for _, c := range theirs {
-		keep[c] = true
-		if err := s.fetchChunk(job, c); err != nil {
+		keep[c.Chunk] = true
+		if _, ok := s.chunks.Get(s.chunkID(group, c.Chunk)); ok && job.UpToDate(c) {
+			continue
+		}
+		if err := s.fetchChunk(job, c.Chunk); err != nil {
 			return err
 		}
+		fetched++
 	}
 	for _, id := range s.chunks.List(group) {
 		if !keep[copyset.Chunk{Volume: id.Volume, Index: id.Index}] {
@@ -37,7 +50,8 @@ func (s *Store) fetchChunks(job *copyset.SnapshotJob) error {
 			}
 		}
 	}
-	s.log.Info("chunks fetched", "copyset", group, "chunks", len(theirs), "to", job.Index)
+	s.log.Info("chunks fetched", "copyset", group, "chunks", fetched, "of", len(theirs),
+		"to", job.Index)
 	return nil
 }
 
@@ -113,8 +127,8 @@ func (s *Store) fetchBlocks(job *copyset.SnapshotJob, chunk *chunkfile.Chunk, c 
 // fetchRange is fetchBlocks for blocks of which the leader has every one.
 func (s *Store) fetchRange(job *copyset.SnapshotJob, chunk *chunkfile.Chunk, c copyset.Chunk,
 	first, count uint32) error {
-	data, crcs, err := s.host.PeerBlocks(job.Leader, job.Replica.ID(), copyset.PeerRead{Chunk: c,
-		First: first, Count: count, Applied: job.Index})
+	data, crcs, err := s.askBlocks(job, copyset.PeerRead{Chunk: c, First: first, Count: count,
+		Applied: job.Index})
 	if err != nil {
 		return err
 	}
@@ -127,6 +141,23 @@ func (s *Store) fetchRange(job *copyset.SnapshotJob, chunk *chunkfile.Chunk, c c
 		return errors.New("store: peer sent another number of checksums than blocks")
 	}
 	return s.keepFetched(chunk, first, data.B, crcs)
+}
+
+// askBlocks asks the leader, again and again while it has clients to serve first.
+func (s *Store) askBlocks(job *copyset.SnapshotJob, r copyset.PeerRead) (data copyset.Payload,
+	crcs []uint32, err error) {
+	for range fetchTries {
+		data, crcs, err = s.host.PeerBlocks(job.Leader, job.Replica.ID(), r)
+		if wire.StatusOf(err) != wire.StatusOverloaded {
+			break
+		}
+		select {
+		case <-time.After(fetchPause):
+		case <-s.stop:
+			return data, nil, errStopping
+		}
+	}
+	return data, crcs, err
 }
 
 // fetchRecord takes over a block that the leader cannot make good, not even from the others: its

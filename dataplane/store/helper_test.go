@@ -38,7 +38,8 @@ type rig struct {
 	stores []*Store            // nil: down
 	mute   *Store              // its messages are lost
 	opID   uint64
-	limit  int64 // of the chunk files
+	limit  int64          // of the chunk files
+	asked  map[uint64]int // reads of more than one block, by chunk
 	adapt  func(i int, cfg *Config)
 	lost   func(to copyset.Peer) bool
 	// restarted: the disks have the replicas already.
@@ -53,7 +54,8 @@ func newRig(t testing.TB, n int, change func(r *rig)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, pool: pool, stores: make([]*Store, n), patience: 5 * time.Second}
+	r := &rig{t: t, pool: pool, stores: make([]*Store, n), asked: map[uint64]int{},
+		patience: 5 * time.Second}
 	for i := range n {
 		r.disks = append(r.disks, disk.NewSim(disk.SimConfig{Seed: uint64(i)}))
 	}
@@ -262,7 +264,7 @@ func (r *rig) FlushReplies(*Owner) {}
 var errDown = errors.New("store is down")
 
 // PeerChunks implements Host.
-func (r *rig) PeerChunks(to copyset.Peer, id, applied uint64) ([]copyset.Chunk, error) {
+func (r *rig) PeerChunks(to copyset.Peer, id, applied uint64) ([]copyset.ListedChunk, error) {
 	if s := r.store(to.StoreID); s != nil {
 		chunks, status := s.Chunks(id, applied)
 		return chunks, status.Err()
@@ -276,6 +278,11 @@ func (r *rig) PeerBlocks(to copyset.Peer, id uint64, p copyset.PeerRead) (copyse
 	s := r.store(to.StoreID)
 	if s == nil {
 		return copyset.Payload{}, nil, errDown
+	}
+	if p.Count > 1 {
+		r.mu.Lock()
+		r.asked[p.Chunk.Index]++
+		r.mu.Unlock()
 	}
 	type answer struct {
 		data []byte
@@ -294,7 +301,11 @@ func (r *rig) PeerBlocks(to copyset.Peer, id uint64, p copyset.PeerRead) (copyse
 		}
 		ch <- a
 	}
-	s.Owner(id).PeerRead(id, &p)
+	if p.Count > 1 {
+		s.Owner(id).Fill(id, &p)
+	} else {
+		s.Owner(id).PeerRead(id, &p)
+	}
 	select {
 	case a := <-ch:
 		if a.err != nil || bytes.Count(a.data, []byte{0}) == len(a.data) {

@@ -31,10 +31,23 @@ const (
 	maxFlushJobs = 8
 	// maxLogReads bounds the goroutines that read blocks back from the log.
 	maxLogReads = 8
+	// maxFetches bounds the replicas of a store that are filled at one time. The chunks of one are
+	// safe before the next begins, so that little is fetched again after a restart.
+	maxFetches = 2
 	// fetchParallel bounds the reads under way of one chunk fetch.
 	fetchParallel = 4
-	// fetchBlocks is how many blocks one read of a chunk fetch asks for.
-	fetchBlocks = 256
+	// fetchBlocks is how many blocks one read of a chunk fetch asks for: little enough that a
+	// client's request is not long behind it.
+	fetchBlocks = 64
+	// DefaultFillBytes is how many bytes in a second a store gives to replicas that are filled from
+	// it, while it has clients; fillCalm is how long after a request it takes a client to be there
+	// still. At most fillQueue of that waits; who asks for more is told to come again, after
+	// fetchPause, and gives up after fetchTries.
+	DefaultFillBytes = 16 << 20
+	fillCalm         = 100 * time.Millisecond
+	fillQueue        = 2 * time.Second
+	fetchPause       = 200 * time.Millisecond
+	fetchTries       = 150
 
 	// checkpointEvery is how long changes wait for a checkpoint when the log does not press.
 	checkpointEvery = 30 * time.Second

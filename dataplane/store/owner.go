@@ -22,7 +22,7 @@ type Host interface {
 	// FlushReplies sends what Reply gathered in this turn of the owner.
 	FlushReplies(o *Owner)
 	// PeerChunks lists the chunks a member has, once it has applied so much.
-	PeerChunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.Chunk, error)
+	PeerChunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.ListedChunk, error)
 	// PeerBlocks reads blocks as a member has them, verified against the checksums it sent. The
 	// payload is one buffer of all blocks.
 	PeerBlocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (copyset.Payload,

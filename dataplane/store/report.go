@@ -94,7 +94,7 @@ func (s *Store) Replicas() []copyset.Status {
 
 // Chunks lists what the replica of a copyset has, in chunk files and overlay. One that has not
 // applied so much, as after a restart, may lack a chunk: it is asked again later.
-func (s *Store) Chunks(copysetID, applied uint64) ([]copyset.Chunk, wire.Status) {
+func (s *Store) Chunks(copysetID, applied uint64) (list []copyset.ListedChunk, st wire.Status) {
 	set := map[copyset.Chunk]bool{}
 	o, status := s.Owner(copysetID), wire.StatusUnavailable
 	o.Do(func() {
@@ -107,18 +107,18 @@ func (s *Store) Chunks(copysetID, applied uint64) ([]copyset.Chunk, wire.Status)
 		for _, c := range m.Chunks() {
 			set[c] = true
 		}
+		// The files come second: a chunk leaves the overlay when it has one.
+		for _, id := range s.chunks.List(copysetID) {
+			set[copyset.Chunk{Volume: id.Volume, Index: id.Index}] = true
+		}
+		for c := range set {
+			list = append(list, copyset.ListedChunk{Chunk: c, LastWrite: m.LastWrite(c)})
+		}
 	})
 	if status != wire.StatusOK {
 		return nil, status
 	}
-	for _, id := range s.chunks.List(copysetID) {
-		set[copyset.Chunk{Volume: id.Volume, Index: id.Index}] = true
-	}
-	out := make([]copyset.Chunk, 0, len(set))
-	for c := range set {
-		out = append(out, c)
-	}
-	return out, wire.StatusOK
+	return list, wire.StatusOK
 }
 
 // Report is the state of the store for operators.

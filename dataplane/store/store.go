@@ -48,6 +48,9 @@ type Config struct {
 	// ScrubBytes is how many bytes in a second the scrubber reads; 0: DefaultScrubBytes, negative:
 	// it is off.
 	ScrubBytes int64
+	// FillBytes is how many bytes in a second the store gives to replicas that are filled from it
+	// while it has clients; 0: DefaultFillBytes, negative: as fast as it can.
+	FillBytes int64
 	// ScrubPeriod is from the beginning of one cycle to that of the next; 0: DefaultScrubPeriod.
 	ScrubPeriod time.Duration
 	Logger      *slog.Logger
@@ -70,6 +73,8 @@ type Store struct {
 	workers sync.WaitGroup
 
 	flushes, logReads chan struct{}
+	fetches           chan struct{}
+	fill              fillPace
 
 	mu         sync.Mutex
 	ckptMu     sync.Mutex // one checkpoint at a time
@@ -110,6 +115,9 @@ func (cfg *Config) defaults() {
 	if cfg.ScrubBytes == 0 {
 		cfg.ScrubBytes = DefaultScrubBytes
 	}
+	if cfg.FillBytes == 0 {
+		cfg.FillBytes = DefaultFillBytes
+	}
 	if cfg.StallBound == 0 {
 		cfg.StallBound = DefaultStallBound
 	}
@@ -126,6 +134,7 @@ func Open(cfg Config) (*Store, error) {
 		disk: disk.Watch(cfg.Disk), pool: cfg.Pool,
 		host: cfg.Host, start: time.Now(), stop: make(chan struct{}),
 		flushes: make(chan struct{}, maxFlushJobs), logReads: make(chan struct{}, maxLogReads),
+		fetches: make(chan struct{}, maxFetches), fill: fillPace{rate: cfg.FillBytes},
 		lost: map[uint64]*lostReplica{},
 		room: room{promised: map[chunkfile.ID]time.Time{}}}
 	if err := s.loadIdentity(); err != nil {

@@ -46,6 +46,7 @@ type Node struct {
 	// leaderships away.
 	StallAfter Duration `yaml:"stall_after"`
 	ScrubRate  Size     `yaml:"scrub_rate"` // scrubbed in a second; 0: none
+	FillRate   Size     `yaml:"fill_rate"`  // given to replicas beside clients; 0: no limit
 	NoURing    bool     `yaml:"no_uring"`   // do without io_uring even where the kernel has it
 	Admin      string   `yaml:"admin"`      // metrics, profiles over HTTP, host:port; empty: off
 	// AllowVolatileCache starts although a power cut would take what a store promised.
@@ -89,7 +90,8 @@ func defaultLog() Log { return Log{Level: "info", Format: "text"} }
 func DefaultNode() Node {
 	return Node{Name: "n1", Zone: "z1", Listen: DefaultNodeAddr, Control: DefaultControlAddr,
 		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 256 << 20,
-		StallAfter: Duration(time.Second), ScrubRate: 8 << 20, Log: defaultLog()}
+		StallAfter: Duration(time.Second), ScrubRate: 8 << 20, FillRate: 16 << 20,
+		Log: defaultLog()}
 }
 
 // DefaultControl returns the settings of a control plane for three replicas.

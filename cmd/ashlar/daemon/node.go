@@ -20,12 +20,12 @@ import (
 // so what lives on it is small, and the default would collect many times a second to keep it so.
 const gcPercent = 400
 
-// scrubBytes is the rate as the data plane has it, where a negative one is none.
-func scrubBytes(rate config.Size) int64 {
-	if rate == 0 {
+// rate is one as the data plane has it, where 0 is the default and a negative one none.
+func rate(s config.Size) int64 {
+	if s == 0 {
 		return -1
 	}
-	return int64(rate)
+	return int64(s)
 }
 
 // RunNode serves block I/O.
@@ -38,7 +38,8 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 		LogBytes: int64(cfg.LogLimit), StoreBytes: int64(cfg.StoreLimit), NoURing: cfg.NoURing,
 		Admin: cfg.Admin, StallBound: time.Duration(cfg.StallAfter),
 		AllowVolatileCache: cfg.AllowVolatileCache,
-		ScrubBytes:         scrubBytes(cfg.ScrubRate),
+		ScrubBytes:         rate(cfg.ScrubRate),
+		FillBytes:          rate(cfg.FillRate),
 		Version:            env.Version, Logger: env.Logger})
 	for _, class := range []error{node.ErrForeign, node.ErrVolatile, admin.ErrForeign,
 		wal.ErrForeign, wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion,
