@@ -57,10 +57,10 @@ func (r *Replica) beginRead(q *Request, fx *Effects) {
 	r.reads.waiting = append(r.reads.waiting, q)
 }
 
-// leased reports whether nobody else can lead at this moment. The clock must have been read after
-// the request arrived.
+// leased reports whether nobody else can lead at this moment, as far as clocks are to be trusted.
+// The clock must have been read after the request arrived.
 func (r *Replica) leased() bool {
-	return r.serving() && r.status.LeadTransferee == raft.None &&
+	return !r.readIndex && r.serving() && r.status.LeadTransferee == raft.None &&
 		r.now < r.lease.until(r.self, &r.entries.conf, r.now)
 }
 

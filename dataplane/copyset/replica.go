@@ -22,7 +22,10 @@ type Config struct {
 	ChunkBlocks uint32     // blocks of 4 KiB per chunk
 	Pool        *buf.Pool
 	Now         int64 // ns on the clock that every later call is given
-	Logger      *slog.Logger
+	// ReadIndex has every read ask a majority who leads, instead of trusting the lease. It costs a
+	// round trip and needs no clock.
+	ReadIndex bool
+	Logger    *slog.Logger
 }
 
 // Replica is one member of a copyset: a step machine. Its owner calls one method at a time, each
@@ -68,6 +71,7 @@ type Replica struct {
 	cmd       Command // scratch
 
 	lease       lease
+	readIndex   bool  // no read is served under the lease
 	leaderStamp int64 // newest clock value of the leader of stampTerm
 	leaderHeard int64 // ns; when its newest message was taken
 	stampTerm   uint64
@@ -116,7 +120,7 @@ func New(cfg Config) (*Replica, error) {
 		log:     cfg.Logger.With("copyset", st.Copyset, "replica", st.Replica),
 		applied: st.Applied, appliedTerm: st.AppliedTerm,
 		overlay: newOverlay(), waiting: map[uint64]*Request{},
-		touched: map[Chunk]uint64{}, born: st.Applied,
+		touched: map[Chunk]uint64{}, born: st.Applied, readIndex: cfg.ReadIndex,
 		lease: lease{acked: map[uint64]int64{}}, reading: map[*ReadJob]struct{}{},
 	}
 	if _, err := r.sessions.decode(st.Sessions); err != nil {

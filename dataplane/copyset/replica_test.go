@@ -483,6 +483,29 @@ func TestReadUnderTheLeaseIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
+func TestReadIndexModeTrustsNoLease(t *testing.T) {
+	h := newSolo(t, 3)
+	h.r.readIndex = true
+	h.elect()
+	h.r.overlay.zeroChunk(Chunk{Volume: 1}, 1)
+	h.r.lease.answer(2, h.now)
+	h.sent = nil
+	h.submit(h.request(KindRead, 0, BlockSize, 0))
+	h.turn()
+	if len(h.replies) != 0 {
+		t.Fatal("answered without asking anybody")
+	}
+	for _, m := range h.sent {
+		if m.Type == raftpb.MsgHeartbeat && m.To == 2 {
+			h.receive(raftpb.Message{Type: raftpb.MsgHeartbeatResp, From: 2, Term: m.Term,
+				Context: m.Context})
+		}
+	}
+	if s := h.answer(); s != wire.StatusOK {
+		t.Errorf("proven, and answered %v", s)
+	}
+}
+
 func TestFenceEndsOlderSessions(t *testing.T) {
 	h := newSolo(t, 1)
 	ask := func(kind Kind, epoch, op uint64) wire.Status {

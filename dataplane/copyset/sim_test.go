@@ -56,7 +56,9 @@ type simConfig struct {
 	writeFails float64       // share of writes of a log
 	hiccup     float64       // share of turns that come up to 60 ms late
 	drift      float64
-	retain     wal.LSN // log kept behind what a restart needs
+	readIndex  bool          // clocks are not trusted
+	jump       time.Duration // of a clock, ahead
+	retain     wal.LSN       // log kept behind what a restart needs
 	readShare  float64
 	partial    float64 // share of writes that are not whole blocks
 }
@@ -64,7 +66,7 @@ type simConfig struct {
 const (
 	simCopyset     = 7
 	simVolumes     = 2
-	simChunks      = 2
+	simChunks      = 3 // the last is touched rarely
 	simChunkBlocks = 16
 	sectorSize     = 512
 	simSectors     = simChunkBlocks * BlockSize / sectorSize
@@ -253,6 +255,11 @@ func (s *sim) faults() {
 		n := s.anyNode()
 		n.post(func(now int64) { n.hearGone(n.r.Leader(), now) })
 	})
+	s.every(c.jump, func() {
+		s.mark("clock jump")
+		n := s.anyNode()
+		n.ahead += int64(s.around(time.Second))
+	})
 	if c.replace > 0 {
 		s.every(c.replace, s.replace)
 		s.control()
@@ -385,7 +392,7 @@ func (s *sim) watch(n *simNode) {
 		}
 		s.commits[r.applied] = r.appliedTerm
 	}
-	if !r.serving() {
+	if !r.serving() || s.cfg.readIndex {
 		return
 	}
 	for _, o := range s.nodes {

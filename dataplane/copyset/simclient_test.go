@@ -94,7 +94,10 @@ func (c *simClient) next() {
 		return
 	}
 	op := &simOp{client: c, kind: KindWrite, end: math.MaxInt64, epoch: c.epoch,
-		chunk: Chunk{Volume: uint64(c.volume + 1), Index: uint64(s.rng.IntN(simChunks))}}
+		chunk: Chunk{Volume: uint64(c.volume + 1), Index: uint64(s.rng.IntN(simChunks - 1))}}
+	if s.chance(0.01) {
+		op.chunk.Index = simChunks - 1
+	}
 	switch {
 	case s.chance(s.cfg.readShare):
 		op.kind = KindRead
@@ -108,7 +111,7 @@ func (c *simClient) next() {
 		op.n = uint32(1 + s.rng.IntN(2*per))
 		op.first = uint32(s.rng.IntN(simSectors - 2*per))
 	}
-	if s.chance(0.5) { // a few blocks that many want
+	if s.chance(0.5) && op.chunk.Index != simChunks-1 { // a few blocks that many want
 		op.chunk.Index, op.first = 0, op.first%(2*per)
 		if op.first+op.n > simSectors {
 			op.n = simSectors - op.first

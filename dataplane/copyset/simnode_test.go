@@ -39,6 +39,7 @@ type simNode struct {
 	turnSet      bool
 	tickDue      bool
 	stalledUntil int64
+	ahead        int64 // what the clock jumped, ns
 	jobs         []*simJob
 	active       []simRange
 }
@@ -55,7 +56,9 @@ func newSimNode(s *sim, i int) *simNode {
 }
 
 // clock is the node's own, which starts with its process and runs at its own rate.
-func (n *simNode) clock() int64 { return 1 + int64(float64(n.s.now-n.born)*n.rate) }
+func (n *simNode) clock() int64 {
+	return 1 + int64(float64(n.s.now-n.born)*n.rate) + n.ahead
+}
 
 func (n *simNode) start() {
 	s := n.s
@@ -75,7 +78,7 @@ func (n *simNode) start() {
 		return
 	}
 	if n.r, err = New(Config{State: st, Recovered: rc, ChunkBlocks: simChunkBlocks, Pool: pool,
-		Now: n.clock(), Logger: s.log}); err != nil {
+		Now: n.clock(), ReadIndex: s.cfg.readIndex, Logger: s.log}); err != nil {
 		s.fail("replica %d does not start: %v", n.id, err)
 		return
 	}

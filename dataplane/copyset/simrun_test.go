@@ -52,6 +52,9 @@ func stormy(seed uint64) simConfig {
 	c.drift = rng.Float64() * 0.047
 	c.retain = 64 << 10 << rng.IntN(5)
 	c.partial = rng.Float64()
+	if c.readIndex = rng.IntN(4) == 0; c.readIndex {
+		c.drift, c.jump = rng.Float64()*0.5, some(500*time.Millisecond)
+	}
 	return c
 }
 
@@ -85,7 +88,7 @@ func TestStormyClusterIsLinearizable(t *testing.T) {
 		"chunk dropped", "flush from the log", "read from the log", "sent from the log",
 		"block repaired", "message lost", "message repeated", "leader isolated", "clog",
 		"log write failed", "disk lost", "member to move", "newcomer lost", "replaced", "fenced",
-		"false rumour", "chunk up to date", "turn to stand for election"} {
+		"false rumour", "chunk up to date", "clock jump", "turn to stand for election"} {
 		if marks[what] == 0 {
 			t.Errorf("never happened: %s", what)
 		}
@@ -107,6 +110,7 @@ func shuttle(seed uint64) simConfig {
 func late(seed uint64) simConfig {
 	c := stormy(seed)
 	c.replicas, c.crash, c.transfer, c.stall = 3, 0, 0, 0
+	c.readIndex, c.jump = false, 0
 	c.cut, c.hiccup, c.drift = 300*time.Millisecond, 0.1, 0.047
 	c.rumour = 10 * time.Millisecond
 	c.delay, c.disk = 50*time.Microsecond, 50*time.Microsecond

@@ -43,6 +43,8 @@ type Config struct {
 	// ScrubBytes is how many bytes in a second each store's scrubber reads; 0: the default,
 	// negative: it is off.
 	ScrubBytes int64
+	// ReadIndex has leaders ask a majority for every read, instead of trusting leases and clocks.
+	ReadIndex bool
 	// FillBytes is how many bytes in a second each store gives to replicas that are filled from it
 	// while it has clients; 0: the default, negative: as fast as it can.
 	FillBytes int64
@@ -166,6 +168,7 @@ func (n *Node) openStore(path string) error {
 		LimitBytes: n.cfg.StoreBytes, StallBound: n.cfg.StallBound,
 		ScrubBytes:    n.cfg.ScrubBytes,
 		FillBytes:     n.cfg.FillBytes,
+		ReadIndex:     n.cfg.ReadIndex,
 		ReserveChunks: n.cfg.ReserveChunks, Logger: n.log})
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), d.Close())

@@ -51,6 +51,8 @@ type Config struct {
 	// FillBytes is how many bytes in a second the store gives to replicas that are filled from it
 	// while it has clients; 0: DefaultFillBytes, negative: as fast as it can.
 	FillBytes int64
+	// ReadIndex has leaders ask a majority for every read; see copyset.Config.
+	ReadIndex bool
 	// ScrubPeriod is from the beginning of one cycle to that of the next; 0: DefaultScrubPeriod.
 	ScrubPeriod time.Duration
 	Logger      *slog.Logger
@@ -160,7 +162,8 @@ func Open(cfg Config) (*Store, error) {
 
 func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.Replica, error) {
 	return copyset.New(copyset.Config{State: st, Recovered: rc, Pool: s.pool, Now: s.clock(),
-		ChunkBlocks: uint32(s.meta.ChunkSize / buf.BlockSize), Logger: s.log})
+		ChunkBlocks: uint32(s.meta.ChunkSize / buf.BlockSize), ReadIndex: s.cfg.ReadIndex,
+		Logger: s.log})
 }
 
 // Run starts the owners, the checkpointer and the watchdog.

@@ -47,6 +47,7 @@ type Node struct {
 	StallAfter Duration `yaml:"stall_after"`
 	ScrubRate  Size     `yaml:"scrub_rate"` // scrubbed in a second; 0: none
 	FillRate   Size     `yaml:"fill_rate"`  // given to replicas beside clients; 0: no limit
+	ReadMode   string   `yaml:"read_mode"`  // lease | readindex
 	NoURing    bool     `yaml:"no_uring"`   // do without io_uring even where the kernel has it
 	Admin      string   `yaml:"admin"`      // metrics, profiles over HTTP, host:port; empty: off
 	// AllowVolatileCache starts although a power cut would take what a store promised.
@@ -86,12 +87,18 @@ const (
 
 func defaultLog() Log { return Log{Level: "info", Format: "text"} }
 
+// How a leader knows that it still leads when it answers a read.
+const (
+	ReadLease = "lease"     // a majority promised lately to elect nobody else; trusts clocks
+	ReadIndex = "readindex" // it asks a majority; a round trip more
+)
+
 // DefaultNode returns the settings of a node that has a name and a place on disk.
 func DefaultNode() Node {
 	return Node{Name: "n1", Zone: "z1", Listen: DefaultNodeAddr, Control: DefaultControlAddr,
 		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 256 << 20,
 		StallAfter: Duration(time.Second), ScrubRate: 8 << 20, FillRate: 16 << 20,
-		Log: defaultLog()}
+		ReadMode: ReadLease, Log: defaultLog()}
 }
 
 // DefaultControl returns the settings of a control plane for three replicas.
@@ -132,7 +139,7 @@ func (n *Node) Check() error {
 	}
 	return first(checkName("name", n.Name), checkName("zone", n.Zone),
 		checkAddr("listen", n.Listen), checkAddr("control", n.Control), checkAdmin(n.Admin),
-		n.Log.check())
+		checkOneOf("read_mode", n.ReadMode, ReadLease, ReadIndex), n.Log.check())
 }
 
 // Check implements File.

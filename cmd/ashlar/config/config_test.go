@@ -49,6 +49,7 @@ func TestEachMistakeIsNamedWithItsLineAndFix(t *testing.T) {
 		{"address without host", "listen: ':99'\n", []string{"listen"}},
 		{"bad name", "name: 'a b'\n", []string{"name", "letters"}},
 		{"bad level", "log: {level: loud}\n", []string{"log.level", "loud", "debug"}},
+		{"bad read mode", "read_mode: fast\n", []string{"read_mode", "fast", "lease, readindex"}},
 		{"not YAML", "name: a\nzone: b\nlog: {\n", []string{"line 3"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -40,6 +40,7 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 		AllowVolatileCache: cfg.AllowVolatileCache,
 		ScrubBytes:         rate(cfg.ScrubRate),
 		FillBytes:          rate(cfg.FillRate),
+		ReadIndex:          cfg.ReadMode == config.ReadIndex,
 		Version:            env.Version, Logger: env.Logger})
 	for _, class := range []error{node.ErrForeign, node.ErrVolatile, admin.ErrForeign,
 		wal.ErrForeign, wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion,
