@@ -17,8 +17,8 @@ import (
 const (
 	// heartbeatDefault is the pace until the control plane names one.
 	heartbeatDefault = time.Second
-	// heartbeatPoll is how soon a change of leader is reported.
-	heartbeatPoll = 50 * time.Millisecond
+	// heartbeatGather is how soon a change of leader is reported.
+	heartbeatGather = 50 * time.Millisecond
 	// registerPause is how long a node waits for a control plane that does not answer.
 	registerPause = 500 * time.Millisecond
 )
@@ -55,30 +55,24 @@ func (n *Node) heartbeats(ctx context.Context) error {
 	return nil
 }
 
-// wait sleeps for a heartbeat interval, or less when a leader changed.
+// wait sleeps for a heartbeat interval, or less when a leader changed: then it waits a moment for
+// the others that change with it.
 func (n *Node) wait(ctx context.Context, d time.Duration) {
-	before := n.leaderChanges()
-	end := time.Now().Add(d)
-	poll := time.NewTicker(heartbeatPoll)
-	defer poll.Stop()
-	for time.Now().Before(end) {
+	if !n.adopted.Load() {
+		d = min(d, heartbeatGather)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-n.news:
+		timer.Reset(heartbeatGather)
 		select {
 		case <-ctx.Done():
-			return
-		case <-poll.C:
-		}
-		if n.leaderChanges() != before || !n.adopted.Load() {
-			return
+		case <-timer.C:
 		}
 	}
-}
-
-func (n *Node) leaderChanges() uint64 {
-	sum := uint64(0)
-	for _, s := range n.stores {
-		sum += s.LeaderChanges()
-	}
-	return sum
 }
 
 func (n *Node) register(ctx context.Context) (time.Duration, error) {
@@ -106,7 +100,7 @@ func (n *Node) register(ctx context.Context) (time.Duration, error) {
 	n.clusterID, n.nodeID = resp.ClusterId, resp.NodeId
 	n.mu.Unlock()
 	n.log.Info("registered", "cluster", resp.ClusterId, "node", resp.NodeId)
-	return max(time.Duration(resp.HeartbeatIntervalMs)*time.Millisecond, heartbeatPoll), nil
+	return max(time.Duration(resp.HeartbeatIntervalMs)*time.Millisecond, heartbeatGather), nil
 }
 
 func (n *Node) beat(ctx context.Context) error {

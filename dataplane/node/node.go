@@ -88,6 +88,7 @@ type Node struct {
 	routes  atomic.Pointer[map[uint64]*store.Owner] // copyset -> owner; replaced, never changed
 	addr    string
 	lists   chan struct{} // one for each list of chunks being made for a peer
+	news    chan struct{} // of leaders that may have changed
 
 	adopted atomic.Bool // a desired state has been seen: no hurry any more
 
@@ -121,7 +122,7 @@ func Start(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("node: %w", err)
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, pool: pool, addr: cfg.Listen,
-		lists: make(chan struct{}, listsMax)}
+		lists: make(chan struct{}, listsMax), news: make(chan struct{}, 1)}
 	n.routes.Store(&map[uint64]*store.Owner{})
 	if n.clients, err = admin.Dial(cfg.Control); err != nil {
 		return nil, fmt.Errorf("node: control plane: %w", err)
@@ -169,6 +170,7 @@ func (n *Node) openStore(path string) error {
 		ScrubBytes:    n.cfg.ScrubBytes,
 		FillBytes:     n.cfg.FillBytes,
 		ReadIndex:     n.cfg.ReadIndex,
+		News:          n.news,
 		ReserveChunks: n.cfg.ReserveChunks, Logger: n.log})
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), d.Close())

@@ -10,7 +10,7 @@ import (
 )
 
 // checkpointer takes checkpoints when the log presses or changes have waited for long.
-func (s *Store) checkpointer() {
+func (s *Store) checkpointer(beats <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -20,14 +20,12 @@ func (s *Store) checkpointer() {
 		case <-ctx.Done():
 		}
 	}()
-	poll := time.NewTicker(checkpointPoll)
-	defer poll.Stop()
 	last := time.Now()
 	for {
 		select {
 		case <-s.stop:
 			return
-		case <-poll.C:
+		case <-beats:
 		}
 		if s.Failed() != nil {
 			continue
@@ -98,7 +96,7 @@ func (s *Store) awaitAll(ctx context.Context, cond func(m *member) bool) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(checkpointPoll / 10):
+		case <-time.After(drainPoll):
 		}
 	}
 }

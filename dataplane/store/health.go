@@ -65,16 +65,14 @@ func (t *stall) step(age, elapsed time.Duration) (changed bool) {
 }
 
 // watchdog looks after the device until the store stops.
-func (s *Store) watchdog() {
+func (s *Store) watchdog(beats <-chan struct{}) {
 	t := stall{bound: s.cfg.StallBound}
-	look := time.NewTicker(watchEvery)
-	defer look.Stop()
 	last, counted := time.Now(), time.Time{}
 	for {
 		select {
 		case <-s.stop:
 			return
-		case <-look.C:
+		case <-beats:
 		}
 		now := time.Now()
 		age := s.disk.Oldest()

@@ -51,8 +51,8 @@ const (
 
 	// checkpointEvery is how long changes wait for a checkpoint when the log does not press.
 	checkpointEvery = 30 * time.Second
-	// checkpointPoll is how often the checkpointer looks.
-	checkpointPoll = 50 * time.Millisecond
+	// drainPoll is how often it looks whether the replicas have drained.
+	drainPoll = 5 * time.Millisecond
 	// drainTime is how long a checkpoint waits for one copyset that cannot drain, because it is
 	// fetching chunks, before it goes on without it.
 	drainTime = 20 * time.Second
@@ -63,8 +63,7 @@ const (
 	DefaultStallBound = time.Second
 	// stallCalm is for how long a device that stalled must answer well to be trusted again.
 	stallCalm = 10 * time.Second
-	// watchEvery is how often the watchdog looks, countEvery how often it counts the room left.
-	watchEvery = 50 * time.Millisecond
+	// countEvery is how often the watchdog counts the room left.
 	countEvery = time.Second
 	// scarceChunks is at how many chunks that can still be made admission begins to count, and
 	// keepChunks how many stay for what other replicas' leaders admitted. Beyond it a write that

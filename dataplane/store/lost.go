@@ -134,7 +134,7 @@ func (o *Owner) condemn(m *member, why error) {
 	o.condemned[m.Replica] = m
 	o.touch(m) // to be buried when nothing of it is under way
 	s.lose(id, m.Self(), why)
-	s.leaders.Add(1) // whoever waits for news of leaders reports this at once
+	s.noteLeaders() // whoever waits for news of leaders reports this at once
 	s.background(func() {
 		if err := s.saveLost(); err != nil {
 			s.fail(err)

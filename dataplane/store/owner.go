@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/wal"
@@ -198,15 +197,13 @@ func (o *Owner) Do(f func()) bool {
 }
 
 // run is the owner's goroutine.
-func (o *Owner) run(stop <-chan struct{}) {
+func (o *Owner) run(beats, stop <-chan struct{}) {
 	defer close(o.stopped)
-	tick := time.NewTicker(copyset.TickInterval)
-	defer tick.Stop()
 	for {
 		select {
 		case <-o.queue.wake:
 			o.locked(func() { o.turn(false) })
-		case <-tick.C:
+		case <-beats:
 			o.locked(func() { o.turn(true) })
 		case <-stop:
 			o.locked(o.shutdown)
@@ -287,7 +284,7 @@ func (o *Owner) settle(now int64) {
 		}
 		if l := m.Leader(); l != m.leader {
 			m.leader = l
-			o.store.leaders.Add(1)
+			o.store.noteLeaders()
 		}
 	}
 	o.resting = touched

@@ -51,6 +51,8 @@ type Config struct {
 	// FillBytes is how many bytes in a second the store gives to replicas that are filled from it
 	// while it has clients; 0: DefaultFillBytes, negative: as fast as it can.
 	FillBytes int64
+	// News, if not nil, gets something when a leader may have changed, unless it is full.
+	News chan<- struct{}
 	// ReadIndex has leaders ask a majority for every read; see copyset.Config.
 	ReadIndex bool
 	// ScrubPeriod is from the beginning of one cycle to that of the next; 0: DefaultScrubPeriod.
@@ -168,13 +170,16 @@ func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.R
 
 // Run starts the owners, the checkpointer and the watchdog.
 func (s *Store) Run() {
+	var b beat
 	for _, o := range s.owners {
-		s.workers.Add(1)
-		go func() { defer s.workers.Done(); o.run(s.stop) }()
+		beats := b.listen()
+		s.background(func() { o.run(beats, s.stop) })
 	}
-	s.background(s.checkpointer)
-	s.background(s.watchdog)
+	checks, looks := b.listen(), b.listen()
+	s.background(func() { s.checkpointer(checks) })
+	s.background(func() { s.watchdog(looks) })
 	s.background(s.scrubber)
+	s.background(func() { b.run(s.stop) })
 }
 
 // Close takes a last checkpoint, within ctx, so that the next start has nothing to replay, and
@@ -213,6 +218,15 @@ func (s *Store) chunkID(group uint64, c copyset.Chunk) chunkfile.ID {
 	return chunkfile.ID{Group: group, Volume: c.Volume, Index: c.Index}
 }
 
+// noteLeaders says that a leader may have changed, to whoever waits for such news.
+func (s *Store) noteLeaders() {
+	s.leaders.Add(1)
+	select {
+	case s.cfg.News <- struct{}{}:
+	default:
+	}
+}
+
 // LeaderChanges counts the changes of leader that the replicas here have seen.
 func (s *Store) LeaderChanges() uint64 { return s.leaders.Load() }
 
@@ -234,7 +248,7 @@ func (s *Store) fail(err error) {
 		return
 	}
 	s.log.Error("store stops: a write failed; replace the disk", "err", err)
-	s.leaders.Add(1) // whoever waits for news of leaders reports this at once
+	s.noteLeaders() // whoever waits for news of leaders reports this at once
 	for _, o := range s.owners {
 		o.queue.post(event{do: func() {
 			for _, m := range o.replicas {
