@@ -144,6 +144,7 @@ func (r *Replica) DeleteVolume(volume uint64) {
 	if r.err != nil || !r.serving() {
 		return
 	}
+	r.wake()
 	c := Command{Kind: CmdDeleteVolume, Volume: volume}
 	r.ignore(r.node.Propose(c.AppendTo(nil)))
 }

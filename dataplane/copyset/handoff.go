@@ -25,7 +25,7 @@ func (r *Replica) resign(fx *Effects) {
 func (r *Replica) closest() (best uint64) {
 	match := uint64(0)
 	r.node.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
-		if id != r.self && kind == raft.ProgressTypePeer && p.RecentActive && p.Match >= match {
+		if id != r.self && kind == raft.ProgressTypePeer && r.inTouch(&p) && p.Match >= match {
 			best, match = id, p.Match
 		}
 	})
@@ -40,7 +40,7 @@ func (r *Replica) Transfer(to uint64) {
 	}
 	follows := false
 	r.node.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
-		follows = follows || id == to && kind == raft.ProgressTypePeer && p.RecentActive &&
+		follows = follows || id == to && kind == raft.ProgressTypePeer && r.inTouch(&p) &&
 			p.State == tracker.StateReplicate
 	})
 	if follows {
@@ -49,6 +49,7 @@ func (r *Replica) Transfer(to uint64) {
 }
 
 func (r *Replica) transfer(to uint64) {
+	r.wake()
 	r.lease.given = true
 	r.transferAt = r.ticks
 	r.node.TransferLeader(to)
@@ -63,7 +64,10 @@ func (r *Replica) abortTransfer() {
 }
 
 // Retire keeps the replica from leading ever again: its process is about to stop.
-func (r *Replica) Retire() { r.retiring = true }
+func (r *Replica) Retire() {
+	r.rouse()
+	r.retiring = true
+}
 
 // HandOff gives the leadership to the member that has most of the log, so that a planned stop
 // costs the clients a moment and not an election time-out. It reports whether this replica is

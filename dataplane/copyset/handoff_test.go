@@ -128,11 +128,11 @@ func TestLeaderThatNobodyTakesOverFromGoesOn(t *testing.T) {
 func TestLeaderDoesNotWaitForAProcessThatHasEnded(t *testing.T) {
 	h := lead(t)
 	h.r.Transfer(2)
-	h.r.Gone(3)
+	h.r.Gone(3, h.now)
 	if h.writes(1) {
 		t.Fatal("kept the leadership because of another that ended")
 	}
-	h.r.Gone(2)
+	h.r.Gone(2, h.now)
 	if !h.writes(2) {
 		t.Error("waits for a member whose process has ended")
 	}

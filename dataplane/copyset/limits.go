@@ -31,6 +31,10 @@ const (
 	// may serve reads alone: shorter than the promise, as clocks of two machines are taken to run
 	// apart by less than a tenth, and longer than the time between two heartbeats.
 	leaseDuration = promiseDuration * 9 / 10
+	// restTicks is for how many ticks nothing has happened in a copyset when it is laid to rest.
+	// pokeTicks is how long a follower at rest that a client asked waits for its leader.
+	restTicks = 100
+	pokeTicks = 3
 	// standMargin is how much longer a follower waits before it stands for election in the place
 	// of a leader that is believed to have ended: by then the others' promises are over too.
 	// standApart is the time between the turns of two followers, enough for an election.

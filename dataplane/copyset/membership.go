@@ -38,7 +38,12 @@ const changeTicks = 4
 const catchUpEntries = 256
 
 // SetChange takes over the replacement that the control plane wants.
-func (r *Replica) SetChange(c Change) { r.change = c }
+func (r *Replica) SetChange(c Change) {
+	if c != r.change {
+		r.rouse()
+	}
+	r.change = c
+}
 
 // leaver is the voter whose place the joining member takes. Usually it is the one the control plane
 // names. When that is gone already, an earlier newcomer took its place and was lost as a voter,

@@ -266,6 +266,7 @@ func (r *Replica) ReadDone(job *ReadJob, now int64, fx *Effects) {
 // overlay, whose flush rewrites block and checksum.
 func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
 	r.now = now
+	r.rouse() // what is good now goes to the chunk files
 	for n, p := range job.Good {
 		if b, ok := r.overlay.lookup(job.Chunk, n); ok && (b.zero || b.data.B != nil) {
 			p.Release() // newer; a block that is only in the log is the bad one

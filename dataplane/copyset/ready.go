@@ -50,6 +50,7 @@ func (r *Replica) Message(m *Message, now int64, fx *Effects) {
 	case raftpb.MsgApp:
 		r.stageEntries(m)
 	}
+	r.hearRest(m)
 	r.ignore(r.node.Step(m.Message))
 	r.noteStamp(m, now)
 }
@@ -164,6 +165,7 @@ func (r *Replica) Ready(now int64, fx *Effects) {
 	r.serveProven(fx)
 	r.trimCache()
 	r.maybeFlush(fx)
+	r.goToRest(fx)
 }
 
 // noteRole reacts to a change of leader or term.

@@ -37,6 +37,7 @@ type Replica struct {
 	peers       []Peer
 	change      Change
 	settling    settling
+	rest        rest
 	chunkBlocks uint32
 	pool        *buf.Pool
 	log         *slog.Logger
@@ -121,6 +122,7 @@ func New(cfg Config) (*Replica, error) {
 		applied: st.Applied, appliedTerm: st.AppliedTerm,
 		overlay: newOverlay(), waiting: map[uint64]*Request{},
 		touched: map[Chunk]uint64{}, born: st.Applied, readIndex: cfg.ReadIndex,
+		rest:  rest{after: restTicks},
 		lease: lease{acked: map[uint64]int64{}}, reading: map[*ReadJob]struct{}{},
 	}
 	if _, err := r.sessions.decode(st.Sessions); err != nil {
@@ -182,14 +184,15 @@ func (r *Replica) Peer(replica uint64) *Peer {
 // SetPeers takes over the members' addresses from the control plane.
 func (r *Replica) SetPeers(epoch uint64, peers []Peer) { r.epoch, r.peers = epoch, peers }
 
-// Tick tells the replica that TickInterval has passed.
+// Tick tells the replica that TickInterval has passed. One that is Asleep needs none.
 func (r *Replica) Tick(now int64) {
 	r.now = now
-	if r.err != nil {
+	if r.err != nil || r.rest.asleep {
 		return
 	}
 	r.node.Tick()
 	r.doubt()
+	r.tickRest()
 	r.ticks++
 	if r.status.LeadTransferee != raft.None && r.ticks-r.transferAt >= transferTicks {
 		r.abortTransfer()
@@ -206,6 +209,7 @@ func (r *Replica) Tick(now int64) {
 // the control plane chose without waiting for a time-out. A candidate votes, so it does nothing
 // before what was promised to another leader is over.
 func (r *Replica) Campaign() {
+	r.wake()
 	if r.err == nil && !r.retiring && r.now >= r.voteAfter && r.now >= r.promised() {
 		r.ignore(r.node.Campaign())
 	}
@@ -298,7 +302,7 @@ func (r *Replica) Status() Status {
 	}
 	if s.Leading {
 		r.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
-			active := p.RecentActive || id == r.self
+			active := r.inTouch(&p) || id == r.self
 			s.Progress = append(s.Progress, PeerProgress{id, p.Match, active})
 		})
 	}

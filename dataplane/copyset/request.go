@@ -11,6 +11,7 @@ import (
 // Submit takes a client's request; its Reply comes out of this call or a later one.
 func (r *Replica) Submit(q *Request, now int64, fx *Effects) {
 	r.now = now
+	r.stir()
 	if s := r.admit(q); s != wire.StatusOK {
 		r.refuse(q, s, fx)
 		return

@@ -56,6 +56,7 @@ type simConfig struct {
 	writeFails float64       // share of writes of a log
 	hiccup     float64       // share of turns that come up to 60 ms late
 	drift      float64
+	lull       time.Duration // nobody asks for anything, until all may rest
 	readIndex  bool          // clocks are not trusted
 	jump       time.Duration // of a clock, ahead
 	retain     wal.LSN       // log kept behind what a restart needs
@@ -66,6 +67,7 @@ type simConfig struct {
 const (
 	simCopyset     = 7
 	simVolumes     = 2
+	simRest        = 6 // ticks
 	simChunks      = 3 // the last is touched rarely
 	simChunkBlocks = 16
 	sectorSize     = 512
@@ -113,11 +115,13 @@ type sim struct {
 	clients []*simClient
 	ops     []*simOp
 	epochs  [simVolumes]uint64
-	fences  [simVolumes]map[uint64]int64 // epoch -> when its first write was acknowledged
-	values  uint64
-	session uint64
-	healed  bool
-	drained bool // no new operations
+	// lullUntil: clients begin nothing before it.
+	lullUntil int64
+	fences    [simVolumes]map[uint64]int64 // epoch -> when its first write was acknowledged
+	values    uint64
+	session   uint64
+	healed    bool
+	drained   bool // no new operations
 
 	leaders map[uint64]uint64 // term -> replica
 	commits map[uint64]uint64 // index -> term
@@ -259,6 +263,10 @@ func (s *sim) faults() {
 		s.mark("clock jump")
 		n := s.anyNode()
 		n.ahead += int64(s.around(time.Second))
+	})
+	s.every(c.lull, func() {
+		s.mark("lull")
+		s.lullUntil = s.now + int64(s.around(4*time.Second))
 	})
 	if c.replace > 0 {
 		s.every(c.replace, s.replace)

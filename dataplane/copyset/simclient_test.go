@@ -93,6 +93,10 @@ func (c *simClient) next() {
 	if c.dead || s.drained {
 		return
 	}
+	if s.now < s.lullUntil {
+		s.after(time.Duration(s.lullUntil-s.now)+s.around(5*time.Millisecond), c.next)
+		return
+	}
 	op := &simOp{client: c, kind: KindWrite, end: math.MaxInt64, epoch: c.epoch,
 		chunk: Chunk{Volume: uint64(c.volume + 1), Index: uint64(s.rng.IntN(simChunks - 1))}}
 	if s.chance(0.01) {

@@ -82,6 +82,7 @@ func (n *simNode) start() {
 		s.fail("replica %d does not start: %v", n.id, err)
 		return
 	}
+	n.r.rest.after = simRest
 	if rc == nil {
 		n.post(func(int64) {
 			n.r.BeginCheckpoint()
@@ -164,7 +165,7 @@ func (n *simNode) schedule(life int, d time.Duration) {
 
 // hearGone tells the replica that another's process has ended, and wakes it when it wants.
 func (n *simNode) hearGone(id uint64, now int64) {
-	at := n.r.Gone(id)
+	at := n.r.Gone(id, now)
 	if at == 0 {
 		return
 	}
@@ -199,7 +200,11 @@ func (n *simNode) turn() {
 	for _, f := range work {
 		f(now)
 	}
+	slept := n.r.Asleep()
 	n.r.Ready(now, &n.fx)
+	if !slept && n.r.Asleep() {
+		n.s.mark("to rest")
+	}
 	n.execute()
 	n.s.watch(n)
 }

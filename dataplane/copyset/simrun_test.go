@@ -52,6 +52,7 @@ func stormy(seed uint64) simConfig {
 	c.drift = rng.Float64() * 0.047
 	c.retain = 64 << 10 << rng.IntN(5)
 	c.partial = rng.Float64()
+	c.lull = some(3 * time.Second)
 	if c.readIndex = rng.IntN(4) == 0; c.readIndex {
 		c.drift, c.jump = rng.Float64()*0.5, some(500*time.Millisecond)
 	}
@@ -88,7 +89,7 @@ func TestStormyClusterIsLinearizable(t *testing.T) {
 		"chunk dropped", "flush from the log", "read from the log", "sent from the log",
 		"block repaired", "message lost", "message repeated", "leader isolated", "clog",
 		"log write failed", "disk lost", "member to move", "newcomer lost", "replaced", "fenced",
-		"false rumour", "chunk up to date", "clock jump", "turn to stand for election"} {
+		"false rumour", "chunk up to date", "clock jump", "to rest", "turn to stand for election"} {
 		if marks[what] == 0 {
 			t.Errorf("never happened: %s", what)
 		}
@@ -103,6 +104,16 @@ func shuttle(seed uint64) simConfig {
 	c.delay, c.disk, c.slowDisk = 200*time.Microsecond, 300*time.Microsecond, 0
 	c.slowRead, c.partial, c.pressure = 0.3, 0.8, 20*time.Millisecond
 	c.cut, c.stall, c.crash = 0, 0, 0
+	return c
+}
+
+// drowsy leaves the copyset alone most of the time, and the worst happens while it rests.
+func drowsy(seed uint64) simConfig {
+	c := stormy(seed)
+	c.lull, c.checkpoint = time.Second, 300*time.Millisecond
+	c.disk, c.slowDisk, c.drop = 50*time.Microsecond, 0, c.drop/10
+	c.crash, c.isolate, c.cut = 2*time.Second, 2*time.Second, 3*time.Second
+	c.pressure, c.rumour, c.rot = 0, time.Second, 0
 	return c
 }
 
@@ -155,6 +166,12 @@ func leaveCounts(t *testing.T, marks map[string]int) {
 }
 
 func TestHandOversUnderSlowReadsAreLinearizable(t *testing.T) { runSeeds(t, 10, shuttle) }
+
+func TestCopysetsAtRestAreLinearizable(t *testing.T) {
+	if marks := runSeeds(t, 20, drowsy); *simSeeds == 0 && marks["to rest"] < 50 {
+		t.Errorf("replicas went to rest %d times", marks["to rest"])
+	}
+}
 
 func TestLateProcessesDoNotOutliveTheirLease(t *testing.T) { runSeeds(t, 10, late) }
 

@@ -15,16 +15,20 @@ type suspicion struct {
 	leader uint64 // 0: none
 	term   uint64
 	heard  int64 // ns; the newest message of the leader was taken then
+	since  int64 // ns; the turns of the followers count from then
 	tries  int64 // elections stood for
 }
 
 // Gone tells the replica that the process of a member has ended, as far as the caller knows. at is
 // when to call Wake for it, in ns; 0: never, because that member does not lead here. A leader that
 // was giving the leadership to that member keeps it.
-func (r *Replica) Gone(peer uint64) (at int64) {
-	switch {
-	case r.err != nil || peer == 0:
+func (r *Replica) Gone(peer uint64, now int64) (at int64) {
+	r.now = now
+	if r.err != nil || peer == 0 {
 		return 0
+	}
+	r.wake()
+	switch {
 	case r.leading():
 		if r.status.LeadTransferee == peer {
 			r.abortTransfer()
@@ -35,7 +39,8 @@ func (r *Replica) Gone(peer uint64) (at int64) {
 	}
 	heard := r.heardOf(r.status.Term)
 	if s := &r.suspect; s.leader != peer || s.term != r.status.Term || s.heard != heard {
-		*s = suspicion{leader: peer, term: r.status.Term, heard: heard}
+		*s = suspicion{leader: peer, term: r.status.Term, heard: heard,
+			since: max(heard, now-int64(promiseDuration))}
 	}
 	return r.turnToStand()
 }
@@ -102,6 +107,6 @@ func (r *Replica) turnToStand() int64 {
 			rank++
 		}
 	}
-	return s.heard + int64(promiseDuration+standMargin) +
+	return s.since + int64(promiseDuration+standMargin) +
 		(rank+s.tries*max(others, 1))*int64(standApart)
 }

@@ -48,7 +48,7 @@ func (h *solo) votes(at int64) (granted bool) {
 func TestFollowerOfAnEndedLeaderStandsOnceItsPromiseIsOver(t *testing.T) {
 	h, heard := follow(t, 2)
 	over := heard + int64(promiseDuration)
-	at := h.r.Gone(2)
+	at := h.r.Gone(2, h.now)
 	if want := over + int64(standMargin); at != want {
 		t.Fatalf("wants to be woken %v after it heard the leader, want %v",
 			time.Duration(at-heard), time.Duration(want-heard))
@@ -63,7 +63,7 @@ func TestFollowerOfAnEndedLeaderStandsOnceItsPromiseIsOver(t *testing.T) {
 
 func TestFollowerOfAnEndedLeaderVotesOnceItsPromiseIsOver(t *testing.T) {
 	h, heard := follow(t, 2)
-	h.r.Gone(2)
+	h.r.Gone(2, h.now)
 	if h.votes(heard + int64(promiseDuration) - 1) {
 		t.Error("voted while its promise held")
 	}
@@ -74,7 +74,7 @@ func TestFollowerOfAnEndedLeaderVotesOnceItsPromiseIsOver(t *testing.T) {
 
 func TestFollowersOfAnEndedLeaderStandOneAfterTheOther(t *testing.T) {
 	h, heard := follow(t, 2)
-	first := h.r.Gone(2)
+	first := h.r.Gone(2, h.now)
 	h.wake(first)
 	if h.wake(first + 2*int64(standApart) - 1) {
 		t.Error("stood again in the turn of the other")
@@ -93,7 +93,7 @@ func TestFollowersOfAnEndedLeaderStandOneAfterTheOther(t *testing.T) {
 
 func TestLeaderThatIsHeardIsNotDoubted(t *testing.T) {
 	h, _ := follow(t, 2)
-	at := h.r.Gone(2)
+	at := h.r.Gone(2, h.now)
 	h.now = at - 10
 	h.heartbeat(2, 1)
 	if h.wake(at) || h.r.Leader() != 2 {
@@ -112,7 +112,7 @@ func TestLeaderThatIsHeardIsNotDoubted(t *testing.T) {
 
 func TestOnlyTheLeadersEndMatters(t *testing.T) {
 	h, heard := follow(t, 2)
-	if at := h.r.Gone(3); at != 0 {
+	if at := h.r.Gone(3, h.now); at != 0 {
 		t.Errorf("wants to be woken at %d for another follower", at)
 	}
 	if h.wake(heard + int64(time.Second)) {

@@ -245,8 +245,10 @@ func (o *Owner) tick(now int64) {
 	o.watchPool()
 	for _, m := range o.replicas {
 		m.SetPressure(o.pressure)
-		m.Tick(now)
-		o.touch(m)
+		if !m.Asleep() {
+			m.Tick(now)
+			o.touch(m)
+		}
 	}
 }
 

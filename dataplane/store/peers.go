@@ -30,7 +30,8 @@ func (o *Owner) suspect(addr string) {
 			if p.Addr != addr {
 				continue
 			}
-			if at := m.Gone(p.ReplicaID); at != 0 {
+			o.touch(m)
+			if at := m.Gone(p.ReplicaID, now); at != 0 {
 				time.AfterFunc(time.Duration(at-now), func() { o.post(func() { o.wake(m) }) })
 			}
 		}
