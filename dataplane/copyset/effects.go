@@ -189,6 +189,9 @@ type SnapshotJob struct {
 	Leader  Peer
 	Index   uint64
 	Err     error
+	// Urgent: the last fetch failed, or was too slow: the leader's log had gone on beyond its end
+	// by then, as it will again unless this one is quicker.
+	Urgent bool
 
 	message raftpb.Message
 	started bool

@@ -31,6 +31,8 @@ const (
 	// may serve reads alone: shorter than the promise, as clocks of two machines are taken to run
 	// apart by less than a tenth, and longer than the time between two heartbeats.
 	leaseDuration = promiseDuration * 9 / 10
+	// fillAgain is how soon after the end of a fetch of chunks the next one is urgent.
+	fillAgain = time.Minute
 	// restTicks is for how many ticks nothing has happened in a copyset when it is laid to rest.
 	// pokeTicks is how long a follower at rest that a client asked waits for its leader.
 	restTicks = 100

@@ -95,6 +95,7 @@ type Replica struct {
 	stateAt    wal.LSN // of the newest durable RecordState
 	stateIndex uint64  // and its applied index
 	restore    *SnapshotJob
+	lastFill   int64 // ns; when the last fetch of chunks ended
 	counters   Counters
 }
 

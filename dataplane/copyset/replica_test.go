@@ -399,14 +399,7 @@ func TestFetchWaitsForFlushesUnderWay(t *testing.T) {
 	}
 	flush := h.fx.Flushes[0]
 	h.turn()
-	st := NewState(1, 1, 2, h.r.Peers())
-	st.Applied, st.AppliedTerm = 50, 1
-	meta := raftpb.SnapshotMetadata{Index: 50, Term: 1,
-		ConfState: raftpb.ConfState{Voters: []uint64{1, 2, 3}}}
-	offer := raftpb.Message{Type: raftpb.MsgSnap, From: 2, To: 1, Term: 1,
-		Snapshot: &raftpb.Snapshot{Data: st.AppendTo(nil), Metadata: meta}}
-	h.r.Message(&Message{Copyset: 1, Message: offer}, h.now, &h.fx)
-	h.r.Ready(h.now, &h.fx)
+	h.offer(50)
 	if len(h.fx.Snapshots) != 0 {
 		t.Error("the fetch begins beside a flush, which may write older bytes over fetched ones")
 	}
@@ -419,6 +412,51 @@ func TestFetchWaitsForFlushesUnderWay(t *testing.T) {
 	h.settle()
 	if h.r.Applied() != 50 || h.r.entries.base != 50 {
 		t.Errorf("applied %d, log from %d", h.r.Applied(), h.r.entries.base+1)
+	}
+}
+
+// offer hands over the marker of replica 2, which leads in term 1, at an index.
+func (h *solo) offer(index uint64) {
+	st := NewState(1, 1, 2, h.r.Peers())
+	st.Applied, st.AppliedTerm = index, 1
+	meta := raftpb.SnapshotMetadata{Index: index, Term: 1,
+		ConfState: raftpb.ConfState{Voters: []uint64{1, 2, 3}}}
+	m := raftpb.Message{Type: raftpb.MsgSnap, From: 2, To: 1, Term: 1,
+		Snapshot: &raftpb.Snapshot{Data: st.AppendTo(nil), Metadata: meta}}
+	h.r.Message(&Message{Copyset: 1, Message: m}, h.now, &h.fx)
+	h.r.Ready(h.now, &h.fx)
+}
+
+// A replica that is beyond the leader's log again right after it was filled, or could not be
+// filled, would go on so for ever at the pace of the clients.
+func TestSecondFetchInARowIsUrgent(t *testing.T) {
+	h := newSolo(t, 3)
+	h.heartbeat(2, 1)
+	fill := func(index uint64, err error) bool {
+		h.offer(index)
+		if len(h.fx.Snapshots) != 1 {
+			t.Fatalf("%d fetches", len(h.fx.Snapshots))
+		}
+		job := h.fx.Snapshots[0]
+		h.fx.Reset()
+		job.Err = err
+		h.r.SnapshotDone(job, h.now, &h.fx)
+		h.settle()
+		return job.Urgent
+	}
+	if fill(50, nil) {
+		t.Error("the first one is urgent")
+	}
+	h.now += int64(time.Second)
+	if !fill(60, errPower) {
+		t.Error("the second one is not")
+	}
+	if !fill(60, nil) {
+		t.Error("after one that failed, it is not")
+	}
+	h.now += int64(fillAgain)
+	if fill(70, nil) {
+		t.Error("a long time after the last, it is")
 	}
 }
 

@@ -67,13 +67,14 @@ func (r *Replica) offerSnapshot(m *Message, fx *Effects) {
 func (r *Replica) startRestore(fx *Effects) {
 	if job := r.restore; job != nil && !job.started && r.flushes == 0 && !r.deleting {
 		job.started, job.base = true, r.stateIndex
+		job.Urgent = r.lastFill != 0 && r.now-r.lastFill < int64(fillAgain)
 		fx.Snapshots = append(fx.Snapshots, job)
 	}
 }
 
 // SnapshotDone takes a finished fetch: the chunk files are durable at the marker's state or newer.
 func (r *Replica) SnapshotDone(job *SnapshotJob, now int64, fx *Effects) {
-	r.now = now
+	r.now, r.lastFill = now, now
 	r.restore = nil
 	if r.err != nil {
 		return
@@ -120,6 +121,8 @@ type PeerRead struct {
 	First, Count uint32
 	Applied      uint64 // refuse while this replica has applied less
 	Done         func(status wire.Status, body [][]byte, crcs []uint32, hold []Payload)
+	// Urgent is set by who fills a replica and was too slow: its reads wait for no clients.
+	Urgent bool
 	// Sums asks for the checksums on record alone. Nothing is read from the chunk file's blocks.
 	Sums bool
 	// Mend has blocks that are bad here replaced by what another replica has, before Done. It must

@@ -182,7 +182,7 @@ func (n *Node) onBlocks(c transport.ServerConn, m *transport.Message) {
 		ask = o.Fill
 	}
 	ask(r.Copyset, &copyset.PeerRead{First: r.First, Count: r.Count, Applied: r.Applied,
-		Mend: fills, Sums: sums,
+		Mend: fills, Sums: sums, Urgent: r.Urgent,
 		Chunk: copyset.Chunk{Volume: r.Volume, Index: r.Chunk},
 		Done: func(s wire.Status, body [][]byte, crcs []uint32, hold []copyset.Payload) {
 			n.answerBlocks(c, h, s, body, crcs, hold)

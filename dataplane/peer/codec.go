@@ -14,7 +14,8 @@ var ErrBadRequest = errors.New("peer: bad request")
 // The metadata of requests between nodes, little-endian, 8 bytes each unless noted:
 //
 //	OpSnapList: copyset | replica | applied
-//	OpSnapRead: copyset | replica | volume | chunk | applied | first block, u32 | count, u32
+//	OpSnapRead: copyset | replica | volume | chunk | applied | first block, u32 | count, u32 |
+//	            flags, u32: bit 0 urgent | 0, u32
 //	OpSnapSums: as OpSnapRead
 //
 // A replica that has not applied so much yet answers retry. The answer to a list has a payload of
@@ -27,7 +28,8 @@ const MaxChunks = 1 << 15
 
 const (
 	listRequest   = 24
-	blocksRequest = 48
+	blocksRequest = 56
+	flagUrgent    = 1 << 0
 	listVersion   = 2 // 1 had no version, and pairs
 	listHead      = 4
 	listedChunk   = 24
@@ -59,6 +61,7 @@ func (r *ListRequest) Decode(b []byte) error {
 type BlocksRequest struct {
 	Copyset, Replica, Volume, Chunk, Applied uint64
 	First, Count                             uint32
+	Urgent                                   bool // of a fill: at once, whatever clients there are
 }
 
 // AppendTo appends the encoding.
@@ -66,8 +69,14 @@ func (r *BlocksRequest) AppendTo(dst []byte) []byte {
 	for _, v := range [...]uint64{r.Copyset, r.Replica, r.Volume, r.Chunk, r.Applied} {
 		dst = binary.LittleEndian.AppendUint64(dst, v)
 	}
-	dst = binary.LittleEndian.AppendUint32(dst, r.First)
-	return binary.LittleEndian.AppendUint32(dst, r.Count)
+	flags := uint32(0)
+	if r.Urgent {
+		flags |= flagUrgent
+	}
+	for _, v := range [...]uint32{r.First, r.Count, flags, 0} {
+		dst = binary.LittleEndian.AppendUint32(dst, v)
+	}
+	return dst
 }
 
 // Decode reads the encoding.
@@ -79,6 +88,12 @@ func (r *BlocksRequest) Decode(b []byte) error {
 		*v = binary.LittleEndian.Uint64(b[8*i:])
 	}
 	r.First, r.Count = binary.LittleEndian.Uint32(b[40:]), binary.LittleEndian.Uint32(b[44:])
+	flags, zero := binary.LittleEndian.Uint32(b[48:]), binary.LittleEndian.Uint32(b[52:])
+	if flags&^flagUrgent != 0 || zero != 0 {
+		return fmt.Errorf("%w: unknown flags %#x, or reserved bytes that are not zero",
+			ErrBadRequest, flags)
+	}
+	r.Urgent = flags&flagUrgent != 0
 	return nil
 }
 

@@ -14,7 +14,7 @@ import (
 var sampleList = ListRequest{Copyset: 1, Replica: 0x1122334455667788, Applied: 3}
 
 var sampleBlocks = BlocksRequest{Copyset: 1, Replica: 2, Volume: 3, Chunk: 0x1122334455667788,
-	Applied: 5, First: 6, Count: 0x01020304}
+	Applied: 5, First: 6, Count: 0x01020304, Urgent: true}
 
 var sampleChunks = []copyset.ListedChunk{{Chunk: copyset.Chunk{Volume: 1, Index: 2},
 	LastWrite: 0x1122334455667788}, {Chunk: copyset.Chunk{Volume: 3}}}
@@ -27,7 +27,8 @@ func TestRequestFormatsAreStable(t *testing.T) {
 		"list": {sampleList.AppendTo(nil), "0100000000000000" + "8877665544332211" +
 			"0300000000000000"},
 		"blocks": {sampleBlocks.AppendTo(nil), "0100000000000000" + "0200000000000000" +
-			"0300000000000000" + "8877665544332211" + "0500000000000000" + "06000000" + "04030201"},
+			"0300000000000000" + "8877665544332211" + "0500000000000000" + "06000000" + "04030201" +
+			"01000000" + "00000000"},
 		"chunks": {AppendChunks(nil, sampleChunks), "02000000" +
 			"0100000000000000" + "0200000000000000" + "8877665544332211" +
 			"0300000000000000" + "0000000000000000" + "0000000000000000"},
@@ -57,6 +58,13 @@ func TestRequestsOfAnyOtherLengthAreRefused(t *testing.T) {
 		if err := got.Decode(b); (err == nil) != (n == len(blocks)) ||
 			err != nil && !errors.Is(err, ErrBadRequest) {
 			t.Errorf("blocks of %d bytes: %v", n, err)
+		}
+	}
+	for _, at := range []int{48, 52} { // flags and reserved
+		b := bytes.Clone(blocks)
+		b[at] |= 2
+		if err := got.Decode(b); !errors.Is(err, ErrBadRequest) {
+			t.Errorf("byte %d is %d: %v", at, b[at], err)
 		}
 	}
 }

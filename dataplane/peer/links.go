@@ -95,7 +95,8 @@ func (ls *Links) Blocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (
 		return copyset.Payload{}, nil, ErrUnreachable
 	}
 	req := BlocksRequest{Copyset: copysetID, Replica: to.ReplicaID, Volume: r.Chunk.Volume,
-		Chunk: r.Chunk.Index, First: r.First, Count: r.Count, Applied: r.Applied}
+		Chunk: r.Chunk.Index, First: r.First, Count: r.Count, Applied: r.Applied,
+		Urgent: r.Urgent}
 	m, err := l.call(wire.OpSnapRead, req.AppendTo(nil))
 	if err == nil {
 		var resp wire.IOResponse

@@ -128,7 +128,7 @@ func (s *Store) fetchBlocks(job *copyset.SnapshotJob, chunk *chunkfile.Chunk, c 
 func (s *Store) fetchRange(job *copyset.SnapshotJob, chunk *chunkfile.Chunk, c copyset.Chunk,
 	first, count uint32) error {
 	data, crcs, err := s.askBlocks(job, copyset.PeerRead{Chunk: c, First: first, Count: count,
-		Applied: job.Index})
+		Applied: job.Index, Urgent: job.Urgent})
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,10 @@ func (p *fillPace) turn(now, bytes int64, ops uint64) (wait time.Duration, ok bo
 // Fill hands over the request of another replica that is being filled, when it is its turn.
 func (o *Owner) Fill(copysetID uint64, r *copyset.PeerRead) {
 	s := o.store
+	if r.Urgent {
+		o.PeerRead(copysetID, r)
+		return
+	}
 	wait, ok := s.fill.turn(s.clock(), int64(r.Count)*copyset.BlockSize, s.clientOps.Load())
 	switch {
 	case !ok:

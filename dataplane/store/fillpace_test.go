@@ -5,6 +5,9 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
 func TestFillsKeepToTheirRateBesideClientsOnly(t *testing.T) {
@@ -55,6 +58,39 @@ func TestWhatWaitsToBeFilledIsBounded(t *testing.T) {
 	}
 	if most := int(fillQueue/time.Second)*rate/piece + 1; taken != most {
 		t.Errorf("%d of them wait, want %d", taken, most)
+	}
+}
+
+func TestUrgentFillsWaitForNoClients(t *testing.T) {
+	r := newRig(t, 1, func(r *rig) {
+		r.adapt = func(_ int, cfg *Config) { cfg.FillBytes = 1 }
+	})
+	r.mustWrite(1, 7, 0, pattern(3, 1))
+	s := r.store(0)
+	for urgent, want := range map[bool]bool{false: false, true: true} {
+		s.clientOps.Add(1)
+		done := make(chan struct{})
+		s.fill.turn(s.clock(), 1, s.clientOps.Load()) // there is somebody before it
+		s.Owner(1).Fill(1, &copyset.PeerRead{Chunk: copyset.Chunk{Volume: 1, Index: 7}, Count: 2,
+			Urgent: urgent, Done: func(_ wire.Status, _ [][]byte, _ []uint32,
+				hold []copyset.Payload) {
+				for i := range hold {
+					hold[i].Release()
+				}
+				close(done)
+			}})
+		got := false
+		select {
+		case <-done:
+			got = true
+		case <-time.After(300 * time.Millisecond):
+		}
+		if got != want {
+			t.Errorf("urgent %v: answered at once %v", urgent, got)
+		}
+		if !got {
+			<-done
+		}
 	}
 }
 

@@ -114,7 +114,7 @@ func TestReplicasAreFilledBesideClients(t *testing.T) {
 		t.Skip("writes some GiB: runs in `make fill`")
 	}
 	size := int64(number(t, "FILL_MIB", fillMiB)) << 20
-	m := newMachine(t, rig.Config{Binary: binary, NodeSettings: powerSettings}, faultfs.Config{})
+	m := newMachine(t, rig.Config{Binary: binary, NodeSettings: smallLog}, faultfs.Config{})
 	m.timeout = processTimeout
 	if err := m.cluster.CreateVolume(t.Context(), volumeName, size+workBytes); err != nil {
 		t.Fatal(err)

@@ -27,8 +27,13 @@ const (
 	fioBytes  = 4 << 20
 )
 
-// powerSettings are of each node: a log small enough that there are checkpoints among what is cut.
-const powerSettings = "log_limit: 256MiB\nlog: {level: warn}\n"
+// smallLog is of each node: there are checkpoints among what is cut, and nodes that come back are
+// given chunks.
+const smallLog = "log_limit: 256MiB\nlog: {level: warn}\n"
+
+// powerSettings are of each node. Nobody measures clients beside replicas that are filled, and the
+// next round waits for them.
+const powerSettings = smallLog + "fill_rate: 0\n"
 
 // outages is what a run of power cuts counted.
 type outages struct {
