@@ -1,8 +1,6 @@
 package nemesis
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/perf/hot"
 )
 
 const (
@@ -21,27 +21,15 @@ const (
 // errLost marks a byte that was acknowledged and is not there.
 var errLost = errors.New("nemesis: acknowledged data is lost")
 
-// stamp fills a block with its number and a version, so that a block of another place, of another
-// time, or torn between two versions shows.
-func stamp(block []byte, number, version uint64) {
-	for i := 0; i+16 <= len(block); i += 16 {
-		binary.LittleEndian.PutUint64(block[i:], number)
-		binary.LittleEndian.PutUint64(block[i+8:], version)
-	}
-}
+// stamp fills a block with its number and version.
+func stamp(block []byte, number, version uint64) { hot.Stamp(block, number, version) }
 
 // readStamp returns the version of a block; blocks that were never written have version 0.
 func readStamp(block []byte, number uint64) (version uint64, err error) {
-	version = binary.LittleEndian.Uint64(block[8:])
-	want := make([]byte, len(block))
-	if version != 0 {
-		stamp(want, number, version)
+	if version, err = hot.Read(block, number); err != nil {
+		err = fmt.Errorf("%w: %w", errLost, err)
 	}
-	if !bytes.Equal(block, want) {
-		return 0, fmt.Errorf("%w: block %d is torn, or holds another: it begins % x", errLost,
-			number, block[:32])
-	}
-	return version, nil
+	return version, err
 }
 
 // ledger remembers of each block the newest version that was sent and that was acknowledged.

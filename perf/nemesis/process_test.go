@@ -13,6 +13,7 @@ import (
 
 	"github.com/ashlar-storage/ashlar/internal/evidence"
 	"github.com/ashlar-storage/ashlar/perf/faultfs"
+	"github.com/ashlar-storage/ashlar/perf/hot"
 	"github.com/ashlar-storage/ashlar/perf/netlab"
 	"github.com/ashlar-storage/ashlar/perf/rig"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
@@ -27,6 +28,8 @@ const (
 	blowTime       = 3 * time.Second
 	sufferTime     = 4 * time.Second // how long a round is looked at
 	wholeWait      = 60 * time.Second
+	hotVolume      = "hot"
+	judgeTime      = time.Minute // for each block
 	// pauseBound is what no operation may take, on a machine as busy as it may be; how long they
 	// do take is what the table is for.
 	pauseBound = 10 * time.Second
@@ -154,7 +157,7 @@ func TestClientsGoOnWhenANodesProcessIsStruck(t *testing.T) {
 	if err := m.attach(); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.cluster.CreateVolume(t.Context(), hotVolume, hotBlocks*hotApart); err != nil {
+	if err := m.cluster.CreateVolume(t.Context(), hotVolume, hot.Config{}.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	e := &endurance{machine: m, rounds: rounds, ledger: newLedger(processBlocks)}
@@ -178,7 +181,6 @@ type endurance struct {
 	rounds         int
 	ledger         *ledger
 	writer, reader *client.Volume // of the hot blocks
-	values         uint64         // written to these so far
 }
 
 // endure deals a blow some times under load, and judges what was acknowledged, and what was seen of
@@ -188,11 +190,10 @@ func (e *endurance) endure(t *testing.T, b *blow, w *tabwriter.Writer) {
 	if err := m.awaitWhole(); err != nil {
 		t.Fatal(err)
 	}
-	first, err := firsts(e.writer)
+	clients, err := hot.Start(hot.Config{}, e.writer, e.reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := heat(e.writer, e.reader, e.writer, e.values)
 	l.writes.Store(0)
 	l.longest.Store(0)
 	stop, ended := make(chan struct{}), make(chan error, 1)
@@ -220,8 +221,8 @@ func (e *endurance) endure(t *testing.T, b *blow, w *tabwriter.Writer) {
 	if err := l.check(m.volume); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
-	var judged int
-	if judged, e.values, err = h.judge(first); err != nil {
+	judged, err := clients.Judge(judgeTime)
+	if err != nil {
 		t.Error(err)
 	}
 	if len(pauses) == 0 {

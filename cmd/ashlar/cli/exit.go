@@ -11,6 +11,8 @@ import (
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/supervise"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/io/disk"
+	"github.com/ashlar-storage/ashlar/perf/hot"
+	"github.com/ashlar-storage/ashlar/perf/linear"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 )
 
@@ -59,6 +61,9 @@ var statuses = []struct {
 	{disk.ErrCorrupt, exitDamaged},
 	{store.ErrForeign, exitRefused},
 	{errDamaged, exitDamaged},
+	{hot.ErrForeign, exitRefused},
+	{hot.ErrTorn, exitDamaged},
+	{linear.ErrViolated, exitDamaged},
 	{store.ErrNoChunk, exitNotFound},
 	{admin.ErrNotFound, exitNotFound},
 	{admin.ErrExists, exitExists},

@@ -78,7 +78,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", a.upCommand())
+	add("cluster", a.upCommand(), a.checkCommand())
 	add("look", a.clusterCommand(), a.volumeCommand(), a.copysetCommand())
 	add("look", noun("store", "Disks of the nodes",
 		append(a.storeCommands(), a.offlineStoreCommands()...)...))
