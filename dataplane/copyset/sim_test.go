@@ -56,6 +56,9 @@ type simConfig struct {
 	writeFails float64       // share of writes of a log
 	hiccup     float64       // share of turns that come up to 60 ms late
 	drift      float64
+	full       time.Duration // a disk takes no new chunks for a while
+	astray     float64       // share of flushed blocks that do not get to their place
+	control    time.Duration // the control plane ends, and forgets what it heard
 	lull       time.Duration // nobody asks for anything, until all may rest
 	readIndex  bool          // clocks are not trusted
 	jump       time.Duration // of a clock, ahead
@@ -268,8 +271,10 @@ func (s *sim) faults() {
 		s.mark("lull")
 		s.lullUntil = s.now + int64(s.around(4*time.Second))
 	})
+	s.every(c.full, func() { s.anyNode().fullUntil = s.now + int64(s.around(400*time.Millisecond)) })
 	if c.replace > 0 {
 		s.every(c.replace, s.replace)
+		s.every(c.control, s.controlEnds)
 		s.control()
 	}
 }
@@ -364,13 +369,14 @@ func (s *sim) bitRot() {
 func (s *sim) heal() {
 	s.healed = true
 	s.cfg.drop, s.cfg.dup, s.cfg.slowDisk, s.cfg.slowRead, s.cfg.hiccup = 0, 0, 0, 0, 0
-	s.cfg.writeFails = 0
+	s.cfg.writeFails, s.cfg.astray = 0, 0
+	s.members.downUntil, s.lullUntil = 0, 0
 	for i := range s.cuts {
 		clear(s.cuts[i])
 		clear(s.clogs[i])
 	}
 	for _, n := range s.nodes {
-		n.stalledUntil = 0
+		n.stalledUntil, n.fullUntil = 0, 0
 		if !n.up {
 			n.start()
 		}

@@ -16,7 +16,10 @@ import (
 // simSegment is how coarse the log is recycled, in bytes.
 const simSegment = 64 << 10
 
-var errSimBad = errors.New("bad block")
+var (
+	errSimBad  = errors.New("bad block")
+	errSimFull = errors.New("no space")
+)
 
 // simLog is a replica's log: what is durable, and what is on its way there.
 type simLog struct {
@@ -338,7 +341,39 @@ func (n *simNode) flushBlock(c Chunk, run *FlushRun, k uint32) {
 			run.Data[k].B != nil, data != nil, n.log.tail, n.log.head)
 		return
 	}
-	n.chunks.write(c, run.First+k, data)
+	n.write(c, run.First+k, data)
+}
+
+// room fails when the chunk would have to be made and the disk is full.
+func (n *simNode) room(c Chunk) error {
+	if n.s.now >= n.fullUntil || n.chunks.now[c] != nil {
+		return nil
+	}
+	n.s.mark("disk full")
+	return errSimFull
+}
+
+// write puts a block into its place, or not: the disk says that it did, and leaves what was there,
+// or writes over another block. Only where one may be lost.
+func (n *simNode) write(c Chunk, block uint32, data []byte) {
+	places := n.s.members.places
+	other := block + uint32(len(places))
+	mayLose := places[(uint64(block)+c.Index)%uint64(len(places))] == n && other < simChunkBlocks
+	if !mayLose || !n.s.chance(n.s.cfg.astray) {
+		n.chunks.write(c, block, data)
+		return
+	}
+	was := n.chunks.now[c][block]
+	n.chunks.write(c, block, data)
+	n.chunks.now[c][block] = simBlock{bad: true, data: was.data}
+	if !n.s.chance(0.5) {
+		n.s.mark("write lost")
+		return
+	}
+	n.s.mark("write misdirected")
+	if _, ok := n.chunks.now[c][other]; ok {
+		n.chunks.now[c][other] = simBlock{bad: true, data: data}
+	}
 }
 
 // buffer copies bytes into a buffer of the node's pool; nil when there are none or no room.

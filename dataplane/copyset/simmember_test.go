@@ -13,6 +13,8 @@ type simMembers struct {
 	epoch   uint64
 	leaving *simNode // is to be replaced: its disk is gone, or it shall move
 	joining *simNode // in the place of leaving, until it votes
+	// downUntil: there is no control plane.
+	downUntil int64
 }
 
 // controlEvery is the mean time between two looks of the control plane.
@@ -98,6 +100,9 @@ func (n *simNode) lose() {
 func (s *sim) control() {
 	s.after(s.around(controlEvery), s.control)
 	m := &s.members
+	if s.now < m.downUntil {
+		return
+	}
 	var lead *simReport
 	for _, n := range m.wanted() {
 		if s.chance(0.7) {
@@ -123,6 +128,15 @@ func (s *sim) control() {
 		if s.chance(0.7) {
 			n.tell()
 		}
+	}
+}
+
+// controlEnds ends the control plane; the next knows what was decided, and hears of nodes anew.
+func (s *sim) controlEnds() {
+	s.mark("control plane down")
+	s.members.downUntil = s.now + int64(s.around(time.Second))
+	for _, n := range s.nodes {
+		n.reported = simReport{}
 	}
 }
 

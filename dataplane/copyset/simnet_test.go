@@ -248,6 +248,10 @@ func (n *simNode) fetchNext(job *SnapshotJob, leader *simNode, list []Chunk, fir
 				finish(err)
 				return
 			}
+			if err := n.room(c); err != nil {
+				finish(err)
+				return
+			}
 			for k := range count {
 				n.chunks.write(c, first+k, data[k*BlockSize:(k+1)*BlockSize])
 			}

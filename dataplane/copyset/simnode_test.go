@@ -40,6 +40,7 @@ type simNode struct {
 	tickDue      bool
 	stalledUntil int64
 	ahead        int64 // what the clock jumped, ns
+	fullUntil    int64 // the disk has no room for new chunks
 	jobs         []*simJob
 	active       []simRange
 }
@@ -338,8 +339,10 @@ func (n *simNode) flush(job *FlushJob) {
 	})
 	n.later(j, n.s.deviceTime(), func() {
 		n.s.mark("flush")
-		job.Err = nil
-		n.flushAll(job)
+		if job.Err = n.room(job.Chunk); job.Err == nil || job.ZeroChunk || job.DeleteVolume != 0 {
+			job.Err = nil
+			n.flushAll(job)
+		}
 		for _, w := range where {
 			n.vacate(w)
 		}
