@@ -372,7 +372,7 @@ func (n *simNode) write(c Chunk, block uint32, data []byte) {
 	}
 	n.s.mark("write misdirected")
 	if _, ok := n.chunks.now[c][other]; ok {
-		n.chunks.now[c][other] = simBlock{bad: true, data: data}
+		n.chunks.now[c][other] = simBlock{bad: true, data: bytes.Clone(data)}
 	}
 }
 
