@@ -271,7 +271,10 @@ func (s *sim) faults() {
 		s.mark("lull")
 		s.lullUntil = s.now + int64(s.around(4*time.Second))
 	})
-	s.every(c.full, func() { s.anyNode().fullUntil = s.now + int64(s.around(400*time.Millisecond)) })
+	s.every(c.full, func() {
+		n := s.anyNode()
+		n.fullUntil = s.now + int64(s.around(400*time.Millisecond))
+	})
 	if c.replace > 0 {
 		s.every(c.replace, s.replace)
 		s.every(c.control, s.controlEnds)

@@ -92,7 +92,8 @@ func TestStormyClusterIsLinearizable(t *testing.T) {
 		"chunk dropped", "flush from the log", "read from the log", "sent from the log",
 		"block repaired", "message lost", "message repeated", "leader isolated", "clog",
 		"log write failed", "disk lost", "member to move", "newcomer lost", "replaced", "fenced",
-		"false rumour", "chunk up to date", "clock jump", "to rest", "disk full", "write lost", "write misdirected",
+		"false rumour", "chunk up to date",
+		"clock jump", "to rest", "disk full", "write lost", "write misdirected",
 		"control plane down", "turn to stand for election"} {
 		if marks[what] == 0 {
 			t.Errorf("never happened: %s", what)
