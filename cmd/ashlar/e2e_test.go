@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/perf/hot"
 	"github.com/ashlar-storage/ashlar/rpc/nbd"
 )
 
@@ -226,7 +227,7 @@ func TestFlippedBytesOfOneReplicaAreNeverReturned(t *testing.T) {
 	const mib = 128
 	image := make([]byte, mib<<20)
 	for n := range len(image) / blockSize {
-		stamp(image[n*blockSize:(n+1)*blockSize], uint64(n), 1)
+		hot.Stamp(image[n*blockSize:(n+1)*blockSize], uint64(n), 1)
 	}
 	if _, err := client.WriteAt(image, 0); err != nil {
 		t.Fatal(err)
@@ -291,7 +292,7 @@ func flipFile(path string, node int) (flips int, err error) {
 			return flips, nil // the end of the file
 		}
 		number := uint64(block[0]) | uint64(block[1])<<8 | uint64(block[2])<<16
-		if version, err := readStamp(block, number); err != nil || version != 1 ||
+		if version, err := hot.Read(block, number); err != nil || version != 1 ||
 			number%300 != uint64(node)*100 {
 			continue
 		}

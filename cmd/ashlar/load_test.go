@@ -1,41 +1,17 @@
 package main
 
 import (
-	"bytes"
-	"encoding/binary"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/perf/hot"
 )
 
-const blockSize = 4096
-
-// stamp fills a block with its number and a version, so that a block of another place, of another
-// time, or torn between two versions shows.
-func stamp(block []byte, number, version uint64) {
-	for i := 0; i+16 <= len(block); i += 16 {
-		binary.LittleEndian.PutUint64(block[i:], number)
-		binary.LittleEndian.PutUint64(block[i+8:], version)
-	}
-}
-
-// readStamp returns the version of a block; never written blocks have version 0.
-func readStamp(block []byte, number uint64) (version uint64, err error) {
-	version = binary.LittleEndian.Uint64(block[8:])
-	want := make([]byte, blockSize)
-	if version != 0 {
-		stamp(want, number, version)
-	}
-	if !bytes.Equal(block, want) {
-		return 0, fmt.Errorf("block %d is torn, or holds another: it begins % x", number,
-			block[:32])
-	}
-	return version, nil
-}
+const blockSize = hot.BlockSize
 
 // ledger remembers of each block the newest version that was sent and that was acknowledged.
 type ledger struct {
@@ -67,7 +43,7 @@ func (l *ledger) write(w io.WriterAt, workers int, stop <-chan struct{}) (failed
 				}
 				n := rng.IntN(l.blocks/workers)*workers + k
 				v := l.sent[n].Add(1)
-				stamp(block, uint64(n), v)
+				hot.Stamp(block, uint64(n), v)
 				began := time.Now()
 				if _, err := w.WriteAt(block, int64(n)*blockSize); err != nil {
 					once.Do(func() { failed = err })
@@ -75,21 +51,12 @@ func (l *ledger) write(w io.WriterAt, workers int, stop <-chan struct{}) (failed
 				}
 				l.acked[n].Store(v)
 				l.writes.Add(1)
-				raise(&l.longest, int64(time.Since(began)))
+				hot.Raise(&l.longest, int64(time.Since(began)))
 			}
 		})
 	}
 	wg.Wait()
 	return failed
-}
-
-func raise(max *atomic.Int64, v int64) {
-	for {
-		old := max.Load()
-		if v <= old || max.CompareAndSwap(old, v) {
-			return
-		}
-	}
 }
 
 // check reads every block back: at least what was acknowledged, at most what was sent, never torn.
@@ -106,7 +73,7 @@ func (l *ledger) check(t *testing.T, r io.ReaderAt) {
 		}
 		for i := range count {
 			n := first + i
-			version, err := readStamp(part[i*blockSize:(i+1)*blockSize], uint64(n))
+			version, err := hot.Read(part[i*blockSize:(i+1)*blockSize], uint64(n))
 			if err != nil {
 				t.Error(err)
 				continue

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/perf/hot"
 )
 
 // rotLog flips one byte in some of the stamped blocks in a node's log, as bits rot while it is
@@ -31,7 +33,7 @@ func rotLog(t *testing.T, dir, node string) int {
 		for off := 0; off+blockSize <= len(data); off += blockSize {
 			block := data[off : off+blockSize]
 			number := uint64(block[0]) | uint64(block[1])<<8 | uint64(block[2])<<16
-			if version, err := readStamp(block, number); err == nil && version > 0 {
+			if version, err := hot.Read(block, number); err == nil && version > 0 {
 				places = append(places, place{file, int64(off + 100)})
 			}
 		}

@@ -178,7 +178,6 @@ type FlushJob struct {
 	Bad          []uint32 // blocks that only the log has, and there they are bad
 
 	zeroed uint64
-	whole  lane.Op
 	parts  []*lane.Op // its places in the lanes, free all at once before it begins
 	begun  bool
 }

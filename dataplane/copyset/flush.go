@@ -69,8 +69,7 @@ func (r *Replica) startFlush(fx *Effects) bool {
 	co.flushing = true
 	r.flushes++
 	if job.ZeroChunk {
-		job.whole.Count = r.chunkBlocks
-		job.parts = []*lane.Op{&job.whole}
+		job.parts = []*lane.Op{{Count: r.chunkBlocks}}
 	} else {
 		for _, run := range job.Runs {
 			run.lane.First, run.lane.Count = run.First, run.Count

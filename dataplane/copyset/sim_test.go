@@ -364,8 +364,13 @@ func (s *sim) clog() {
 func (s *sim) bitRot() {
 	c := Chunk{Volume: uint64(s.rng.IntN(simVolumes)) + 1, Index: uint64(s.rng.IntN(simChunks))}
 	block := uint32(s.rng.IntN(simChunkBlocks))
+	s.mayLose(c, block).chunks.rot(s, c, block)
+}
+
+// mayLose is the one node whose copy of a block may be lost at rest.
+func (s *sim) mayLose(c Chunk, block uint32) *simNode {
 	places := s.members.places
-	places[(uint64(block)+c.Index)%uint64(len(places))].chunks.rot(s, c, block)
+	return places[(uint64(block)+c.Index)%uint64(len(places))]
 }
 
 // heal ends all faults.

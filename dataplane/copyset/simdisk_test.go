@@ -356,9 +356,8 @@ func (n *simNode) room(c Chunk) error {
 // write puts a block into its place, or not: the disk says that it did, and leaves what was there,
 // or writes over another block. Only where one may be lost.
 func (n *simNode) write(c Chunk, block uint32, data []byte) {
-	places := n.s.members.places
-	other := block + uint32(len(places))
-	mayLose := places[(uint64(block)+c.Index)%uint64(len(places))] == n && other < simChunkBlocks
+	other := block + uint32(len(n.s.members.places)) // which this node may lose as well
+	mayLose := n.s.mayLose(c, block) == n && other < simChunkBlocks
 	if !mayLose || !n.s.chance(n.s.cfg.astray) {
 		n.chunks.write(c, block, data)
 		return

@@ -140,7 +140,10 @@ func (s *State) Decode(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBadState, err)
 	}
-	s.Sessions = table.appendTo(nil)
+	s.Sessions = append([]byte(nil), r.b[:len(r.b)-len(rest)]...)
+	if version <= oldStates {
+		s.Sessions = table.appendTo(nil)
+	}
 	for _, c := range rest {
 		if c != 0 {
 			return fmt.Errorf("%w: bytes behind its end", ErrBadState)

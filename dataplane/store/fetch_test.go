@@ -39,21 +39,16 @@ func TestABlockThatIsGoneKeepsNoReplicaFromComingBack(t *testing.T) {
 	for i := range uint32(60) {
 		r.mustWrite(1, uint64(i%4), i*block, pattern(byte(i), 60))
 	}
+	r.recycle(away)
 	for i := range 3 {
 		if i == away {
 			continue
 		}
-		r.checkpoint(i)
-		r.checkpoint(i)
 		if !r.corrupt(i, old) || !r.corrupt(i, fresh) {
 			t.Fatal("the blocks are not in the chunk files")
 		}
 	}
-	r.reopen(away)
-	eventually(t, "the replica catches up", func() bool {
-		a, b := r.status(away, 1), r.status(r.leader(1), 1)
-		return a.Applied == b.Applied && !a.Restoring
-	})
+	r.comesBack(away)
 	if res := r.read(1, 7, 4*block, block); res.status != wire.StatusCorrupt {
 		t.Errorf("a block that is bad in all replicas: %v", res.status)
 	}

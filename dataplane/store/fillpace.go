@@ -13,11 +13,10 @@ import (
 // better. While one is, the answers amount to so many bytes in a second. The store that is read
 // keeps the pace, because it has the clients: who fills gets nothing of them yet.
 type fillPace struct {
-	mu     sync.Mutex
-	rate   int64  // bytes in a second; negative: no limit
-	next   int64  // ns; what comes before it waits until then
-	ops    uint64 // of clients, as last seen
-	client int64  // ns; until then a client counts as there
+	mu   sync.Mutex
+	rate int64 // bytes in a second; negative: no limit
+	next int64 // ns; what comes before it waits until then
+	presence
 }
 
 // turn tells how long a request waits that is to be answered with so many bytes; ok is false when
@@ -26,9 +25,7 @@ type fillPace struct {
 func (p *fillPace) turn(now, bytes int64, ops uint64) (wait time.Duration, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if ops != p.ops {
-		p.ops, p.client = ops, now+int64(fillCalm)
-	}
+	p.note(now, ops, fillCalm)
 	if now >= p.client || p.rate < 0 {
 		p.next = 0
 		return 0, true

@@ -107,17 +107,8 @@ func TestOnlyChunksThatWereTouchedAreFetched(t *testing.T) {
 	for i := range uint32(60) { // more than the log keeps
 		r.mustWrite(1, 2, i*block, pattern(byte(i), 60))
 	}
-	for i := range 3 {
-		if i != away {
-			r.checkpoint(i)
-			r.checkpoint(i)
-		}
-	}
-	r.reopen(away)
-	eventually(t, "the replica catches up", func() bool {
-		a, b := r.status(away, 1), r.status(r.leader(1), 1)
-		return a.Applied == b.Applied && !a.Restoring
-	})
+	r.recycle(away)
+	r.comesBack(away)
 	r.mu.Lock()
 	got := slices.Sorted(maps.Keys(r.asked))
 	r.mu.Unlock()

@@ -431,6 +431,27 @@ func (r *rig) checkpoint(i int) {
 	r.store(uint64(i)).Checkpoint(ctx)
 }
 
+// comesBack opens a store again and waits until it has what the leader of copyset 1 has.
+func (r *rig) comesBack(i int) {
+	r.t.Helper()
+	r.reopen(i)
+	eventually(r.t, "the replica catches up", func() bool {
+		a, b := r.status(i, 1), r.status(r.leader(1), 1)
+		return a.Applied == b.Applied && !a.Restoring
+	})
+}
+
+// recycle takes two checkpoints on every store but one, after which their logs have let go of what
+// they do not need.
+func (r *rig) recycle(but int) {
+	for i := range r.stores {
+		if i != but {
+			r.checkpoint(i)
+			r.checkpoint(i)
+		}
+	}
+}
+
 // pattern is n blocks of bytes that tell where they belong.
 func pattern(seed byte, n int) []byte {
 	p := make([]byte, n*block)

@@ -10,19 +10,32 @@ import (
 // other as the rate has it. While one is, a piece is read only now and then: however short it is,
 // some request waits for the device behind it, and it is the slowest requests that clients measure.
 type scrubPace struct {
-	rate   int64  // bytes in a second
-	next   int64  // ns; not before it
-	last   int64  // ns; when the last piece was read
+	rate int64 // bytes in a second
+	next int64 // ns; not before it
+	last int64 // ns; when the last piece was read
+	presence
+	atWork bool // the device has something to do at this moment
+}
+
+// presence is whether clients are there.
+type presence struct {
 	ops    uint64 // of clients, as last seen
 	client int64  // ns; until then a client counts as there
-	atWork bool   // the device has something to do at this moment
+}
+
+// note takes how many requests of clients there have been; a new one counts for so long.
+func (p *presence) note(now int64, ops uint64, calm time.Duration) {
+	if ops != p.ops {
+		p.ops, p.client = ops, now+int64(calm)
+	}
 }
 
 // clients notes how many requests of clients there have been, and whether the device is at work.
 func (p *scrubPace) clients(now int64, ops uint64, working bool) {
 	p.atWork = working
-	if ops != p.ops || working {
-		p.ops, p.client = ops, now+int64(scrubCalm)
+	p.note(now, ops, scrubCalm)
+	if working {
+		p.client = now + int64(scrubCalm)
 	}
 }
 

@@ -468,17 +468,8 @@ func TestReplicaThatWasAwayFetchesTheChunks(t *testing.T) {
 	for i := range uint32(60) {
 		r.mustWrite(1, uint64(i%4), i*block, pattern(byte(i), 60))
 	}
-	for i := range 3 {
-		if i != away {
-			r.checkpoint(i)
-			r.checkpoint(i)
-		}
-	}
-	r.reopen(away)
-	eventually(t, "the replica catches up", func() bool {
-		a, b := r.status(away, 1), r.status(r.leader(1), 1)
-		return a.Applied == b.Applied && !a.Restoring
-	})
+	r.recycle(away)
+	r.comesBack(away)
 	if st := r.status(away, 1); st.First <= was+1 {
 		t.Errorf("the log goes on from %d, as before: nothing was fetched", st.First)
 	}

@@ -1,6 +1,7 @@
 package hot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -64,6 +65,34 @@ type Clients struct {
 type Writer interface {
 	io.ReaderAt
 	io.WriterAt
+}
+
+// Attach attaches a volume twice, by clients of their own: for writing and for reading. done closes
+// both clients.
+func Attach(ctx context.Context, cfg client.Config, volume string) (w, r *client.Volume,
+	done func(), err error) {
+	var clients []*client.Client
+	done = func() {
+		for _, c := range clients {
+			_ = c.Close()
+		}
+	}
+	open := func(opts ...client.OpenOption) (*client.Volume, error) {
+		c, err := client.Connect(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		clients = append(clients, c)
+		return c.OpenVolume(ctx, volume, opts...)
+	}
+	if w, err = open(); err == nil {
+		r, err = open(client.ReadOnly())
+	}
+	if err != nil {
+		done()
+		return nil, nil, nil, err
+	}
+	return w, r, done, nil
 }
 
 // The numbers of the clients in a history.
@@ -152,9 +181,13 @@ func (c *Clients) read(k int, r io.ReaderAt, block uint64) error {
 }
 
 func (c *Clients) took(since time.Duration) {
-	took := int64(c.history.Now() - since)
-	for was := c.longest.Load(); took > was; was = c.longest.Load() {
-		if c.longest.CompareAndSwap(was, took) {
+	Raise(&c.longest, int64(c.history.Now()-since))
+}
+
+// Raise makes a maximum v at least.
+func Raise(most *atomic.Int64, v int64) {
+	for was := most.Load(); v > was; was = most.Load() {
+		if most.CompareAndSwap(was, v) {
 			return
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/perf/faultfs"
+	"github.com/ashlar-storage/ashlar/perf/hot"
 	"github.com/ashlar-storage/ashlar/perf/rig"
 	"github.com/ashlar-storage/ashlar/rpc/client"
 )
@@ -38,7 +39,7 @@ func writeAll(v *client.Volume, size int64) error {
 			const stride = fillWriters * fillStep
 			for off := int64(k) * fillStep; off < size && errs[k] == nil; off += stride {
 				for b := 0; b < fillStep; b += blockSize {
-					stamp(data[b:b+blockSize], uint64(off+int64(b))/blockSize, 1)
+					hot.Stamp(data[b:b+blockSize], uint64(off+int64(b))/blockSize, 1)
 				}
 				_, errs[k] = v.WriteAt(data, off)
 			}

@@ -3,6 +3,8 @@ package nemesis
 import (
 	"errors"
 	"testing"
+
+	"github.com/ashlar-storage/ashlar/perf/hot"
 )
 
 // memory is a volume that can be spoilt.
@@ -20,19 +22,19 @@ func TestTheLedgerNoticesWhatIsLostTornOrInAnotherPlace(t *testing.T) {
 		{name: "nothing", spoil: func(*ledger, memory) {}},
 		{"an unacknowledged write that is there", func(l *ledger, m memory) {
 			l.sent[5]++
-			stamp(m[5*blockSize:6*blockSize], 5, l.sent[5])
+			hot.Stamp(m[5*blockSize:6*blockSize], 5, l.sent[5])
 		}, false},
 		{"an unacknowledged write that is not", func(l *ledger, _ memory) { l.sent[5]++ }, false},
 		{"an older version", func(_ *ledger, m memory) {
-			stamp(m[5*blockSize:6*blockSize], 5, 1)
+			hot.Stamp(m[5*blockSize:6*blockSize], 5, 1)
 		}, true},
 		{"never written", func(_ *ledger, m memory) { clear(m[5*blockSize : 6*blockSize]) }, true},
 		{"a version that was never sent", func(l *ledger, m memory) {
-			stamp(m[5*blockSize:6*blockSize], 5, 9)
+			hot.Stamp(m[5*blockSize:6*blockSize], 5, 9)
 		}, true},
 		{"a sector of the version before", func(_ *ledger, m memory) {
 			old := make([]byte, blockSize)
-			stamp(old, 5, 1)
+			hot.Stamp(old, 5, 1)
 			copy(m[5*blockSize+512:], old[512:1024])
 		}, true},
 		{"the neighbour's block", func(_ *ledger, m memory) {

@@ -13,16 +13,13 @@ import (
 )
 
 const (
-	blockSize = 4096
+	blockSize = hot.BlockSize
 	// spanMax is the longest write, in blocks.
 	spanMax = 4
 )
 
 // errLost marks a byte that was acknowledged and is not there.
 var errLost = errors.New("nemesis: acknowledged data is lost")
-
-// stamp fills a block with its number and version.
-func stamp(block []byte, number, version uint64) { hot.Stamp(block, number, version) }
 
 // readStamp returns the version of a block; blocks that were never written have version 0.
 func readStamp(block []byte, number uint64) (version uint64, err error) {
@@ -73,25 +70,16 @@ func (l *ledger) writeOne(w io.WriterAt, first int, data []byte) error {
 	count := len(data) / blockSize
 	for i := range count {
 		l.sent[first+i]++
-		stamp(data[i*blockSize:(i+1)*blockSize], uint64(first+i), l.sent[first+i])
+		hot.Stamp(data[i*blockSize:(i+1)*blockSize], uint64(first+i), l.sent[first+i])
 	}
 	began := time.Now()
 	if _, err := w.WriteAt(data, int64(first)*blockSize); err != nil {
 		return err
 	}
-	l.took(began)
+	hot.Raise(&l.longest, int64(time.Since(began)))
 	copy(l.acked[first:first+count], l.sent[first:first+count])
 	l.writes.Add(1)
 	return nil
-}
-
-func (l *ledger) took(began time.Time) {
-	took := int64(time.Since(began))
-	for old := l.longest.Load(); took > old; old = l.longest.Load() {
-		if l.longest.CompareAndSwap(old, took) {
-			return
-		}
-	}
 }
 
 // check reads every block back: at least what was acknowledged, at most what was sent, never torn.
@@ -105,7 +93,7 @@ func (l *ledger) check(r io.ReaderAt) error {
 		if _, err := r.ReadAt(part, int64(first)*blockSize); err != nil {
 			return fmt.Errorf("nemesis: read at block %d: %w", first, err)
 		}
-		l.took(began)
+		hot.Raise(&l.longest, int64(time.Since(began)))
 		if err := l.judge(first, part); err != nil {
 			return err
 		}

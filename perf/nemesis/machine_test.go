@@ -89,7 +89,7 @@ type machine struct {
 	openWait time.Duration // of its attachment
 	client   *client.Client
 	volume   *client.Volume
-	extra    []*client.Client // that openHot made
+	closeHot func() // the clients of the hot blocks; nil: there are none
 }
 
 // newMachine starts three nodes; disks are made for the processes that are named.
@@ -170,35 +170,12 @@ func (m *machine) attach() error {
 	}
 }
 
-// openHot attaches a volume twice, by clients of their own: for writing and for reading.
-func (m *machine) openHot(name string) (w, r *client.Volume, err error) {
-	for i, opts := range [][]client.OpenOption{nil, {client.ReadOnly()}} {
-		c, err := client.Connect(m.t.Context(), client.Config{Endpoint: m.cluster.Endpoint,
-			Name: fmt.Sprintf("hot %d", i), Timeout: m.timeout,
-			Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			return nil, nil, err
-		}
-		m.extra = append(m.extra, c)
-		v, err := c.OpenVolume(m.t.Context(), name, opts...)
-		if err != nil {
-			return nil, nil, err
-		}
-		if w == nil {
-			w = v
-		} else {
-			r = v
-		}
-	}
-	return w, r, nil
-}
-
 // detach ends the clients; a cluster without power cannot be told.
 func (m *machine) detach() {
-	for _, c := range m.extra {
-		_ = c.Close()
+	if m.closeHot != nil {
+		m.closeHot()
+		m.closeHot = nil
 	}
-	m.extra = nil
 	if m.client != nil {
 		_ = m.client.Close()
 		m.client = nil

@@ -3,6 +3,7 @@ package nemesis
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -161,7 +162,9 @@ func TestClientsGoOnWhenANodesProcessIsStruck(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := &endurance{machine: m, rounds: rounds, ledger: newLedger(processBlocks)}
-	if e.writer, e.reader, err = m.openHot(hotVolume); err != nil {
+	if e.writer, e.reader, m.closeHot, err = hot.Attach(t.Context(), client.Config{
+		Endpoint: m.cluster.Endpoint, Name: "hot", Timeout: m.timeout,
+		Logger: slog.New(slog.DiscardHandler)}, hotVolume); err != nil {
 		t.Fatal(err)
 	}
 	var table strings.Builder

@@ -130,22 +130,17 @@ func (r *checkRun) deleteVolume() error {
 
 // clients attaches the volume twice, for writing and for reading, and checks what is seen.
 func (r *checkRun) clients(ctx context.Context, endpoint string) error {
-	var open [2]*client.Volume
-	for i, opts := range [][]client.OpenOption{nil, {client.ReadOnly()}} {
-		c, err := client.Connect(ctx, client.Config{Endpoint: endpoint, Name: "ashlar check",
-			Timeout: checkTimeout, Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		if open[i], err = c.OpenVolume(ctx, r.volume, opts...); err != nil {
-			return err
-		}
+	cfg := client.Config{Endpoint: endpoint, Name: "ashlar check", Timeout: checkTimeout,
+		Logger: slog.New(slog.DiscardHandler)}
+	writer, reader, done, err := hot.Attach(ctx, cfg, r.volume)
+	if err != nil {
+		return err
 	}
-	if have, need := open[0].Size(), (hot.Config{}).Bytes(); have < need {
+	defer done()
+	if have, need := writer.Size(), (hot.Config{}).Bytes(); have < need {
 		return usage("check: volume %s has %d bytes, the clients use %d", r.volume, have, need)
 	}
-	clients, err := hot.Start(hot.Config{}, open[0], open[1])
+	clients, err := hot.Start(hot.Config{}, writer, reader)
 	if err != nil {
 		return err
 	}
@@ -166,13 +161,13 @@ func (r *checkRun) clients(ctx context.Context, endpoint string) error {
 func (r *checkRun) disturb(ctx context.Context, clients *hot.Clients) error {
 	end := r.began.Add(r.span)
 	next := r.began.Add(r.every)
+	if len(r.strikes) == 0 {
+		next = end
+	}
 	for n := 0; ; n++ {
 		pause := time.Until(next)
 		if n >= len(r.strikes) {
 			pause = min(pause, time.Until(end))
-		}
-		if len(r.strikes) == 0 {
-			pause = time.Until(end)
 		}
 		r.wait(ctx, clients, pause)
 		if n == 0 {
