@@ -85,6 +85,7 @@ type history struct {
 	bounds map[int]bool // lengths of log at which an append ends
 	acked  int
 	needed int // log[:needed] has been released
+	end    LSN // what Durable was
 }
 
 func newHistory() *history { return &history{bounds: map[int]bool{0: true}} }
@@ -92,7 +93,8 @@ func newHistory() *history { return &history{bounds: map[int]bool{0: true}} }
 // after returns the history as a recovery that ended at length left it.
 func (h *history) after(length int) *history {
 	c := &history{next: h.next + 1000, log: slices.Clone(h.log[:length]),
-		bounds: map[int]bool{}, acked: length, needed: min(h.needed, length)}
+		bounds: map[int]bool{}, acked: length, needed: min(h.needed, length),
+		end: h.end}
 	for b := range h.bounds {
 		if b <= length {
 			c.bounds[b] = true
@@ -105,6 +107,9 @@ func (h *history) after(length int) *history {
 func (h *history) check(got []Record, rec *Recovery) (length int, err error) {
 	if len(rec.Damage) != 0 {
 		return 0, fmt.Errorf("a crash is taken for damage: %v", rec.Damage[0].Err)
+	}
+	if rec.End < h.end {
+		return 0, fmt.Errorf("the log ends at %d, and was durable up to %d", rec.End, h.end)
 	}
 	if len(got) == 0 {
 		if h.acked > h.needed {
@@ -190,7 +195,7 @@ func (x *explorer) step(s disk.Step) {
 		return
 	}
 	h := x.hist.after(len(x.hist.log))
-	h.acked = x.hist.acked
+	h.acked, h.end = x.hist.acked, x.hist.end
 	for i, plan := range x.subsets.Plans(x.sim.Unsynced(), x.rng) {
 		c := crash{x.sim.Crash(plan), h,
 			fmt.Sprintf("step %d of %s+%d, subset %d", s.Kind, s.Name, s.Off, i)}
@@ -220,8 +225,9 @@ func (x *explorer) append(blocks ...int) *Append {
 	x.mu.Unlock()
 	done := make(chan struct{})
 	a := &Append{Records: rs, Done: func(a *Append) {
+		end := x.log.Durable()
 		x.mu.Lock()
-		h.acked += len(a.Records)
+		h.acked, h.end = h.acked+len(a.Records), max(h.end, end)
 		x.mu.Unlock()
 		close(done)
 	}}

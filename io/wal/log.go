@@ -128,6 +128,14 @@ func (l *Log) Head() LSN {
 	return max(l.head, l.segs.tail)
 }
 
+// Durable returns the position after the last frame that was made durable. It never falls, over the
+// log's whole life: a later Open finds an End there or beyond.
+func (l *Log) Durable() LSN {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head
+}
+
 // Tail returns the position from which recovery would replay: the start of a segment.
 func (l *Log) Tail() LSN {
 	l.mu.Lock()

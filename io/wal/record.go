@@ -92,6 +92,9 @@ type Recovery struct {
 	// Segments, Records and Bytes were read and replayed; Bytes is what was read.
 	Segments, Records int
 	Bytes             int64
+	// End is the position after the last frame: never before what Durable was before the crash,
+	// unless the device lost something, or has been put back to an earlier state.
+	End LSN
 	// Headers are segment headers that were lost and told by the frames behind them: after a
 	// crash at most one, more are damage that cost nothing.
 	Headers int

@@ -39,6 +39,7 @@ func (r *recovery) walk() error {
 		}
 	}
 	r.missingEnd()
+	r.out.End = r.head
 	r.out.Bytes = r.win.total
 	return nil
 }
