@@ -43,10 +43,13 @@ const (
 	standMargin = 5 * time.Millisecond
 	standApart  = 40 * time.Millisecond
 
-	// maxEntriesPerMsg bounds the command bytes (not payload) of one append message to a follower.
-	maxSizePerMsg = 64 << 10
-	// maxInflightMsgs bounds the append messages under way to one follower.
-	maxInflightMsgs = 256
+	// maxSizePerMsg bounds the command bytes of one append message to a follower, and
+	// maxPayloadPerMsg its payload, where it has more than one entry.
+	maxSizePerMsg    = 64 << 10
+	maxPayloadPerMsg = 256 << 10
+	// maxInflightMsgs bounds the append messages under way to one follower: 4 MiB of payload when
+	// it catches up from the log, a fraction of a node's pool.
+	maxInflightMsgs = 16
 	// maxInflightBytes bounds their command bytes.
 	maxInflightBytes = 4 << 20
 	// maxUncommitted bounds the command bytes of proposals not yet committed; proposals beyond it

@@ -128,7 +128,8 @@ func (l *entryLog) InitialState() (raftpb.HardState, raftpb.ConfState, error) {
 	return l.hard, l.conf, nil
 }
 
-// Entries implements raft.Storage.
+// Entries implements raft.Storage. What a message carries is payloads above all, which raft does
+// not know of, so they are bounded here.
 func (l *entryLog) Entries(lo, hi, maxSize uint64) ([]raftpb.Entry, error) {
 	if lo <= l.base {
 		return nil, raft.ErrCompacted
@@ -136,15 +137,16 @@ func (l *entryLog) Entries(lo, hi, maxSize uint64) ([]raftpb.Entry, error) {
 	if hi > l.last()+1 {
 		return nil, raft.ErrUnavailable
 	}
-	size := uint64(0)
+	size, payload := uint64(0), 0
 	out := make([]raftpb.Entry, 0, min(hi-lo, 64))
 	for i := lo; i < hi; i++ {
-		e := l.get(i).entry
-		size += uint64(e.Size())
-		if len(out) > 0 && size > maxSize {
+		e := l.get(i)
+		size += uint64(e.entry.Size())
+		payload += e.payload.Len
+		if len(out) > 0 && (size > maxSize || payload > maxPayloadPerMsg) {
 			break
 		}
-		out = append(out, e)
+		out = append(out, e.entry)
 	}
 	return out, nil
 }

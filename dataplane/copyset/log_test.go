@@ -152,3 +152,18 @@ func TestPlacesInTheLogThatAreNeeded(t *testing.T) {
 		t.Errorf("first needed above 12, with entry 13 not durable: %d, want 1400", got)
 	}
 }
+
+func TestMessageWithManyEntriesIsBoundedByItsPayload(t *testing.T) {
+	const entries = 3 * maxPayloadPerMsg / BlockSize
+	l := newLogTest(t, 0, entries)
+	for lo, most := uint64(1), maxPayloadPerMsg/BlockSize; lo <= entries; lo += uint64(most) {
+		got, err := l.Entries(lo, entries+1, 1<<30)
+		if err != nil || len(got) != most {
+			t.Fatalf("from entry %d: %d entries at a time, want %d, %v", lo, len(got), most, err)
+		}
+	}
+	one, err := l.Entries(1, 2, 1)
+	if err != nil || len(one) != 1 {
+		t.Errorf("an entry larger than the bound: %d, %v", len(one), err)
+	}
+}
