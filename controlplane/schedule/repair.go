@@ -26,15 +26,16 @@ func Repairs(v View, lim Limits) []Operator {
 	})
 	for _, c := range broken {
 		m := c.broken()
-		s, known := r.stores[m.Store]
+		place := m.place()
+		s, known := r.stores[place]
 		rested := c.LastRepair.IsZero() || v.Now.Sub(c.LastRepair) >= lim.CoolDown
 		if len(r.ops) >= lim.PerRound || c.replica(c.Leader) == nil || !rested || !known || !s.Up ||
-			filling[m.Store] >= lim.Rebuilds || c.good() <= len(c.Replicas)/2 {
+			filling[place] >= lim.Rebuilds || c.good() <= len(c.Replicas)/2 {
 			continue
 		}
-		filling[m.Store]++
+		filling[place]++
 		r.ops = append(r.ops, Operator{Kind: ReplaceReplica, Copyset: c.ID, From: m.ID,
-			Store: m.Store, Reason: fmt.Sprintf("it is damaged, %d of %d are good", c.good(),
+			Store: place, Reason: fmt.Sprintf("it is damaged, %d of %d are good", c.good(),
 				len(c.Replicas))})
 	}
 	return r.ops
@@ -52,6 +53,14 @@ func (c *Copyset) broken() *Replica {
 		}
 	}
 	return nil
+}
+
+// place is the store for a new member that takes its place.
+func (m *Replica) place() uint64 {
+	if m.Place != 0 {
+		return m.Place
+	}
+	return m.Store
 }
 
 // good is how many members have everything.

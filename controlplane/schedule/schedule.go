@@ -36,8 +36,9 @@ type Copyset struct {
 type Replica struct {
 	ID       uint64
 	Store    uint64
-	CaughtUp bool // follows the leader closely enough to lead at once
-	Damaged  bool // lost something it had promised, says its store, and does not run
+	CaughtUp bool   // follows the leader closely enough to lead at once
+	Place    uint64 // where a new member goes that takes its place; 0: Store
+	Damaged  bool   // lost something it had promised, says its store, and does not run
 }
 
 // Kind is what an operator does.

@@ -227,6 +227,7 @@ func (c *cluster) view(now time.Time) schedule.View {
 		}
 		for i, m := range g.rec.Replicas {
 			p.Replicas[i].Damaged = c.damaged(g, m, now)
+			p.Replicas[i].Place = c.placeOf(m.StoreId)
 		}
 		if lead := c.leading(g, now); lead != nil {
 			p.Leader = lead.ReplicaId

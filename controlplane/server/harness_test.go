@@ -148,6 +148,8 @@ type fakeNode struct {
 	dropped  bool // reports the volumes it was told to delete
 	behind   bool
 	lost     map[uint64]uint64 // copyset -> the replica that its store has lost
+	life     uint64
+	logEnd   uint64
 	last     *v1.HeartbeatNodeResponse
 }
 
@@ -194,7 +196,8 @@ func (n *fakeNode) beat(w *raft) error {
 	}
 	for _, s := range n.stores {
 		req.Stores = append(req.Stores, &v1.StoreReport{StoreId: s.StoreId, State: "up",
-			CapacityBytes: s.CapacityBytes, UsedBytes: 1 << 20, Chunks: 2})
+			CapacityBytes: s.CapacityBytes, UsedBytes: 1 << 20, Chunks: 2,
+			Life: n.life, LogEnd: n.logEnd})
 	}
 	for _, g := range n.copysets {
 		req.Replicas = append(req.Replicas, n.report(g, w))

@@ -60,7 +60,7 @@ func metricSources() (*ops.Source[Config], *ops.Source[sample]) {
 // not there does not fire.
 var (
 	nodeStates     = []string{stateUp, stateOffline}
-	storeStates    = []string{stateUp, "full", "stalled", stateFailed, stateOffline}
+	storeStates    = []string{stateUp, "full", "stalled", stateFailed, stateOffline, stateReplaced}
 	copysetHealths = []string{stateOK, healthDegraded, healthUnavailable}
 )
 

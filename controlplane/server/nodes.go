@@ -25,6 +25,7 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 		NodeId: c.nodeNames[req.Name], Name: req.Name, Zone: req.Zone, Addr: req.Addr,
 		Pid: req.Pid, Version: clip(req.Version, maxTextBytes),
 	}
+	known := c.reached(req.Stores)
 	stores, topology, err := c.commitNode(rec, req.Stores)
 	if err != nil {
 		return nil, err
@@ -34,7 +35,9 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 		c.addStore(s)
 	}
 	c.markAbsent(n, "its node was started without it", func(id uint64) bool {
-		return slices.ContainsFunc(stores, func(s *v1.Store) bool { return s.StoreId == id })
+		return slices.ContainsFunc(req.Stores, func(s *v1.StoreIdentity) bool {
+			return c.uuids[s.Uuid] == id
+		})
 	})
 	if topology != 0 {
 		c.raiseTopology(topology, rec.NodeId)
@@ -42,7 +45,7 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 	// A process that has just started leads nothing and has reported nothing.
 	n.heard, n.upSince, n.reports, n.transfers = now, now, nil, nil
 	c.log.Info("node registered", "node", rec.Name, "id", rec.NodeId, "zone", rec.Zone,
-		"addr", rec.Addr, "pid", rec.Pid, "stores", len(stores))
+		"addr", rec.Addr, "pid", rec.Pid, "stores", len(req.Stores))
 	if err := c.ensureCopysets(now); err != nil {
 		c.log.Warn("cannot create copysets", "error", err)
 	}
@@ -50,9 +53,10 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 		ClusterId: c.id, NodeId: rec.NodeId,
 		HeartbeatIntervalMs: c.cfg.HeartbeatInterval.Milliseconds(),
 	}
-	for _, s := range stores {
+	for i, s := range req.Stores {
 		resp.Stores = append(resp.Stores, &v1.StoreIdentity{
-			Uuid: s.Uuid, Path: s.Path, CapacityBytes: s.CapacityBytes, StoreId: s.StoreId,
+			Uuid: s.Uuid, Path: s.Path, CapacityBytes: s.CapacityBytes, StoreId: c.uuids[s.Uuid],
+			LogEnd: known[i],
 		})
 	}
 	return resp, nil
@@ -140,8 +144,8 @@ func (c *cluster) checkName(req *v1.RegisterNodeRequest, known *node, shared boo
 		known.rec.Addr, known.rec.Pid, now.Sub(known.heard).Round(time.Millisecond))
 }
 
-// commitNode writes the node and its stores and returns the stores' records in the order they
-// came. topology is the new version where addresses that others know changed, else 0.
+// commitNode writes the node and its stores, and those whose place others have taken, and returns
+// the stores' records. topology is the new version where known addresses changed, else 0.
 func (c *cluster) commitNode(rec *v1.Node, idents []*v1.StoreIdentity) (
 	stores []*v1.Store, topology uint64, err error,
 ) {
@@ -166,6 +170,13 @@ func (c *cluster) commitNode(rec *v1.Node, idents []*v1.StoreIdentity) (
 			}
 			stores = append(stores, s)
 		}
+		gone := c.displaced(old, idents)
+		for _, s := range gone {
+			if err := meta.Stores.Put(tx, meta.ID(s.StoreId), s); err != nil {
+				return err
+			}
+		}
+		stores = append(stores, gone...)
 		return meta.Nodes.Put(tx, meta.ID(rec.NodeId), rec)
 	})
 	return stores, topology, err
@@ -185,6 +196,7 @@ func (c *cluster) commitStore(tx meta.Tx, node uint64, ident *v1.StoreIdentity) 
 		}
 		s.StoreId = id
 	}
+	c.carryMark(s, ident)
 	return s, meta.Stores.Put(tx, meta.ID(s.StoreId), s)
 }
 
@@ -262,6 +274,7 @@ func (c *cluster) takeStores(n *node, reports []*v1.StoreReport) {
 			c.log.Warn("store failed", "node", n.rec.Name, "store", r.StoreId, "detail", r.Detail)
 		}
 		s.report = r
+		c.takeMark(s, r)
 		if r.CapacityBytes != 0 && r.CapacityBytes != s.rec.CapacityBytes {
 			rec := *s.rec
 			rec.CapacityBytes = r.CapacityBytes

@@ -35,7 +35,7 @@ func (c *cluster) reportOf(g *copyset, m *v1.Replica, now time.Time) *v1.Replica
 // damaged says whether a member's store has lost it. While a newcomer has its place there, its
 // store speaks of that one.
 func (c *cluster) damaged(g *copyset, m *v1.Replica, now time.Time) bool {
-	if m.ReplicaId == g.rec.LeavingReplicaId {
+	if m.ReplicaId == g.rec.LeavingReplicaId || c.isReplaced(m.StoreId) {
 		return true
 	}
 	return c.reportOf(g, m, now).GetState() == stateDamaged
@@ -177,6 +177,9 @@ func (c *cluster) describeLost(g *copyset, m *v1.Replica, now time.Time) string 
 		return fmt.Sprintf("%s was damaged and is being rebuilt as replica %d", at, j.ReplicaId)
 	}
 	text := at + " is damaged"
+	if c.isReplaced(m.StoreId) {
+		text += ": the store was replaced by an empty one"
+	}
 	if detail := c.reportOf(g, m, now).GetDetail(); detail != "" {
 		text += ": " + detail
 	}

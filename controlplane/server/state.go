@@ -19,6 +19,7 @@ const (
 	stateUp           = "up"
 	stateOffline      = "offline"
 	stateFailed       = "failed"
+	stateReplaced     = "replaced"
 	stateOK           = "ok"
 	stateDeleting     = "deleting"
 	healthDegraded    = "degraded"
@@ -228,6 +229,9 @@ func (c *cluster) up(n *node, now time.Time) bool {
 
 // storeUp says whether the store can serve, and if not, in which state it is and why.
 func (c *cluster) storeUp(s *store, now time.Time) (state, detail string) {
+	if s.rec.Replaced {
+		return stateReplaced, "an empty store took its place"
+	}
 	n := c.nodes[s.rec.NodeId]
 	if !c.up(n, now) {
 		return stateOffline, "its node is offline"

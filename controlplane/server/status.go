@@ -71,8 +71,10 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 		Copysets: uint64(len(c.copysets)), Processes: c.listProcesses(now),
 	}
 	for _, s := range c.stores {
-		resp.CapacityBytes += s.rec.CapacityBytes
-		resp.UsedBytes += s.report.GetUsedBytes()
+		if !s.rec.Replaced {
+			resp.CapacityBytes += s.rec.CapacityBytes
+			resp.UsedBytes += s.report.GetUsedBytes()
+		}
 	}
 	byHealth := map[string][]uint64{}
 	for _, id := range c.order {
@@ -150,7 +152,7 @@ func (c *cluster) storeProblems(n *node, now time.Time) []string {
 	for _, id := range sortedIDs(n.stores) {
 		s := c.stores[id]
 		state, detail := c.storeUp(s, now)
-		if state == stateUp {
+		if state == stateUp || state == stateReplaced { // its replicas are a problem, it is none
 			continue
 		}
 		text := fmt.Sprintf("store %d (%s on node %s) is %s", id, s.rec.Path, n.rec.Name, state)

@@ -68,11 +68,11 @@ func (c *cluster) checkCreate(name string, size uint64) error {
 
 // checkSpace admits a volume only where all volumes, with all their copies, fit the pool even
 // when they are written full. Capacity counts stores that are offline, which will come back, but
-// not those that failed.
+// not those that failed or were replaced.
 func (c *cluster) checkSpace(name string, size uint64) error {
 	var capacity, used float64
 	for _, s := range c.stores {
-		if s.report.GetState() != stateFailed {
+		if s.report.GetState() != stateFailed && !s.rec.Replaced {
 			capacity += float64(s.rec.CapacityBytes)
 		}
 	}

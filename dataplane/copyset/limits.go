@@ -33,6 +33,9 @@ const (
 	leaseDuration = promiseDuration * 9 / 10
 	// fillAgain is how soon after the end of a fetch of chunks the next one is urgent.
 	fillAgain = time.Minute
+	// proofTime is how long a replica that was recovered waits to hear that its disk is what it
+	// was. The control plane may be away for longer, and clients shall not wait for it.
+	proofTime = 2 * time.Second
 	// restTicks is for how many ticks nothing has happened in a copyset when it is laid to rest.
 	// pokeTicks is how long a follower at rest that a client asked waits for its leader.
 	restTicks = 100

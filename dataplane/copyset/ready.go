@@ -36,12 +36,16 @@ func (r *Replica) Message(m *Message, now int64, fx *Effects) {
 	}
 	switch m.Type {
 	case raftpb.MsgVote, raftpb.MsgPreVote:
-		if now < r.voteAfter {
+		if !r.mayElect() {
 			return
 		}
 		r.doubt()
 	case raftpb.MsgTimeoutNow:
-		if r.retiring {
+		if r.retiring || r.proof.missing(now) {
+			return
+		}
+	case raftpb.MsgHeartbeat:
+		if r.forgot(m) {
 			return
 		}
 	case raftpb.MsgSnap:

@@ -22,6 +22,9 @@ type Config struct {
 	ChunkBlocks uint32     // blocks of 4 KiB per chunk
 	Pool        *buf.Pool
 	Now         int64 // ns on the clock that every later call is given
+	// Unproven says that what was recovered may be older than what this member once had, until
+	// Proven tells otherwise; see proof.go.
+	Unproven bool
 	// ReadIndex has every read ask a majority who leads, instead of trusting the lease. It costs a
 	// round trip and needs no clock.
 	ReadIndex bool
@@ -42,7 +45,8 @@ type Replica struct {
 	pool        *buf.Pool
 	log         *slog.Logger
 	now         int64
-	voteAfter   int64  // ns; before it this replica takes part in no election
+	voteAfter   int64 // ns; before it this replica takes part in no election
+	proof       proof
 	err         error  // what stopped it, for ever
 	resigned    bool   // and has told another to lead
 	retiring    bool   // about to stop: it leads no more
@@ -135,6 +139,7 @@ func New(cfg Config) (*Replica, error) {
 		r.entries = cfg.Recovered.entries
 		r.stateAt, r.stateIndex = cfg.Recovered.stateAt, st.Applied
 		r.voteAfter = cfg.Now + electionTicks*int64(TickInterval)
+		r.proof = newProof(cfg.Unproven, cfg.Now)
 	}
 	r.saved = r.entries.hard
 	r.asked.init()
@@ -191,7 +196,9 @@ func (r *Replica) Tick(now int64) {
 	if r.err != nil || r.rest.asleep {
 		return
 	}
-	r.node.Tick()
+	if !r.proof.missing(now) {
+		r.node.Tick()
+	}
 	r.doubt()
 	r.tickRest()
 	r.ticks++
@@ -211,7 +218,7 @@ func (r *Replica) Tick(now int64) {
 // before what was promised to another leader is over.
 func (r *Replica) Campaign() {
 	r.wake()
-	if r.err == nil && !r.retiring && r.now >= r.voteAfter && r.now >= r.promised() {
+	if r.err == nil && !r.retiring && r.mayElect() && r.now >= r.promised() {
 		r.ignore(r.node.Campaign())
 	}
 }

@@ -25,6 +25,7 @@ import (
 //	simdisk_test.go     the log and the chunk files, and what a power cut leaves of them
 //	simnet_test.go      messages between replicas, fetches and repairs
 //	simclient_test.go   clients that write, zero and read, and try again
+//	simback_test.go     disks that are put back to an earlier state
 //	simcheck_test.go    is the history linearizable, are the replicas equal
 //
 // A node's process stops whole: a crash cuts its power, and then the replica is stopped in memory
@@ -58,6 +59,7 @@ type simConfig struct {
 	drift      float64
 	full       time.Duration // a disk takes no new chunks for a while
 	astray     float64       // share of flushed blocks that do not get to their place
+	rollback   time.Duration // a disk is copied, or put back to its copy
 	control    time.Duration // the control plane ends, and forgets what it heard
 	lull       time.Duration // nobody asks for anything, until all may rest
 	readIndex  bool          // clocks are not trusted
@@ -143,7 +145,7 @@ func newSim(t *testing.T, seed uint64, cfg simConfig) *sim {
 	for v := range s.fences {
 		s.epochs[v], s.fences[v] = 1, map[uint64]int64{}
 	}
-	s.members.epoch = 1
+	s.members.epoch, s.members.reached = 1, map[uint64]wal.LSN{}
 	for range cfg.replicas {
 		s.members.places = append(s.members.places, s.added())
 	}
@@ -278,6 +280,7 @@ func (s *sim) faults() {
 	if c.replace > 0 {
 		s.every(c.replace, s.replace)
 		s.every(c.control, s.controlEnds)
+		s.every(c.rollback, s.rollback)
 		s.control()
 	}
 }
@@ -290,7 +293,7 @@ func (s *sim) crash() {
 		s.mark("crash of all")
 	}
 	for _, n := range victims {
-		if !n.up {
+		if !n.up || n.putBack {
 			continue
 		}
 		s.mark("crash")
@@ -399,6 +402,10 @@ func (s *sim) watch(n *simNode) {
 	}
 	if r.err != nil {
 		s.fail("replica %d stopped: %v", n.id, r.err)
+		return
+	}
+	if why := r.Lost(); why != nil {
+		s.foundOut(n, why)
 		return
 	}
 	if r.leading() {

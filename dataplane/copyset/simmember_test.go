@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/io/wal"
 )
 
 // simMembers is what the control plane knows and wants of the members. It hears of them late or
@@ -15,6 +17,7 @@ type simMembers struct {
 	joining *simNode // in the place of leaving, until it votes
 	// downUntil: there is no control plane.
 	downUntil int64
+	reached   map[uint64]wal.LSN // by node: how far its log went, as it last said
 }
 
 // controlEvery is the mean time between two looks of the control plane.
@@ -91,7 +94,7 @@ func (s *sim) replace() {
 // lose ends a node for good, with its log and its chunk files.
 func (n *simNode) lose() {
 	n.crash()
-	n.dead = true
+	n.dead, n.putBack = true, false
 	n.log = simLog{}
 	n.chunks.init()
 }
@@ -107,13 +110,16 @@ func (s *sim) control() {
 	for _, n := range m.wanted() {
 		if s.chance(0.7) {
 			n.report()
+			if n.up && n.proven {
+				m.reached[n.id] = n.log.head
+			}
 		}
 		if r := &n.reported; n.up && r.leading && (lead == nil || r.term > lead.term) {
 			lead = r
 		}
 	}
 	switch {
-	case m.leaving == nil || lead == nil:
+	case m.leaving == nil || lead == nil || m.leaving.putBack:
 	case m.joining == nil || m.joining.dead:
 		if s.caughtUp() > len(m.places)/2 {
 			m.joining = s.added()
@@ -133,6 +139,9 @@ func (s *sim) control() {
 
 // controlEnds ends the control plane; the next knows what was decided, and hears of nodes anew.
 func (s *sim) controlEnds() {
+	if m := &s.members; m.leaving != nil && m.leaving.putBack {
+		return // what happens then is not promised
+	}
 	s.mark("control plane down")
 	s.members.downUntil = s.now + int64(s.around(time.Second))
 	for _, n := range s.nodes {

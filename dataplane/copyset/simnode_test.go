@@ -23,6 +23,10 @@ type simNode struct {
 
 	dead     bool // never starts again
 	failing  bool // a write of its log failed in this life
+	proven   bool // in this life
+	putBack  bool // to an earlier state, and nobody has found out
+	opened   wal.LSN
+	copied   *simImage
 	reported simReport
 
 	up     bool
@@ -79,7 +83,8 @@ func (n *simNode) start() {
 		return
 	}
 	if n.r, err = New(Config{State: st, Recovered: rc, ChunkBlocks: simChunkBlocks, Pool: pool,
-		Now: n.clock(), ReadIndex: s.cfg.readIndex, Logger: s.log}); err != nil {
+		Now: n.clock(), ReadIndex: s.cfg.readIndex, Logger: s.log,
+		Unproven: s.cfg.rollback > 0}); err != nil {
 		s.fail("replica %d does not start: %v", n.id, err)
 		return
 	}
@@ -93,8 +98,12 @@ func (n *simNode) start() {
 			}
 		})
 	}
+	n.opened, n.proven = n.log.head, rc == nil
 	n.ticks(n.life, 1)
 	n.checkpoints(n.life)
+	if s.cfg.rollback > 0 && rc != nil {
+		n.register(n.life)
+	}
 }
 
 func (n *simNode) recover() (*State, *Recovered) {

@@ -59,6 +59,9 @@ func stormy(seed uint64) simConfig {
 	if c.readIndex = rng.IntN(4) == 0; c.readIndex {
 		c.drift, c.jump = rng.Float64()*0.5, some(500*time.Millisecond)
 	}
+	if c.replace > 0 && c.jump == 0 {
+		c.rollback = some(500 * time.Millisecond)
+	}
 	return c
 }
 
@@ -93,6 +96,8 @@ func TestStormyClusterIsLinearizable(t *testing.T) {
 		"block repaired", "message lost", "message repeated", "leader isolated", "clog",
 		"log write failed", "disk lost", "member to move", "newcomer lost", "replaced", "fenced",
 		"false rumour", "chunk up to date",
+		"disk put back", "the control plane knew that it was longer",
+		"the leader knew that it was longer",
 		"clock jump", "to rest", "disk full", "write lost", "write misdirected",
 		"control plane down", "turn to stand for election"} {
 		if marks[what] == 0 {

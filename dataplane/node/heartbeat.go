@@ -79,8 +79,10 @@ func (n *Node) register(ctx context.Context) (time.Duration, error) {
 	req := &v1.RegisterNodeRequest{Name: n.cfg.Name, Zone: n.cfg.Zone, Addr: n.addr,
 		Pid: uint64(os.Getpid()), Version: n.cfg.Version, ClusterId: n.clusterID}
 	for _, s := range n.stores {
+		mark := s.LogMark()
 		req.Stores = append(req.Stores, &v1.StoreIdentity{Uuid: s.UUID(), Path: s.Path(),
-			StoreId: s.ID(), CapacityBytes: uint64(s.Report().Capacity)})
+			StoreId: s.ID(), CapacityBytes: uint64(s.Report().Capacity), Life: mark.Life,
+			LogEnd: mark.Opened})
 	}
 	resp, err := n.clients.Node.RegisterNode(ctx, req)
 	if err != nil {
@@ -92,6 +94,11 @@ func (n *Node) register(ctx context.Context) (time.Duration, error) {
 				continue
 			}
 			if err := s.Adopt(resp.ClusterId, id.StoreId); err != nil {
+				return heartbeatDefault, err
+			}
+			if id.LogEnd == 0 {
+				s.Proven()
+			} else if err := s.Regressed(id.LogEnd); err != nil {
 				return heartbeatDefault, err
 			}
 		}
@@ -160,16 +167,22 @@ func (n *Node) ensure(c *v1.Copyset) error {
 	var peers []copyset.Peer
 	var mine *v1.Replica
 	var home *store.Store
+	absent := false
 	for _, r := range admin.Members(c) {
 		peers = append(peers, copyset.Peer{ReplicaID: r.ReplicaId, NodeID: r.NodeId,
 			StoreID: r.StoreId, Addr: r.Addr})
+		absent = absent || r.NodeId == n.nodeID
 		for _, s := range n.stores {
 			if r.NodeId == n.nodeID && s.ID() == r.StoreId {
 				mine, home = r, s
 			}
 		}
 	}
-	if mine == nil {
+	switch {
+	case mine != nil:
+	case absent: // its store is not here, as the control plane knows
+		return nil
+	default:
 		return fmt.Errorf("node: no store here is a member of copyset %d", c.CopysetId)
 	}
 	st := copyset.NewState(c.CopysetId, c.Epoch, mine.ReplicaId, peers)
@@ -204,10 +217,11 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 		DesiredVersion: n.desired, DeletedVolumes: slices.Clone(n.deleted)}
 	n.mu.Unlock()
 	for _, s := range n.stores {
-		rep := s.Report()
+		rep, mark := s.Report(), s.LogMark()
 		out := &v1.StoreReport{StoreId: s.ID(), CapacityBytes: uint64(max(rep.Capacity, 0)),
 			UsedBytes: uint64(rep.Used), Chunks: uint64(rep.Chunks), State: string(rep.State),
 			CorruptBlocks: rep.CorruptBlocks, RepairedBlocks: rep.Repaired,
+			Life: mark.Life, LogEnd: mark.End,
 			LogBytes: uint64(max(rep.LogBytes, 0)), Scrub: scrubReport(s.ScrubReport())}
 		if rep.Why != nil {
 			out.Detail = rep.Why.Error()

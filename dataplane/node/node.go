@@ -171,6 +171,7 @@ func (n *Node) openStore(path string) error {
 		FillBytes:     n.cfg.FillBytes,
 		ReadIndex:     n.cfg.ReadIndex,
 		News:          n.news,
+		Unproven:      true,
 		ReserveChunks: n.cfg.ReserveChunks, Logger: n.log})
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), d.Close())

@@ -8,6 +8,10 @@
 // (LOST), and only a new member, with a higher number and nothing of the old one's, can take its
 // place.
 //
+// A disk that was put back to an earlier state is found out by whoever remembers LogMark, and costs
+// the store its replicas (Regressed). With Config.Unproven they wait for that word, two seconds at
+// most, before they take part in an election.
+//
 // A failed durable write stops the store for good: nothing is retried, every replica on it refuses
 // with unavailable and the other stores of the process go on. A full disk refuses new chunks and
 // keeps serving what it has.

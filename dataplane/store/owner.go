@@ -56,6 +56,7 @@ type member struct {
 	*copyset.Replica
 	touched   bool
 	condemned bool
+	found     bool   // on the disk, when the store was opened
 	busy      int    // jobs of it that are under way
 	leader    uint64 // as last looked at
 }
@@ -316,6 +317,9 @@ func (o *Owner) handle(e *event, now int64) {
 			return
 		}
 		m.Message(e.msg, now, &o.fx)
+		if why := m.Lost(); why != nil {
+			o.condemn(m, why)
+		}
 	case e.peer != nil:
 		m.Fetch(e.peer, now, &o.fx)
 	case e.appnd != nil:

@@ -76,7 +76,7 @@ func (r *recovery) replay() (*wal.Recovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.wal = log
+	s.wal, s.opened = log, rec.End
 	for _, d := range rec.Damage {
 		s.log.Error("the log is damaged", "file", d.File, "offset", d.Offset, "err", d.Err)
 		for id, rc := range r.found {
@@ -149,7 +149,7 @@ func (r *recovery) restore(id uint64, rc *copyset.Recovered) {
 		s.lose(id, rc.Replica(), err)
 		return
 	}
-	s.Owner(id).replicas[id] = &member{Replica: replica}
+	s.Owner(id).replicas[id] = &member{Replica: replica, found: true}
 }
 
 // lostChunk reports whether an error of a chunk file says that the chunk's metadata is gone, and

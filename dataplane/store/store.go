@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,9 @@ type Config struct {
 	News chan<- struct{}
 	// ReadIndex has leaders ask a majority for every read; see copyset.Config.
 	ReadIndex bool
+	// Unproven has the replicas that were found on the disk wait for Proven or Regressed, for a
+	// bounded time, before they take part in an election.
+	Unproven bool
 	// ScrubPeriod is from the beginning of one cycle to that of the next; 0: DefaultScrubPeriod.
 	ScrubPeriod time.Duration
 	Logger      *slog.Logger
@@ -69,6 +73,8 @@ type Store struct {
 	host    Host
 	meta    identity
 	wal     *wal.Log
+	opened  wal.LSN // where the log ended
+	life    uint64
 	chunks  *chunkfile.Pool
 	owners  []*Owner
 	start   time.Time
@@ -136,7 +142,7 @@ func Open(cfg Config) (*Store, error) {
 	cfg.defaults()
 	s := &Store{cfg: cfg, log: cfg.Logger.With("store", cfg.Path),
 		disk: disk.Watch(cfg.Disk), pool: cfg.Pool,
-		host: cfg.Host, start: time.Now(), stop: make(chan struct{}),
+		host: cfg.Host, start: time.Now(), life: rand.Uint64() | 1, stop: make(chan struct{}),
 		flushes: make(chan struct{}, maxFlushJobs), logReads: make(chan struct{}, maxLogReads),
 		fetches: make(chan struct{}, maxFetches), fill: fillPace{rate: cfg.FillBytes},
 		lost: map[uint64]*lostReplica{},
@@ -165,7 +171,7 @@ func Open(cfg Config) (*Store, error) {
 func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.Replica, error) {
 	return copyset.New(copyset.Config{State: st, Recovered: rc, Pool: s.pool, Now: s.clock(),
 		ChunkBlocks: uint32(s.meta.ChunkSize / buf.BlockSize), ReadIndex: s.cfg.ReadIndex,
-		Logger: s.log})
+		Unproven: s.cfg.Unproven, Logger: s.log})
 }
 
 // Run starts the owners, the checkpointer and the watchdog.

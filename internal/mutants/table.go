@@ -201,6 +201,24 @@ var mutants = []mutant{
 	{"store: let a lost replica come back under its number", "P1", "dataplane/store/recover.go",
 		`rc.Replica() <= l.Replica {`, `rc.Replica() < l.Replica {`,
 		"./dataplane/store", "TestChunkThatVanishesWhileItIsUsedEndsItsReplicaOnly"},
+	{"store: forget at a power cut that a disk was put back", "P5", "dataplane/store/proof.go",
+		`	return s.saveLost()`, `	return nil`,
+		"./dataplane/store", "TestStoreThatWasPutBackIsLostAndRebuilt"},
+	{"control: trust a disk that was put back", "P5", "controlplane/server/disks.go",
+		`		out[i] = s.rec.LogEnd`, `		out[i] = 0`,
+		"./controlplane/server", "TestStoreWhoseLogEndsBeforeWhatItReportedIsTold"},
+	{"control: take a store for told before it took note", "P5", "controlplane/server/disks.go",
+		`ident.Life != 0 && ident.LogEnd >= rec.LogEnd {`, `ident.Life != 0 {`,
+		"./controlplane/server", "TestStoreWhoseLogEndsBeforeWhatItReportedIsTold"},
+	{"copyset: vote before the disk is known to be the newest", "P5",
+		"dataplane/copyset/proof.go", `return now < p.until }`, `return p.until < 0 }`,
+		"./dataplane/copyset", "TestUnprovenReplicaTakesNoPartInElections"},
+	{"copyset: overlook that a leader knows more", "P5", "dataplane/copyset/proof.go",
+		`	return true
+}`, `	r.proof.lost = nil
+	return true
+}`,
+		"./dataplane/copyset", "TestReplicaThatForgotWhatItsLeaderKnowsIsLost"},
 	{"store: a slot that cannot be read was empty", "P4", "dataplane/store/recover.go",
 		`			r.all = why
 			discard`, `			_ = why
@@ -268,7 +286,7 @@ var mutants = []mutant{
 		`|| r.heardOf(st.Term) != s.heard {`, `|| r.heardOf(st.Term) < s.heard {`,
 		"./dataplane/copyset", "TestLeaderThatIsHeardIsNotDoubted"},
 	{"copyset: a replica told to stand breaks its promise", "P2", "dataplane/copyset/replica.go",
-		`r.now >= r.voteAfter && r.now >= r.promised()`, `r.now >= r.voteAfter`,
+		`r.mayElect() && r.now >= r.promised()`, `r.mayElect()`,
 		"./dataplane/copyset", "TestReplicaToldToStandKeepsItsPromise"},
 	{"copyset: a leader waits an election time-out for its successor", "P7",
 		"dataplane/copyset/replica.go", `r.ticks-r.transferAt >= transferTicks {`,

@@ -156,12 +156,15 @@ type Store struct {
 	CapacityBytes  uint64 `protobuf:"varint,5,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
 	UsedBytes      uint64 `protobuf:"varint,6,opt,name=used_bytes" json:"used_bytes,omitempty"`
 	Chunks         uint64 `protobuf:"varint,7,opt,name=chunks" json:"chunks,omitempty"`
-	State          string `protobuf:"bytes,8,opt,name=state" json:"state,omitempty"`   // up | full | stalled | failed | offline
+	State          string `protobuf:"bytes,8,opt,name=state" json:"state,omitempty"`   // up | full | stalled | failed | offline | replaced
 	Detail         string `protobuf:"bytes,9,opt,name=detail" json:"detail,omitempty"` // why it is not up
 	LogBytes       uint64 `protobuf:"varint,10,opt,name=log_bytes" json:"log_bytes,omitempty"`
 	CorruptBlocks  uint64 `protobuf:"varint,11,opt,name=corrupt_blocks" json:"corrupt_blocks,omitempty"` // found since its node started
 	RepairedBlocks uint64 `protobuf:"varint,12,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
 	Scrub          *Scrub `protobuf:"bytes,13,opt,name=scrub" json:"scrub,omitempty"`
+	Life           uint64 `protobuf:"varint,14,opt,name=life" json:"life,omitempty"`         // of its last opening that was heard of
+	LogEnd         uint64 `protobuf:"varint,15,opt,name=log_end" json:"log_end,omitempty"`   // the highest position of its log that it reported as durable
+	Replaced       bool   `protobuf:"varint,16,opt,name=replaced" json:"replaced,omitempty"` // its node came back with an empty store in its place
 }
 
 func (x *Store) Reset() { *x = Store{} }
@@ -259,6 +262,27 @@ func (x *Store) GetScrub() *Scrub {
 		return x.Scrub
 	}
 	return nil
+}
+
+func (x *Store) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *Store) GetLogEnd() uint64 {
+	if x != nil {
+		return x.LogEnd
+	}
+	return 0
+}
+
+func (x *Store) GetReplaced() bool {
+	if x != nil {
+		return x.Replaced
+	}
+	return false
 }
 
 // Scrub is how far a store is with reading all its blocks.
@@ -599,6 +623,8 @@ type StoreIdentity struct {
 	Path          string `protobuf:"bytes,2,opt,name=path" json:"path,omitempty"`
 	CapacityBytes uint64 `protobuf:"varint,3,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
 	StoreId       uint64 `protobuf:"varint,4,opt,name=store_id" json:"store_id,omitempty"` // 0 until the control plane has given one
+	Life          uint64 `protobuf:"varint,5,opt,name=life" json:"life,omitempty"`         // of this opening of the store; 0: it does not say how far its log goes
+	LogEnd        uint64 `protobuf:"varint,6,opt,name=log_end" json:"log_end,omitempty"`   // request: where its log ended when it was opened, as a position that only rises
 }
 
 func (x *StoreIdentity) Reset() { *x = StoreIdentity{} }
@@ -631,6 +657,20 @@ func (x *StoreIdentity) GetCapacityBytes() uint64 {
 func (x *StoreIdentity) GetStoreId() uint64 {
 	if x != nil {
 		return x.StoreId
+	}
+	return 0
+}
+
+func (x *StoreIdentity) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *StoreIdentity) GetLogEnd() uint64 {
+	if x != nil {
+		return x.LogEnd
 	}
 	return 0
 }
@@ -851,6 +891,8 @@ type StoreReport struct {
 	RepairedBlocks uint64 `protobuf:"varint,10,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
 	LogBytes       uint64 `protobuf:"varint,11,opt,name=log_bytes" json:"log_bytes,omitempty"`
 	Scrub          *Scrub `protobuf:"bytes,12,opt,name=scrub" json:"scrub,omitempty"`
+	Life           uint64 `protobuf:"varint,13,opt,name=life" json:"life,omitempty"`       // of this opening of the store
+	LogEnd         uint64 `protobuf:"varint,14,opt,name=log_end" json:"log_end,omitempty"` // up to where its log is durable
 }
 
 func (x *StoreReport) Reset() { *x = StoreReport{} }
@@ -941,6 +983,20 @@ func (x *StoreReport) GetScrub() *Scrub {
 		return x.Scrub
 	}
 	return nil
+}
+
+func (x *StoreReport) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *StoreReport) GetLogEnd() uint64 {
+	if x != nil {
+		return x.LogEnd
+	}
+	return 0
 }
 
 type HeartbeatNodeRequest struct {

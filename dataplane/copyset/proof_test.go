@@ -1,0 +1,82 @@
+package copyset
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// unproven is replica 1 of three, recovered at time 100, with its effects.
+func unproven(t *testing.T) (r *Replica, fx *Effects) {
+	h := newSolo(t, 3)
+	rc := new(Recovered)
+	replayOf(t, rc, h)
+	st, err := rc.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err = New(Config{State: st, Recovered: rc, ChunkBlocks: soloBlocks, Pool: h.pool, Now: 100,
+		Unproven: true, Logger: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, new(Effects)
+}
+
+// electsUntil lets the replica live to a time, with all that may have it take part in an election,
+// and reports whether it did.
+func electsUntil(r *Replica, fx *Effects, from, to int64) bool {
+	for now := from; now < to; now += int64(TickInterval) {
+		r.Tick(now)
+		r.Campaign()
+		r.Message(voteRequest(), now, fx)
+		r.Message(&Message{Copyset: 1, Message: raftpb.Message{Type: raftpb.MsgTimeoutNow, From: 2,
+			To: 1, Term: r.status.Term}}, now, fx)
+		r.Ready(now, fx)
+		if len(fx.Messages)+len(fx.Appends) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func TestUnprovenReplicaTakesNoPartInElections(t *testing.T) {
+	r, fx := unproven(t)
+	if electsUntil(r, fx, 100, 100+int64(proofTime)) {
+		t.Fatalf("took part in an election: %+v", fx)
+	}
+	if !electsUntil(r, fx, 100+int64(proofTime), 100+int64(proofTime)+int64(TickInterval)) {
+		t.Error("takes part in none when nobody could prove anything")
+	}
+}
+
+func TestProvenReplicaTakesPartInElections(t *testing.T) {
+	r, fx := unproven(t)
+	soon := 100 + 2*electionTicks*int64(TickInterval)
+	if electsUntil(r, fx, 100, soon) {
+		t.Fatalf("took part in an election: %+v", fx)
+	}
+	r.Proven()
+	if !electsUntil(r, fx, soon, soon+int64(TickInterval)) {
+		t.Error("takes no part in an election")
+	}
+}
+
+func TestReplicaThatForgotWhatItsLeaderKnowsIsLost(t *testing.T) {
+	h := newSolo(t, 3)
+	h.now += int64(time.Second)
+	last := h.r.entries.last()
+	beat := func(commit uint64) {
+		h.receive(raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, Term: 1, Commit: commit})
+	}
+	beat(last)
+	if err := h.r.Lost(); err != nil {
+		t.Fatalf("with everything: %v", err)
+	}
+	beat(last + 1)
+	if err := h.r.Lost(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("without an entry that it had acknowledged: %v", err)
+	}
+}
