@@ -40,6 +40,8 @@ func Private() error {
 type Lab struct {
 	hosts map[string]int // member -> the last number of its address
 	cuts  map[[2]string]bool
+	slow  map[[2]string]bool
+	ports map[string]*port
 }
 
 // New makes a network without members, and the caller's place in it.
@@ -47,7 +49,8 @@ func New() (*Lab, error) {
 	if err := Private(); err != nil {
 		return nil, err
 	}
-	l := &Lab{hosts: map[string]int{}, cuts: map[[2]string]bool{}}
+	l := &Lab{hosts: map[string]int{}, cuts: map[[2]string]bool{},
+		slow: map[[2]string]bool{}, ports: map[string]*port{}}
 	return l, ip(
 		"link add "+bridge+" type bridge",
 		"addr add "+address(ownHost)+"/24 dev "+bridge,
@@ -126,9 +129,9 @@ func (l *Lab) Cut(from, to string) error {
 	return err
 }
 
-// Mend undoes every cut.
+// Mend undoes every cut, and ends what Slow began.
 func (l *Lab) Mend() error {
-	var errs []error
+	errs := []error{l.mendSlow()}
 	for way := range l.cuts {
 		errs = append(errs, ip("-n "+way[0]+" route del blackhole "+address(l.hosts[way[1]])+"/32"))
 	}
@@ -139,6 +142,9 @@ func (l *Lab) Mend() error {
 // Close takes the members' namespaces away; their processes must have ended.
 func (l *Lab) Close() error {
 	var errs []error
+	for _, p := range l.ports {
+		errs = append(errs, p.close())
+	}
 	for name, host := range l.hosts {
 		// The kernel takes its time over a namespace; a wire goes at once.
 		errs = append(errs, ip("link del "+wire(host)), ip("netns del "+name))

@@ -106,6 +106,40 @@ func TestWayIsCutInOneDirectionOnly(t *testing.T) {
 	}
 }
 
+func TestSlowWayDelaysAndLosesPackets(t *testing.T) {
+	l := newLab(t)
+	arrives := func(w Wire) (bool, time.Duration) {
+		t.Helper()
+		if err := l.Slow("a", "b", w); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		return send(t, l, "a", "b"), time.Since(began)
+	}
+	const delay = 2 * time.Second // far longer than it takes to start what sends and listens
+	if ok, took := arrives(Wire{Delay: delay, Jitter: time.Millisecond}); !ok || took < delay {
+		t.Errorf("over a way of %v: arrived %v after %v", delay, ok, took)
+	}
+	if ok, _ := arrives(Wire{Loss: 1}); ok {
+		t.Error("what was sent on a way that loses everything arrived")
+	}
+	if !send(t, l, "b", "a") {
+		t.Error("the other direction is slow too")
+	}
+	if ok, took := arrives(Wire{Loss: 0}); !ok || took > delay {
+		t.Errorf("over a way that neither delays nor loses: arrived %v after %v", ok, took)
+	}
+	if err := l.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	if !send(t, l, "a", "b") {
+		t.Error("the way is not mended")
+	}
+	if err := l.Slow("a", "nobody", Wire{}); err == nil {
+		t.Error("slowed a way to nobody")
+	}
+}
+
 func TestUnknownMembersCannotBeCut(t *testing.T) {
 	l := newLab(t)
 	if err := l.Cut("a", "nobody"); err == nil {
