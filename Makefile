@@ -13,8 +13,9 @@ KERNELFLAGS ?=
 
 # Power cuts in a row on the same directories.
 ROUNDS      ?= 100
-# Blows of each kind to a node's process.
-BLOWS       ?= 5
+# Blows of each kind to a node, and which kinds: a pattern of their names, empty for all.
+BLOWS       ?= $(if $(NIGHTLY),20,5)
+KINDS       ?=
 # MiB that the replicas of a node are given anew.
 FILL_MIB    ?= 4096
 # Packages with concurrency of their own that a machine of two cores can run under -race in minutes.
@@ -86,9 +87,10 @@ faults: packages build ## bad sector, full disk, EIO and stall in a running clus
 	LANE=required go test -count=1 -v -timeout 20m ./perf/nemesis -run TestARunningCluster
 	@echo "faults: ok"
 
-nemesis: packages build ## a node killed, frozen, stopped and cut off under load, BLOWS of each (5): pauses, nothing lost
-	LANE=required ROUNDS=$(BLOWS) go test -count=1 -v -timeout 60m ./perf/nemesis \
-		-run TestClientsGoOn
+nemesis: packages build ## a node killed, frozen, stopped and cut off under load, BLOWS of each (5): pauses, nothing lost (NIGHTLY=1: every kind, 20 of each; KINDS='bad sectors|frozen': these)
+	LANE=required NIGHTLY=$(NIGHTLY) ROUNDS=$(BLOWS) go test -count=1 -v \
+		-timeout $(if $(NIGHTLY),360m,60m) ./perf/nemesis \
+		-run 'TestClientsGoOn$(if $(KINDS),/($(KINDS)))'
 	@echo "nemesis: ok"
 
 fill: packages build ## a node that was away is given FILL_MIB (4096) beside a client: how fast, what the client feels

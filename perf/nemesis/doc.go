@@ -11,7 +11,9 @@
 //	make nemesis   the node that leads the most copysets is killed, frozen or stopped, and started
 //	               again, or its ways to and from the other nodes are cut, in one direction and in
 //	               both: how long the longest write took, nothing is lost, and what clients of the
-//	               same few blocks saw is linearizable.
+//	               same few blocks saw is linearizable. With NIGHTLY=1 every kind of blow that
+//	               there is: bad links, too little processor, disks that fail or are empty, the
+//	               control plane gone as well.
 //
 // They need bin/ashlar, root and /dev/fuse; the power cuts need fio as well. Without those, plain
 // `go test` skips and says so; the make targets set LANE=required, and then missing things fail.

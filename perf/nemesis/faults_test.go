@@ -84,8 +84,13 @@ type finding struct {
 
 // spoilChunks makes sectors in the middle of every chunk file unreadable.
 func spoilChunks(f *faultfs.FS) error {
-	spoilt := 0
-	err := filepath.WalkDir(f.Root(), func(p string, d fs.DirEntry, err error) error {
+	_, err := spoil(f)
+	return err
+}
+
+// spoil makes sectors in the middle of every chunk file unreadable, and says which.
+func spoil(f *faultfs.FS) (spoilt []*faultfs.Rule, err error) {
+	err = filepath.WalkDir(f.Root(), func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -95,17 +100,18 @@ func spoilChunks(f *faultfs.FS) error {
 			return err
 		}
 		for i := range int64(badSectors) {
-			if _, err := f.BadSector(name, st.Size()/4+i*st.Size()/32); err != nil {
+			r, err := f.BadSector(name, st.Size()/4+i*st.Size()/32)
+			if err != nil {
 				return err
 			}
-			spoilt++
+			spoilt = append(spoilt, r)
 		}
 		return nil
 	})
-	if err == nil && spoilt == 0 {
+	if err == nil && len(spoilt) == 0 {
 		err = errors.New("nemesis: no chunk file to spoil")
 	}
-	return err
+	return spoilt, err
 }
 
 // writeNewChunks writes where the volume has no chunks yet. A full store may refuse that with the

@@ -143,7 +143,7 @@ type filling struct {
 
 func (f *filling) run() error {
 	nodes := f.cluster.Nodes()
-	if err := f.awaitWhole(); err != nil {
+	if err := f.awaitWhole(wholeWait); err != nil {
 		return err
 	}
 	for range 2 { // the first time, chunks are made
