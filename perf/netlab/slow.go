@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
@@ -69,7 +70,8 @@ func openPort(name string) (*port, error) {
 	}
 	p := &port{dev: os.NewFile(uintptr(r.fd), slowDevice), ended: make(chan struct{}),
 		ways: map[[4]byte]way{}}
-	if err := ip("-n " + name + " link set " + slowDevice + " up"); err != nil {
+	if err := ip("-n " + name + " link set " + slowDevice + " txqueuelen " +
+		strconv.Itoa(queueMax) + " up"); err != nil {
 		return nil, errors.Join(err, p.dev.Close())
 	}
 	go p.run()
