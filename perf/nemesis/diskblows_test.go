@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/perf/faultfs"
 	"github.com/ashlar-storage/ashlar/perf/hot"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/client"
 )
 
@@ -30,6 +33,8 @@ const (
 // wipedBlows are those that take what a node had. They need no disk that can fail.
 var wipedBlows = []blow{
 	{name: "killed and its disk replaced by an empty one", begin: wipe,
+		whole: refillWait, alone: true},
+	{name: "killed and its disk rolled back to an earlier day", begin: rollBack,
 		whole: refillWait, alone: true},
 }
 
@@ -112,6 +117,42 @@ func wipe(s *struck) (end func() error, err error) {
 		return nil, err
 	}
 	return nil, empty(s.place(s.p.Name))
+}
+
+// rollBack gives a node its disk as it was at an earlier start: a copy that somebody kept, or a
+// snapshot below it. Everything on it is sound, and what the node promised since is not there.
+func rollBack(s *struck) (end func() error, err error) {
+	now, earlier := s.place(s.p.Name), filepath.Join(s.dir, "earlier")
+	if err := s.kill(syscall.SIGTERM); err != nil {
+		return nil, err
+	}
+	if err := copyAll(now, earlier); err != nil {
+		return nil, err
+	}
+	// Whole again, it has promised more, and the control plane has heard how much.
+	if err := s.await(wholeWait, s.isBack); err != nil {
+		return nil, err
+	}
+	if err := s.kill(syscall.SIGKILL); err != nil {
+		return nil, err
+	}
+	return nil, errors.Join(empty(now), copyAll(earlier, now), os.RemoveAll(earlier))
+}
+
+// isBack says that the node's process is the one started last, and has everything.
+func (s *struck) isBack(st *v1.ClusterStatusResponse) bool {
+	return full(st) && slices.ContainsFunc(st.GetProcesses(), func(p *v1.Process) bool {
+		return p.GetId() == s.p.Name && p.GetPid() == uint64(s.p.PID)
+	})
+}
+
+// copyAll copies what is in a directory into another, which is made.
+func copyAll(from, to string) error {
+	out, err := exec.Command("cp", "-a", "--reflink=auto", from+"/.", to).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("nemesis: copy %s to %s: %w: %s", from, to, err, out)
+	}
+	return nil
 }
 
 // empty removes what is in a directory.
