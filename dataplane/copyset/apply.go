@@ -37,6 +37,9 @@ func (r *Replica) apply(e *raftpb.Entry, fx *Effects) {
 	r.lastCommit = r.now
 	if q := r.waiting[e.Index]; q != nil {
 		delete(r.waiting, e.Index)
+		if q.term != e.Term {
+			status = wire.StatusNotLeader // another leader's entry came in the place of its own
+		}
 		r.answer(Reply{Request: q, Status: status}, fx)
 	}
 }

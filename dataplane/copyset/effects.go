@@ -61,6 +61,7 @@ type Request struct {
 	cmd      []byte
 	entry    Payload
 	stage    stage
+	term     uint64 // in which it was proposed
 	inLane   bool
 	byLease  bool
 	repaired bool

@@ -53,14 +53,29 @@ func (r *Replica) transfer(to uint64) {
 	r.lease.given = true
 	r.transferAt = r.ticks
 	r.node.TransferLeader(to)
-	r.status = r.node.BasicStatus()
+	r.noteTransferee()
 }
 
 // abortTransfer keeps the leadership, which nobody has taken over. That may come to lead all the
 // same, so the lease stays given away.
 func (r *Replica) abortTransfer() {
 	r.node.TransferLeader(r.self)
-	r.status = r.node.BasicStatus()
+	r.noteTransferee()
+}
+
+// noteTransferee takes over whom raft is handing over to, and nothing else: that the leadership was
+// lost in this turn is for noteRole to find, which answers whoever waits for this leader.
+func (r *Replica) noteTransferee() {
+	r.status.LeadTransferee = r.node.BasicStatus().LeadTransferee
+}
+
+// handingOver reports whether the leadership is being given away, or is lost since the last turn.
+func (r *Replica) handingOver() bool {
+	if !r.leading() {
+		return false
+	}
+	now := r.node.BasicStatus()
+	return now.RaftState != raft.StateLeader || now.LeadTransferee != raft.None
 }
 
 // Retire keeps the replica from leading ever again: its process is about to stop.

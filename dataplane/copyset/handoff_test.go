@@ -125,6 +125,42 @@ func TestLeaderThatNobodyTakesOverFromGoesOn(t *testing.T) {
 	}
 }
 
+// deposedInATurn is a leader with a write that waits for its entry, which in one turn hands over to
+// a member, is deposed by another's message, and hears that the member's process has ended.
+func deposedInATurn(t *testing.T, message func(h *solo, term, prev uint64) *Message) *solo {
+	h := lead(t)
+	term, prev := h.r.Status().Term, h.r.entries.last()
+	h.submit(h.request(KindWrite, 0, BlockSize, 1))
+	h.settle()
+	h.replies = nil
+	h.r.Transfer(2)
+	h.r.Message(message(h, term, prev), h.now, &h.fx)
+	h.r.Gone(2, h.now)
+	h.settle()
+	if len(h.replies) != 1 || h.replies[0].Status != wire.StatusNotLeader {
+		t.Errorf("answered %+v", h.replies)
+	}
+	return h
+}
+
+func TestWriteOfADeposedLeaderIsNotAnsweredByAnothersEntry(t *testing.T) {
+	h := deposedInATurn(t, func(h *solo, term, prev uint64) *Message {
+		m := h.entryFrom(3, term+1, prev+1)
+		m.LogTerm, m.Commit = term, prev+1
+		return m
+	})
+	if got := h.r.Status(); got.Leader != 3 || got.Applied != got.Last {
+		t.Fatalf("the other's entry has not come: %+v", got)
+	}
+}
+
+func TestFormerLeaderAnswersWhoWaitsAtOnce(t *testing.T) {
+	deposedInATurn(t, func(_ *solo, term, _ uint64) *Message {
+		return &Message{Copyset: 1, Message: raftpb.Message{Type: raftpb.MsgHeartbeat, From: 3,
+			To: 1, Term: term + 1}}
+	})
+}
+
 func TestLeaderDoesNotWaitForAProcessThatHasEnded(t *testing.T) {
 	h := lead(t)
 	h.r.Transfer(2)

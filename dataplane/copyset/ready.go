@@ -134,7 +134,7 @@ func (r *Replica) propose(fx *Effects) {
 	}
 	for i, q := range reqs {
 		e := &r.batch[i] // raft filled in term and index
-		q.stage = stageCommit
+		q.stage, q.term = stageCommit, e.Term
 		r.waiting[e.Index] = q
 		if q.entry.Len > 0 {
 			r.staged = append(r.staged, stagedEntry{e.Index, e.Term, q.entry.Retain()})
