@@ -125,6 +125,23 @@ func TestLeaderThatNobodyTakesOverFromGoesOn(t *testing.T) {
 	}
 }
 
+func TestWritesWaitForTheNextLeaderDuringAHandOver(t *testing.T) {
+	h := lead(t)
+	term := h.r.Status().Term
+	h.r.Transfer(2)
+	h.replies = nil
+	h.submit(h.request(KindWrite, 0, BlockSize, 1))
+	h.settle()
+	if len(h.replies) != 0 {
+		t.Fatalf("answered %v before anybody else leads", h.replies[0].Status)
+	}
+	h.receive(raftpb.Message{Type: raftpb.MsgVote, From: 2, Term: term + 1, Index: 100,
+		LogTerm: term, Context: []byte("CampaignTransfer")})
+	if len(h.replies) != 1 || h.replies[0].Status != wire.StatusNotLeader {
+		t.Errorf("answered %+v", h.replies)
+	}
+}
+
 // deposedInATurn is a leader with a write that waits for its entry, which in one turn hands over to
 // a member, is deposed by another's message, and hears that the member's process has ended.
 func deposedInATurn(t *testing.T, message func(h *solo, term, prev uint64) *Message) *solo {

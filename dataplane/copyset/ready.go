@@ -110,9 +110,10 @@ func (r *Replica) dropStaged() {
 	r.heard = r.heard[:0]
 }
 
-// propose hands everything that waits to raft in one message.
+// propose hands everything that waits to raft in one message. While the leadership is handed over
+// raft would drop it; what waits is answered when another leads, or proposed when nobody does.
 func (r *Replica) propose(fx *Effects) {
-	if len(r.proposals) == 0 {
+	if len(r.proposals) == 0 || r.handingOver() {
 		return
 	}
 	reqs := r.proposals
@@ -124,7 +125,7 @@ func (r *Replica) propose(fx *Effects) {
 	err := r.node.Step(raftpb.Message{Type: raftpb.MsgProp, From: r.self, Entries: r.batch})
 	if err != nil {
 		status := wire.StatusOverloaded
-		if !r.leading() || r.status.LeadTransferee != raft.None {
+		if !r.leading() {
 			status = wire.StatusRetry
 		}
 		for _, q := range reqs {

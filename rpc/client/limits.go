@@ -91,9 +91,12 @@ const (
 	scoutIdle     = 100 * time.Millisecond
 	scoutPatience = 100
 
-	// Waits of one request after an answer that asks for one.
-	retryMin = 1 * time.Millisecond
-	retryMax = 100 * time.Millisecond
+	// Waits of one request after an answer that asks for one: retryMin, doubling to retryMax, and
+	// after retryPatience of them retryIdle.
+	retryMin      = 1 * time.Millisecond
+	retryMax      = 8 * time.Millisecond
+	retryIdle     = 100 * time.Millisecond
+	retryPatience = 60
 	// overloadMax caps a server's retry-after, so that one bad answer cannot park a request for
 	// ever.
 	overloadMax = 1 * time.Second

@@ -233,6 +233,9 @@ func (m *machine) timeout() action {
 
 func (m *machine) backoff(rand uint32) time.Duration {
 	d := doubled(retryMin, retryMax, int(m.tries))
+	if m.tries >= retryPatience {
+		d = retryIdle
+	}
 	m.tries++
 	return d/2 + jitter(d/2, rand)
 }
