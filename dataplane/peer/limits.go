@@ -3,17 +3,13 @@ package peer
 import "time"
 
 const (
-	// maxControl and maxData bound the messages that wait for one node, without and with entries.
-	// A full queue drops the new message and reports the peer unreachable.
-	maxControl = 16 << 10
-	maxData    = 16 << 10
-	// maxDataBytes bounds the payload bytes that wait for one node.
-	maxDataBytes = 64 << 20
-	// batchBytes is how much payload goes out in one write at most.
-	batchBytes = 2 << 20
-	// bareBytes is the same for payload that must be read from the log first, and loadParallel how
-	// many of its payloads are read at one time.
-	bareBytes    = 512 << 10
+	// maxWaiting and maxBytes bound the messages that wait for one connection, and their payload. A
+	// full queue drops the new message and reports the peer unreachable.
+	maxWaiting = 16 << 10
+	maxBytes   = 64 << 20
+	// batchBytes is how much payload goes out in one write at most, and loadParallel how many
+	// payloads are read from the log for it at one time.
+	batchBytes   = 2 << 20
 	loadParallel = 16
 	// batchMessages bounds the frames of one write.
 	batchMessages = 256

@@ -54,23 +54,22 @@ func (it *item) drop() {
 	it.m.Release()
 }
 
-// link is the way to one address.
+// link is one connection to an address, with what waits for it.
 type link struct {
 	addr string
 	cfg  Config
 	log  *slog.Logger
 
-	mu            sync.Mutex
-	control, data []item
-	dataBytes     int
-	conn          transport.Conn
-	calls         map[uint64]chan result
-	nextCall      uint64
-	wake          chan struct{}
-	stop          chan struct{}
-	done          sync.WaitGroup
-	bare          int  // payloads in data that must be read from the log
-	alone         bool // the last batch left data behind that must be read, to be there first
+	mu       sync.Mutex
+	waiting  []item
+	bytes    int // of payload that waits
+	bare     int // payloads that must be read from the log
+	conn     transport.Conn
+	calls    map[uint64]chan result
+	nextCall uint64
+	wake     chan struct{}
+	stop     chan struct{}
+	done     sync.WaitGroup
 	// sending: somebody is making a write and owns out. handed: it stopped half-way and the link's
 	// goroutine goes on; Complete: it did not.
 	sending bool
@@ -94,19 +93,11 @@ func newLink(addr string, cfg Config) *link {
 // send queues a message; it never blocks. Flush or a later message sends it.
 func (l *link) send(it item) {
 	l.mu.Lock()
-	full := l.conn == nil
-	if len(it.m.Entries) == 0 {
-		full = full || len(l.control) >= maxControl
-		if !full {
-			l.control = append(l.control, it)
-		}
-	} else {
-		full = full || len(l.data) >= maxData || l.dataBytes+it.bytes > maxDataBytes
-		if !full {
-			l.data = append(l.data, it)
-			l.dataBytes += it.bytes
-			l.bare += len(it.pins)
-		}
+	full := l.conn == nil || len(l.waiting) >= maxWaiting || l.bytes+it.bytes > maxBytes
+	if !full {
+		l.waiting = append(l.waiting, it)
+		l.bytes += it.bytes
+		l.bare += len(it.pins)
 	}
 	l.mu.Unlock()
 	if full {
@@ -120,7 +111,7 @@ func (l *link) send(it item) {
 func (l *link) flush() {
 	l.mu.Lock()
 	conn := l.conn
-	empty := len(l.control)+len(l.data) == 0
+	empty := len(l.waiting) == 0
 	if l.sending || conn == nil || empty {
 		l.mu.Unlock()
 		return
@@ -247,8 +238,8 @@ func (l *link) resume(conn transport.Conn) error {
 func (l *link) reset(conn transport.Conn, err error) {
 	l.mu.Lock()
 	l.conn = nil
-	items := append(l.control, l.data...)
-	l.control, l.data, l.dataBytes, l.bare = nil, nil, 0, 0
+	items := l.waiting
+	l.waiting, l.bytes, l.bare = nil, 0, 0
 	calls := l.calls
 	l.calls = map[uint64]chan result{}
 	handed := l.handed

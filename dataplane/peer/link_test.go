@@ -168,11 +168,17 @@ func newRig(t *testing.T) *rig {
 // connect waits until the link to the far node is up.
 func (r *rig) connect() {
 	r.t.Helper()
-	l := r.links.to(r.to.Addr)
-	eventually(r.t, "the link is up", func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.conn != nil
+	w := r.links.to(r.to.Addr)
+	eventually(r.t, "the links are up", func() bool {
+		for _, l := range []*link{w.control, w.data} {
+			l.mu.Lock()
+			up := l.conn != nil
+			l.mu.Unlock()
+			if !up {
+				return false
+			}
+		}
+		return true
 	})
 }
 
@@ -259,16 +265,39 @@ func TestMessagesArriveInOrderWithTheirPayloads(t *testing.T) {
 	}
 }
 
-func TestControlMessagesOvertakeData(t *testing.T) {
+func TestControlMessagesDoNotWaitForAConnectionBusyWithData(t *testing.T) {
 	r := newRig(t)
 	r.connect()
-	for i := range uint64(20) {
-		r.send(r.data(i+1, 16, 0))
-	}
+	l := r.links.to(r.to.Addr).data
+	l.mu.Lock()
+	l.sending = true // a write that does not end
+	l.mu.Unlock()
+	r.send(r.data(1, 16, 0))
 	r.send(heartbeat(7))
 	r.links.Flush(r.to.Addr)
 	if m := r.next(); m.Type != raftpb.MsgHeartbeat {
 		t.Errorf("%v of entry %d comes before the heartbeat", m.Type, m.Index+1)
+		m.Release()
+	}
+	l.release()
+	r.links.Flush(r.to.Addr)
+	r.next().Release()
+}
+
+func TestAppendsWithoutEntriesStayBehindThoseWithSome(t *testing.T) {
+	r := newRig(t)
+	r.connect()
+	for i := range uint64(50) {
+		r.send(r.data(i+1, 4, 0))
+		r.send(copyset.Message{Copyset: 1, Message: raftpb.Message{Type: raftpb.MsgApp, To: 2,
+			Index: i + 1}})
+	}
+	r.links.Flush(r.to.Addr)
+	for i := range uint64(100) {
+		m := r.next()
+		if want := (i + 1) / 2; m.Index != want {
+			t.Fatalf("message %d stands behind entry %d, want %d", i, m.Index, want)
+		}
 		m.Release()
 	}
 }
@@ -328,58 +357,6 @@ func TestAddressThatRefusesIsToldOf(t *testing.T) {
 			}
 		case <-time.After(10 * time.Second):
 			t.Fatal("nobody was told that the address refuses connections")
-		}
-	}
-}
-
-func TestTheLogIsReadDespiteOfControlMessages(t *testing.T) {
-	r := newRig(t)
-	r.connect()
-	r.send(r.data(1, 1, 9000))
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for i := uint64(0); ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-				r.send(heartbeat(i))
-				r.links.Flush(r.to.Addr)
-			}
-		}
-	}()
-	m := r.next()
-	for ; m.Type == raftpb.MsgHeartbeat; m = r.next() {
-	}
-	m.Release()
-	close(stop)
-	for ended := false; !ended; {
-		select {
-		case <-done:
-			ended = true
-		case <-r.got:
-		}
-	}
-}
-
-func TestManyControlMessagesLeaveRoomForData(t *testing.T) {
-	l := &link{}
-	for range 3 * batchMessages {
-		l.control = append(l.control, item{m: heartbeat(1)})
-	}
-	l.data = append(l.data, item{pins: []func(){func() {}}}, item{})
-	l.bare = 1
-	var out outgoing
-	for batch := 0; len(l.data) > 0; batch++ {
-		if batch == 4 {
-			t.Fatalf("%d of 2 messages with entries still wait, as do %d without",
-				len(l.data), len(l.control))
-		}
-		l.take(&out)
-		for len(l.control) < 3*batchMessages { // they come as fast as they go
-			l.control = append(l.control, item{m: heartbeat(1)})
 		}
 	}
 }
@@ -472,7 +449,7 @@ func TestFullQueueDropsTheNewMessageAndReportsIt(t *testing.T) {
 	defer b.Release()
 	m := copyset.Message{Copyset: 1, Message: raftpb.Message{Type: raftpb.MsgApp, To: 2,
 		Entries: make([]raftpb.Entry, 1)}}
-	l := r.links.to(r.to.Addr)
+	w := r.links.to(r.to.Addr)
 	fill := func(what string, bound int, m copyset.Message) {
 		t.Helper()
 		for range bound {
@@ -488,7 +465,7 @@ func TestFullQueueDropsTheNewMessageAndReportsIt(t *testing.T) {
 	}
 	// Nothing is sent before Flush, so the queue holds what it was given.
 	m.Payloads = []copyset.Payload{{}}
-	fill("bytes", maxDataBytes>>20, m)
+	fill("bytes", maxBytes>>20, m)
 	c := m
 	c.Payloads = []copyset.Payload{copyset.NewPayload(b.Retain())}
 	r.send(c)
@@ -497,19 +474,21 @@ func TestFullQueueDropsTheNewMessageAndReportsIt(t *testing.T) {
 	}
 	r.store.unreachable = nil
 	m.Payloads = nil
-	fill("messages", maxData-maxDataBytes>>20, m)
+	fill("messages", maxWaiting-maxBytes>>20, m)
 	r.send(m)
 	if r.store.lost() != 1 {
 		t.Errorf("messages: %d lost above the bound, want 1", r.store.lost())
 	}
-	for range maxControl + 5 {
+	for range maxWaiting + 5 {
 		r.send(heartbeat(1))
 	}
-	l.mu.Lock()
-	if len(l.control) != maxControl || len(l.data) != maxData {
-		t.Errorf("%d control and %d data messages wait", len(l.control), len(l.data))
+	for _, l := range []*link{w.control, w.data} {
+		l.mu.Lock()
+		if len(l.waiting) != maxWaiting {
+			t.Errorf("%d messages wait", len(l.waiting))
+		}
+		l.mu.Unlock()
 	}
-	l.mu.Unlock()
 }
 
 func TestBrokenConnectionFailsCallsAndReportsWhatWaits(t *testing.T) {
@@ -684,9 +663,10 @@ func TestManySendersAndBreaksLeaveNothingBehind(t *testing.T) {
 			}
 		}
 	}()
-	l := r.links.to(r.to.Addr)
-	for range 20 {
+	w := r.links.to(r.to.Addr)
+	for i := range 20 {
 		time.Sleep(20 * time.Millisecond)
+		l := []*link{w.control, w.data}[i%2]
 		l.mu.Lock()
 		if l.conn != nil {
 			l.conn.Close()

@@ -5,16 +5,30 @@ import (
 	"log/slog"
 	"sync"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
-// Links are a node's ways to the others, one per address, made when first used.
+// Links are a node's ways to the others, two per address, made when first used.
 type Links struct {
 	cfg    Config
 	mu     sync.Mutex
-	byAddr map[string]*link
+	byAddr map[string]*ways
 	closed bool
+}
+
+// ways are the two to one address. What a socket has taken goes in the order it came, whatever else
+// becomes urgent, so heartbeats and answers have a connection of their own, beside that of entries
+// and chunks. Appends without entries go with the entries: those before them must have come first.
+type ways struct{ control, data *link }
+
+func (w *ways) of(m *copyset.Message) *link {
+	if m.Type == raftpb.MsgApp {
+		return w.data
+	}
+	return w.control
 }
 
 // NewLinks makes the set; Close ends it.
@@ -22,29 +36,31 @@ func NewLinks(cfg Config) *Links {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Links{cfg: cfg, byAddr: map[string]*link{}}
+	return &Links{cfg: cfg, byAddr: map[string]*ways{}}
 }
 
-func (ls *Links) to(addr string) *link {
+func (ls *Links) to(addr string) *ways {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.closed {
 		return nil
 	}
-	l := ls.byAddr[addr]
-	if l == nil {
-		l = newLink(addr, ls.cfg)
-		ls.byAddr[addr] = l
+	w := ls.byAddr[addr]
+	if w == nil {
+		quiet := ls.cfg
+		quiet.Gone = nil // the other one tells
+		w = &ways{control: newLink(addr, ls.cfg), data: newLink(addr, quiet)}
+		ls.byAddr[addr] = w
 	}
-	return l
+	return w
 }
 
 // Send queues a raft message for a member and takes over its payload references; Flush sends it. It
 // never blocks; what does not fit is dropped.
 func (ls *Links) Send(from Loader, to copyset.Peer, m copyset.Message) {
 	it := item{m: m, from: from}
-	l := ls.to(to.Addr)
-	if l == nil {
+	w := ls.to(to.Addr)
+	if w == nil {
 		it.drop()
 		return
 	}
@@ -55,25 +71,26 @@ func (ls *Links) Send(from Loader, to copyset.Peer, m copyset.Message) {
 			it.pins = append(it.pins, from.PinLog(p))
 		}
 	}
-	l.send(it)
+	w.of(&m).send(it)
 }
 
 // Flush sends what waits for a member's node, as far as that does not block.
 func (ls *Links) Flush(addr string) {
-	if l := ls.to(addr); l != nil {
-		l.flush()
+	if w := ls.to(addr); w != nil {
+		w.control.flush()
+		w.data.flush()
 	}
 }
 
 // Chunks asks a member for the chunks it has, once it has applied so much.
 func (ls *Links) Chunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.ListedChunk,
 	error) {
-	l := ls.to(to.Addr)
-	if l == nil {
+	w := ls.to(to.Addr)
+	if w == nil {
 		return nil, ErrUnreachable
 	}
 	req := ListRequest{Copyset: copysetID, Replica: to.ReplicaID, Applied: applied}
-	m, err := l.call(wire.OpSnapList, req.AppendTo(nil))
+	m, err := w.data.call(wire.OpSnapList, req.AppendTo(nil))
 	if m.Payload != nil {
 		defer m.Payload.Release()
 	}
@@ -90,14 +107,14 @@ func (ls *Links) Chunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.L
 // that all of them read as zero.
 func (ls *Links) Blocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (copyset.Payload,
 	[]uint32, error) {
-	l := ls.to(to.Addr)
-	if l == nil {
+	w := ls.to(to.Addr)
+	if w == nil {
 		return copyset.Payload{}, nil, ErrUnreachable
 	}
 	req := BlocksRequest{Copyset: copysetID, Replica: to.ReplicaID, Volume: r.Chunk.Volume,
 		Chunk: r.Chunk.Index, First: r.First, Count: r.Count, Applied: r.Applied,
 		Urgent: r.Urgent}
-	m, err := l.call(wire.OpSnapRead, req.AppendTo(nil))
+	m, err := w.data.call(wire.OpSnapRead, req.AppendTo(nil))
 	if err == nil {
 		var resp wire.IOResponse
 		if err = resp.Decode(m.Meta); err == nil && m.Payload == nil {
@@ -119,13 +136,13 @@ func (ls *Links) Blocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (
 
 // Sums asks a member for the checksums that it has on record for blocks.
 func (ls *Links) Sums(to copyset.Peer, copysetID uint64, r copyset.PeerRead) ([]uint32, error) {
-	l := ls.to(to.Addr)
-	if l == nil {
+	w := ls.to(to.Addr)
+	if w == nil {
 		return nil, ErrUnreachable
 	}
 	req := BlocksRequest{Copyset: copysetID, Replica: to.ReplicaID, Volume: r.Chunk.Volume,
 		Chunk: r.Chunk.Index, First: r.First, Count: r.Count, Applied: r.Applied}
-	m, err := l.call(wire.OpSnapSums, req.AppendTo(nil))
+	m, err := w.data.call(wire.OpSnapSums, req.AppendTo(nil))
 	if m.Payload != nil {
 		m.Payload.Release()
 	}
@@ -165,7 +182,8 @@ func (ls *Links) Close() {
 	all := ls.byAddr
 	ls.byAddr = nil
 	ls.mu.Unlock()
-	for _, l := range all {
-		l.close()
+	for _, w := range all {
+		w.control.close()
+		w.data.close()
 	}
 }

@@ -38,52 +38,32 @@ func (o *outgoing) reset() {
 	o.meta, o.body = o.meta[:0], o.body[:0]
 }
 
-// take moves the next batch out of the queues, messages without entries first. When there is
-// nothing, the right to send is given up.
+// take moves the next batch out of the queue. When there is nothing, the right to send is given up.
 func (l *link) take(out *outgoing) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.control)+len(l.data) == 0 {
+	if len(l.waiting) == 0 {
 		l.sending = false
 		return false
 	}
-	n := min(len(l.control), batchMessages)
-	if len(l.data) > 0 { // however many there are, they leave it some room
-		n = min(n, batchMessages/2)
+	n := l.takeable()
+	for i := range l.waiting[:n] {
+		l.bare -= len(l.waiting[i].pins)
+		l.bytes -= l.waiting[i].bytes
 	}
-	out.batch = append(out.batch, l.control[:n]...)
-	l.control = slices.Delete(l.control, 0, n)
-	k := l.takeable(n)
-	for i := range l.data[:k] {
-		l.bare -= len(l.data[i].pins)
-		l.dataBytes -= l.data[i].bytes
-	}
-	out.batch = append(out.batch, l.data[:k]...)
-	l.data = slices.Delete(l.data, 0, k)
+	out.batch = append(out.batch, l.waiting[:n]...)
+	l.waiting = slices.Delete(l.waiting, 0, n)
 	return true
 }
 
-// takeable is how many data messages go with n control messages. What must be read from the log
-// takes its time: heartbeats do not wait for it, every other batch, and it comes in small pieces,
-// between which they go. A follower that hears no heartbeat of a leader that is only busy with its
-// log would have the others elect a new one.
-func (l *link) takeable(n int) (k int) {
-	bytes, limit := 0, batchBytes
-	for ; k < len(l.data) && n+k < batchMessages; k++ {
-		d := &l.data[k]
-		if len(d.pins) > 0 {
-			if n > 0 && !l.alone {
-				l.alone = true
-				return k
-			}
-			limit = bareBytes
-		}
-		if bytes += d.bytes; k > 0 && bytes > limit {
+// takeable is how many messages make the next batch.
+func (l *link) takeable() (n int) {
+	for bytes := 0; n < min(len(l.waiting), batchMessages); n++ {
+		if bytes += l.waiting[n].bytes; n > 0 && bytes > batchBytes {
 			break
 		}
 	}
-	l.alone = false
-	return k
+	return n
 }
 
 // load reads from the logs what a batch lacks, several payloads at a time: each waits for a device.
