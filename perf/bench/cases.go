@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/perf/echo"
+	"github.com/ashlar-storage/ashlar/perf/engine"
 	"github.com/ashlar-storage/ashlar/perf/fio"
 	"github.com/ashlar-storage/ashlar/perf/load"
 )
@@ -57,7 +58,7 @@ func cases() []benchCase {
 
 func runEcho(ctx context.Context, b *bench, _ *benchCase, _ int) (figures, error) {
 	d := time.Duration(b.o.seconds) * time.Second / echoShare
-	h, err := echo.Measure(ctx, b.echoAt, block, d)
+	h, err := echo.Measure(ctx, b.echo.Addr, block, d)
 	if err != nil {
 		return figures{}, err
 	}
@@ -69,20 +70,23 @@ func runEcho(ctx context.Context, b *bench, _ *benchCase, _ int) (figures, error
 func us(ns uint64) float64 { return float64(ns) / 1e3 }
 
 func (b *bench) nativeJob(c *benchCase, round int, d time.Duration) load.Job {
-	return load.Job{Write: c.write, Block: block, Depth: c.depth, Size: b.o.size, Duration: d,
-		Seed: uint64(round)<<8 + uint64(c.depth)}
+	j := load.Job{Reads: 100, Sizes: load.Blocks(block), Random: true, Depth: c.depth,
+		Size: b.o.size, Duration: d, Seed: uint64(round)<<8 + uint64(c.depth)}
+	if c.write {
+		j.Reads = 0
+	}
+	return j
 }
 
 func runNative(ctx context.Context, b *bench, c *benchCase, round int) (figures, error) {
-	engine := load.Volume{V: b.volume}
-	r, err := load.Run(ctx, engine,
+	r, err := load.Run(ctx, engine.Volume{V: b.volume},
 		b.nativeJob(c, round, time.Duration(b.o.seconds)*time.Second))
 	if err != nil {
 		return figures{}, err
 	}
-	return figures{Ops: r.Ops, IOPS: r.IOPS(), P50: us(r.Hist.Percentile(50)),
-		P99: us(r.Hist.Percentile(99)), P999: us(r.Hist.Percentile(99.9)),
-		Mean: r.Hist.Mean() / 1e3}, nil
+	h := r.Lat()
+	return figures{Ops: r.Ops(), IOPS: r.IOPS(), P50: us(h.Percentile(50)),
+		P99: us(h.Percentile(99)), P999: us(h.Percentile(99.9)), Mean: h.Mean() / 1e3}, nil
 }
 
 // runFio runs fio on the raw file, every write durable, or on the gateway's export.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/perf/engine"
 	"github.com/ashlar-storage/ashlar/perf/load"
 )
 
@@ -38,7 +39,7 @@ func (b *bench) profile(ctx context.Context, c *benchCase, dir string) error {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := load.Run(loadCtx, load.Volume{V: b.volume}, b.nativeJob(c, 2000, time.Hour))
+		_, err := load.Run(loadCtx, engine.Volume{V: b.volume}, b.nativeJob(c, 2000, time.Hour))
 		ended <- err
 	}()
 	if err := pause(ctx, settle); err != nil {

@@ -1,16 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/perf/echo"
+	"github.com/ashlar-storage/ashlar/perf/engine"
 	"github.com/ashlar-storage/ashlar/perf/fio"
 	"github.com/ashlar-storage/ashlar/perf/load"
 	"github.com/ashlar-storage/ashlar/perf/rig"
@@ -35,8 +35,7 @@ type bench struct {
 	cluster *rig.Cluster
 	client  *client.Client
 	volume  *client.Volume
-	echo    *exec.Cmd
-	echoAt  string
+	echo    *echo.Process
 }
 
 func newBench(ctx context.Context, o options) (b *bench, err error) {
@@ -88,22 +87,8 @@ func (b *bench) startEcho() error {
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	b.echo = exec.Command(self, "-echo-server")
-	b.echo.Stderr = os.Stderr
-	out, err := b.echo.StdoutPipe()
-	if err == nil {
-		err = b.echo.Start()
-	}
-	if err != nil {
-		b.echo = nil
-		return fmt.Errorf("bench: echo server: %w", err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return fmt.Errorf("bench: echo server: no address: %w", err)
-	}
-	b.echoAt = strings.TrimSpace(line)
-	return nil
+	b.echo, err = echo.Spawn(self, "-echo-server")
+	return err
 }
 
 // makeVolumes makes one volume for the native client and one for the gateway, which would fence
@@ -133,8 +118,8 @@ func (b *bench) makeVolumes(ctx context.Context) (err error) {
 
 func (b *bench) fill(ctx context.Context) error {
 	began := time.Now()
-	_, err := load.Run(ctx, load.Volume{V: b.volume}, load.Job{Write: true, Block: fillBlock,
-		Depth: fillDepth, Size: b.o.size, Linear: true, Ops: b.o.size / fillBlock, Seed: 1})
+	_, err := load.Run(ctx, engine.Volume{V: b.volume}, load.Job{Sizes: load.Blocks(fillBlock),
+		Depth: fillDepth, Size: b.o.size, Bytes: b.o.size, Seed: 1})
 	if err != nil {
 		return errors.Join(err, b.cluster.Alive())
 	}
@@ -151,8 +136,7 @@ func (b *bench) close() error {
 		errs = append(errs, b.cluster.Close())
 	}
 	if b.echo != nil {
-		_ = b.echo.Process.Signal(os.Interrupt)
-		_ = b.echo.Wait() // its way to end is the signal
+		b.echo.Close()
 	}
 	if b.dir != "" {
 		errs = append(errs, os.RemoveAll(b.dir))

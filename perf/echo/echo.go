@@ -11,8 +11,8 @@ import (
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
-// poolBytes is the payload memory of either end: one frame is under way at a time.
-const poolBytes = 8 << 20
+// PoolBytes is the payload memory of either end: frames under way must fit.
+const PoolBytes = 64 << 20
 
 type handler struct{}
 
@@ -27,7 +27,7 @@ func (handler) OnMessage(c transport.ServerConn, m *transport.Message) {
 
 // Serve echoes frames at addr until ctx ends; ready gets the address once it listens.
 func Serve(ctx context.Context, addr string, ready func(addr string)) error {
-	pool, err := buf.NewPool(buf.Config{Bytes: poolBytes})
+	pool, err := buf.NewPool(buf.Config{Bytes: PoolBytes})
 	if err != nil {
 		return fmt.Errorf("echo: %w", err)
 	}
@@ -44,7 +44,7 @@ func Serve(ctx context.Context, addr string, ready func(addr string)) error {
 // Measure sends frames of size bytes to a server of Serve, one at a time for d, and returns the
 // times from sending to the arrival of the answer.
 func Measure(ctx context.Context, addr string, size int, d time.Duration) (*hist.Hist, error) {
-	pool, err := buf.NewPool(buf.Config{Bytes: poolBytes})
+	pool, err := buf.NewPool(buf.Config{Bytes: PoolBytes})
 	if err != nil {
 		return nil, fmt.Errorf("echo: %w", err)
 	}

@@ -18,6 +18,7 @@ type Hist struct {
 	counts   [Buckets]uint64
 	n        uint64
 	sum      float64
+	squares  float64
 	min, max uint64
 }
 
@@ -50,6 +51,7 @@ func (h *Hist) Add(ns uint64) {
 	h.max = max(h.max, ns)
 	h.n++
 	h.sum += float64(ns)
+	h.squares += float64(ns) * float64(ns)
 }
 
 // Merge adds everything that o counted.
@@ -66,6 +68,7 @@ func (h *Hist) Merge(o *Hist) {
 	h.max = max(h.max, o.max)
 	h.n += o.n
 	h.sum += o.sum
+	h.squares += o.squares
 }
 
 // Percentile is the value, in ns, that p percent of the counted ones do not pass; 0 when empty.
@@ -94,6 +97,15 @@ func (h *Hist) Mean() float64 {
 		return 0
 	}
 	return h.sum / float64(h.n)
+}
+
+// Stddev is the standard deviation of what was added, in ns.
+func (h *Hist) Stddev() float64 {
+	if h.n < 2 {
+		return 0
+	}
+	mean := h.Mean()
+	return math.Sqrt(max(h.squares-float64(h.n)*mean*mean, 0) / float64(h.n-1))
 }
 
 // Min is in ns.

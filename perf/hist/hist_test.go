@@ -56,6 +56,17 @@ func TestPercentilesFollowTheSortedValues(t *testing.T) {
 	}
 }
 
+func TestDeviationIsThatOfTheValuesAlsoAfterMerging(t *testing.T) {
+	var a, b Hist
+	a.Add(100)
+	a.Add(300)
+	b.Add(500)
+	a.Merge(&b)
+	if got := a.Stddev(); got < 199.9 || got > 200.1 || a.Mean() != 300 {
+		t.Errorf("100, 300 and 500: mean %v, deviation %v", a.Mean(), got)
+	}
+}
+
 func TestEmptyHistogramHasNoFigures(t *testing.T) {
 	var h Hist
 	h.Merge(new(Hist))

@@ -2,149 +2,134 @@ package load
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/ashlar-storage/ashlar/perf/hist"
+	"unsafe"
 )
 
-// ErrJob marks a job that makes no sense.
-var ErrJob = errors.New("load: bad job")
-
-// Op is one operation for an engine.
-type Op struct {
-	Write bool
-	Off   int64
-	Data  []byte
-	// Done is called once, from any goroutine, also from inside Submit.
-	Done func(*Op)
-	Err  error
-	// Engine is the engine's own, kept from use to use.
-	Engine any
-
-	began time.Time
-	slot  *slot
+// source gives operations: a plan, or the review of what was written.
+type source interface {
+	next(op *Op, buffer []byte) bool
 }
 
-// Engine completes operations.
-type Engine interface {
-	Submit(op *Op)
-}
+// run is a job under way.
+type run struct {
+	job    *Job
+	engine Engine
+	base   time.Time
+	end    int64 // ns; nothing is submitted from here on
+	stop   atomic.Bool
+	live   sync.WaitGroup // slots that have not retired
+	slots  []*slot
+	ledger *ledger
 
-// Job says what to do.
-type Job struct {
-	Write  bool
-	Block  int   // bytes of an operation
-	Depth  int   // operations at one time
-	Size   int64 // region in bytes, from offset 0; offsets are multiples of Block
-	Linear bool  // one after the other instead of random
-	Ops    int64 // ends the run after so many; 0: only Duration does
-	// Duration is from the first submission to the last.
-	Duration time.Duration
-	Seed     uint64
-	// Progress, when set, counts completed operations while the run goes on.
-	Progress *atomic.Int64
-}
-
-// Result is what a run did.
-type Result struct {
-	Hist    hist.Hist
-	Ops     int64
-	Elapsed time.Duration
-}
-
-// IOPS is operations per second.
-func (r *Result) IOPS() float64 {
-	if r.Elapsed <= 0 {
-		return 0
-	}
-	return float64(r.Ops) / r.Elapsed.Seconds()
+	mu       sync.Mutex // guards what follows
+	source   source
+	tally    *tally // nil: nothing is counted
+	underWay int
+	arrive   *arrivals // nil: a closed loop
+	free     []*slot   // of an open loop
+	closing  bool
+	err      error
+	wrong    int64
+	lie      error
 }
 
 // slot is one of the operations that are under way together.
 type slot struct {
-	run  *run
-	op   Op
-	rng  *rand.PCG
-	hist hist.Hist
-	wake chan struct{} // depth 1
+	run    *run
+	op     Op
+	rng    *rand.PCG
+	buffer []byte
+	state  atomic.Int32
+	wake   chan struct{} // depth 1 of a closed loop
+	used   bool          // op is one that has ended
 }
 
-type run struct {
-	job     Job
-	engine  Engine
-	blocks  uint64
-	end     time.Time
-	stop    atomic.Bool
-	started atomic.Int64
-	next    atomic.Int64 // block of a linear run
-	live    sync.WaitGroup
-	err     atomic.Pointer[error]
-}
+// The states of a slot whose completions drive it.
+const (
+	submitting = iota // Submit runs; a completion is left to the submitter
+	waiting           // Submit has returned; the completion goes on
+	ended             // completed before Submit returned
+)
 
-func (j *Job) check() error {
-	if j.Block <= 0 || j.Depth <= 0 || j.Size < int64(j.Block) || j.Duration <= 0 && j.Ops <= 0 {
-		return fmt.Errorf("%w: block %d, depth %d, size %d, duration %v, operations %d", ErrJob,
-			j.Block, j.Depth, j.Size, j.Duration, j.Ops)
-	}
-	return nil
-}
-
-// Run does the job. It returns the first error of an operation, or that of ctx.
-func Run(ctx context.Context, e Engine, job Job) (*Result, error) {
-	if err := job.check(); err != nil {
+// Run does the job. It returns the first error of an operation, or that of ctx; a block that is
+// wrong is ErrLied. There is a result also beside an error, unless that is ErrJob.
+func Run(ctx context.Context, e Engine, j Job) (*Result, error) {
+	if err := j.check(); err != nil {
 		return nil, err
 	}
-	r := &run{job: job, engine: e, blocks: uint64(job.Size / int64(job.Block))}
+	r := newRun(e, &j)
 	defer context.AfterFunc(ctx, func() { r.stop.Store(true) })()
-	slots := make([]*slot, job.Depth)
-	for i := range slots {
-		slots[i] = r.newSlot(i)
+	res := r.tally.res
+	r.serve()
+	res.Elapsed = time.Duration(max(r.tally.last-r.tally.from, 0))
+	for d := range res.Sides {
+		res.Sides[d].Elapsed = res.Elapsed
 	}
-	began := time.Now()
-	r.end = began.Add(job.Duration)
-	for _, s := range slots {
-		r.live.Add(1)
-		if s.wake != nil {
-			go s.loop()
-		} else {
-			s.submit()
-		}
+	if r.tally.logs != nil {
+		res.Log = r.tally.logs.finish(r.tally.last - r.tally.from)
+		r.tally.logs = nil
 	}
-	r.live.Wait()
-	res := &Result{Elapsed: time.Since(began)}
-	for _, s := range slots {
-		res.Hist.Merge(&s.hist)
+	if j.SyncLast && r.err == nil {
+		r.flush()
 	}
-	res.Ops = int64(res.Hist.Count())
-	if p := r.err.Load(); p != nil {
-		return res, *p
+	if j.Verify != nil && j.Verify.After && r.err == nil && j.Reads < 100 {
+		r.review()
 	}
-	return res, ctx.Err()
+	res.Wrong, res.Lie = r.wrong, r.lie
+	switch {
+	case r.err != nil:
+		return res, r.err
+	case ctx.Err() != nil:
+		return res, ctx.Err()
+	case r.wrong > 0:
+		return res, fmt.Errorf("%d blocks were wrong, the first: %w", r.wrong, r.lie)
+	}
+	return res, nil
+}
+
+func newRun(e Engine, j *Job) *run {
+	p := newPlan(j)
+	r := &run{job: j, engine: e, base: time.Now(), end: math.MaxInt64, source: p, ledger: p.ledger,
+		tally: &tally{res: &Result{}, from: int64(j.Ramp), logs: newLogger(j.Logs)}}
+	if j.Duration > 0 {
+		r.end = int64(j.Ramp + j.Duration)
+	}
+	if j.openLoop() {
+		r.arrive = newArrivals(j.Rate[Read]+j.Rate[Write], j.Poisson, j.Seed, float64(r.end))
+	}
+	for i := range j.Depth {
+		r.slots = append(r.slots, r.newSlot(i))
+	}
+	return r
 }
 
 func (r *run) newSlot(i int) *slot {
-	s := &slot{run: r, rng: rand.NewPCG(r.job.Seed, uint64(i))}
-	s.op = Op{Write: r.job.Write, Data: make([]byte, r.job.Block), slot: s}
-	for k := 0; k+8 <= len(s.op.Data); k += 8 {
-		put64(s.op.Data[k:], s.rng.Uint64())
+	_, most := r.job.bounds()
+	s := &slot{run: r, rng: rand.NewPCG(r.job.Seed, uint64(i)+3), buffer: aligned(most)}
+	for k := 0; k+8 <= most; k += 8 {
+		put64(s.buffer[k:], s.rng.Uint64())
 	}
-	s.op.Done = func(op *Op) {
-		if op.slot.finish() {
-			op.slot.submit()
-		} else {
-			op.slot.run.live.Done()
-		}
-	}
-	if r.job.Depth == 1 {
+	s.op.slot = s
+	s.op.Done = (*Op).goOn
+	if r.job.Depth == 1 && r.arrive == nil {
 		s.wake = make(chan struct{}, 1)
 		s.op.Done = func(op *Op) { op.slot.wake <- struct{}{} }
 	}
 	return s
+}
+
+// aligned is memory for direct I/O.
+func aligned(n int) []byte {
+	const page = 4096
+	b := make([]byte, n+page)
+	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (page - 1)
+	return b[skip : skip+n : skip+n]
 }
 
 func put64(b []byte, v uint64) {
@@ -153,47 +138,161 @@ func put64(b []byte, v uint64) {
 	}
 }
 
+func (r *run) now() int64 { return int64(time.Since(r.base)) }
+
+// serve lets every slot work until the source or the time is at its end.
+func (r *run) serve() {
+	r.live.Add(len(r.slots))
+	switch {
+	case r.arrive != nil:
+		r.free = append(r.free, r.slots...)
+		r.pace()
+	case r.slots[0].wake != nil:
+		r.slots[0].loop()
+	default:
+		for _, s := range r.slots {
+			if s.turn() {
+				s.drive()
+			}
+		}
+	}
+	r.live.Wait()
+}
+
+// loop is a closed loop of depth 1, on a goroutine that waits.
 func (s *slot) loop() {
-	defer s.run.live.Done()
-	for {
-		s.submit()
+	for s.turn() {
+		s.run.engine.Submit(&s.op)
 		<-s.wake
-		if !s.finish() {
+		s.op.ended = s.run.now()
+		if s.run.job.Think > 0 {
+			time.Sleep(s.run.job.Think)
+		}
+	}
+}
+
+// drive submits the slot's operation, and the ones after it as long as each ends before Submit
+// returns: an engine that completes inside Submit must not pile up calls.
+func (s *slot) drive() {
+	for {
+		s.state.Store(submitting)
+		s.run.engine.Submit(&s.op)
+		if s.state.CompareAndSwap(submitting, waiting) || !s.turn() {
 			return
 		}
 	}
 }
 
-// submit starts the slot's next operation. What it writes is new each time.
-func (s *slot) submit() {
-	block := s.rng.Uint64() % s.run.blocks
-	if s.run.job.Linear {
-		block = uint64(s.run.next.Add(1)-1) % s.run.blocks
+// goOn is called when the operation has completed.
+func (op *Op) goOn() {
+	s := op.slot
+	op.ended = s.run.now()
+	if !s.state.CompareAndSwap(submitting, ended) && s.turn() {
+		s.drive()
 	}
-	if s.op.Write && len(s.op.Data) >= 8 {
-		put64(s.op.Data, s.rng.Uint64())
-	}
-	s.op.Off, s.op.Err = int64(block)*int64(s.run.job.Block), nil
-	s.run.started.Add(1)
-	s.op.began = time.Now()
-	s.run.engine.Submit(&s.op)
 }
 
-// finish counts the operation that ended and reports whether there is to be another.
-func (s *slot) finish() bool {
-	r, now := s.run, time.Now()
-	if err := s.op.Err; err != nil {
-		err = fmt.Errorf("load: offset %d: %w", s.op.Off, err)
-		r.err.CompareAndSwap(nil, &err)
-		r.stop.Store(true)
-		return false
+// turn counts the slot's operation that ended and makes the next one; false when there is none now.
+func (s *slot) turn() bool {
+	r, lie := s.run, error(nil)
+	if s.used && s.op.Err == nil && s.op.Kind == Read && r.ledger != nil && r.checks(&s.op) {
+		lie = r.ledger.check(s.op.Data, s.op.Off, s.op.stamp)
 	}
-	s.hist.Add(uint64(now.Sub(s.op.began)))
-	if p := r.job.Progress; p != nil {
-		p.Add(1)
+	r.mu.Lock()
+	if s.used {
+		r.complete(&s.op, lie)
+		s.used = false
 	}
-	if r.job.Ops > 0 && r.started.Load() >= r.job.Ops || r.stop.Load() {
-		return false
+	ok, parked := r.begin(s)
+	r.mu.Unlock()
+	if ok {
+		s.prepare()
+	} else if !parked {
+		r.live.Done()
 	}
-	return r.job.Duration <= 0 || now.Before(r.end)
+	return ok
 }
+
+// checks reports whether it is known what a read must return: in a job that writes too, not for
+// blocks that it has not written yet.
+func (r *run) checks(op *Op) bool { return op.stamp > 0 || r.job.Reads == 100 }
+
+// complete counts an operation. r.mu is held.
+func (r *run) complete(op *Op, lie error) {
+	r.underWay--
+	if op.Err != nil {
+		r.fail(fmt.Errorf("load: %s at offset %d: %w", op.Kind, op.Off, op.Err))
+		return
+	}
+	if r.ledger != nil && op.Kind != Sync {
+		r.ledger.give(op.Off, op.Kind, op.stamp)
+	}
+	if lie != nil {
+		if r.wrong++; r.lie == nil {
+			r.lie = lie
+		}
+		if r.job.Verify.Fatal {
+			r.fail(lie)
+		}
+	}
+	if r.tally != nil {
+		r.tally.completed(op, r.arrive != nil)
+	}
+	if p := r.job.Progress; p != nil && op.Kind != Sync {
+		p.Ops[op.Kind].Add(1)
+		p.Bytes[op.Kind].Add(int64(len(op.Data)))
+	}
+}
+
+func (r *run) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+	r.stop.Store(true)
+}
+
+// begin gives the slot its next operation. When there is none, the slot retires, or is parked until
+// something arrives. r.mu is held.
+func (r *run) begin(s *slot) (ok, parked bool) {
+	now := r.now()
+	if now >= r.end || r.stop.Load() || r.closing {
+		return false, false
+	}
+	s.op.intended = now
+	if r.arrive != nil {
+		r.arrive.advance(now)
+		if s.op.intended, ok = r.arrive.pop(); !ok {
+			r.free = append(r.free, s)
+			return false, true
+		}
+	}
+	if !r.source.next(&s.op, s.buffer) {
+		r.closing = r.arrive != nil
+		return false, false
+	}
+	r.underWay++
+	if r.tally != nil {
+		r.tally.submitted(now, r.underWay)
+	}
+	s.used = true
+	return true, false
+}
+
+// prepare makes what is written, which is new each time, and starts the operation's clock.
+func (s *slot) prepare() {
+	r := s.run
+	if s.op.Kind == Write {
+		if r.ledger != nil {
+			r.ledger.fill(s.op.Data, s.op.Off, s.op.stamp)
+		} else if len(s.op.Data) >= 8 {
+			put64(s.op.Data, s.rng.Uint64())
+		}
+	}
+	s.op.Err = nil
+	s.op.began = r.now()
+	if r.arrive == nil {
+		s.op.intended = s.op.began
+	}
+}
+
+func (k Kind) String() string { return [...]string{"read", "write", "flush"}[k] }
