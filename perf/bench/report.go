@@ -113,7 +113,7 @@ func (r *results) markdown() string {
 	var b strings.Builder
 	m := &r.Machine
 	fmt.Fprintf(&b, "Measured %s with %s, %s: %d rounds of %d s per case, volumes of %d MiB.\n",
-		r.When.Format("2006-01-02 15:04 UTC"), m.Version, m.Go, r.Rounds, r.Seconds, r.Size>>20)
+		r.When.Format("2006-01-02 15:04 UTC"), r.Version, m.Go, r.Rounds, r.Seconds, r.Size>>20)
 	fmt.Fprintf(&b, "Machine: %s, %d cores, %s; Linux %s; %s, %s.\n", m.CPU, m.Cores, m.Memory,
 		m.Kernel, m.FS, m.Disk)
 	r.latencies(&b)

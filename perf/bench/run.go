@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/perf/meter"
@@ -25,7 +27,8 @@ type sample struct {
 // results is everything that a run found; its JSON is the report's source.
 type results struct {
 	When    time.Time       `json:"when"`
-	Machine machine         `json:"machine"`
+	Machine meter.Machine   `json:"machine"`
+	Version string          `json:"version"` // of the program that is measured
 	Rounds  int             `json:"rounds"`
 	Seconds int             `json:"seconds"`
 	Size    int64           `json:"volume_bytes"`
@@ -41,8 +44,8 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	res := &results{When: time.Now().UTC(), Machine: describe(o.binary, b.dir), Rounds: o.rounds,
-		Seconds: o.seconds, Size: o.size}
+	res := &results{When: time.Now().UTC(), Machine: meter.Describe(b.dir),
+		Version: versionOf(ctx, o.binary), Rounds: o.rounds, Seconds: o.seconds, Size: o.size}
 	if err := b.measure(ctx, res); err != nil {
 		return b.explain(err)
 	}
@@ -76,6 +79,17 @@ func (b *bench) measure(ctx context.Context, res *results) error {
 		}
 	}
 	return b.kernelRound(ctx, res)
+}
+
+func versionOf(ctx context.Context, binary string) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, binary, "version").Output()
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(first)
 }
 
 func (b *bench) selected() (out []benchCase) {

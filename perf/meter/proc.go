@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tick is the unit of CPU time in /proc: USER_HZ is 100 on every Linux that Go runs on.
@@ -37,6 +39,30 @@ func parseStat(text []byte) (time.Duration, error) {
 		sum += time.Duration(n) * tick
 	}
 	return sum, nil
+}
+
+// Usage is what this process has used.
+type Usage struct {
+	User, System             time.Duration
+	Switches                 int64 // voluntary and not
+	MajorFaults, MinorFaults int64
+}
+
+// Self is the use of this process so far.
+func Self() Usage {
+	var r unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &r) != nil {
+		return Usage{}
+	}
+	return Usage{User: time.Duration(r.Utime.Nano()), System: time.Duration(r.Stime.Nano()),
+		Switches: r.Nvcsw + r.Nivcsw, MajorFaults: r.Majflt, MinorFaults: r.Minflt}
+}
+
+// Minus is what was used since an earlier reading.
+func (u Usage) Minus(o Usage) Usage {
+	return Usage{User: u.User - o.User, System: u.System - o.System,
+		Switches: u.Switches - o.Switches, MajorFaults: u.MajorFaults - o.MajorFaults,
+		MinorFaults: u.MinorFaults - o.MinorFaults}
 }
 
 // Busy is the CPU time that everything on the machine has used; waiting for devices is not use.

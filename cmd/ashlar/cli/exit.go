@@ -11,8 +11,11 @@ import (
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/supervise"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/io/disk"
+	"github.com/ashlar-storage/ashlar/perf/engine"
 	"github.com/ashlar-storage/ashlar/perf/hot"
+	"github.com/ashlar-storage/ashlar/perf/job"
 	"github.com/ashlar-storage/ashlar/perf/linear"
+	"github.com/ashlar-storage/ashlar/perf/load"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 )
 
@@ -49,6 +52,10 @@ var statuses = []struct {
 }{
 	{errUsage, exitUsage},
 	{config.ErrInvalid, exitUsage},
+	{job.ErrInvalid, exitUsage},
+	{engine.ErrUnfit, exitUsage},
+	{load.ErrJob, exitUsage},
+	{load.ErrLied, exitDamaged},
 	{datadir.ErrNone, exitUsage},
 	{datadir.ErrRefused, exitRefused},
 	{datadir.ErrInUse, exitRefused},

@@ -78,7 +78,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", a.upCommand(), a.checkCommand())
+	add("cluster", a.upCommand(), a.checkCommand(), a.benchCommand())
 	add("look", a.clusterCommand(), a.volumeCommand(), a.copysetCommand())
 	add("look", noun("store", "Disks of the nodes",
 		append(a.storeCommands(), a.offlineStoreCommands()...)...))

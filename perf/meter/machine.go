@@ -1,32 +1,28 @@
-package main
+package meter
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// machine is where the figures were measured.
-type machine struct {
-	CPU     string `json:"cpu"`
-	Cores   int    `json:"cores"`
-	Memory  string `json:"memory"`
-	Kernel  string `json:"kernel"`
-	FS      string `json:"file_system"`
-	Disk    string `json:"disk"`
-	Go      string `json:"go"`
-	Version string `json:"version"` // of the program that is measured
+// Machine is where figures were measured.
+type Machine struct {
+	CPU    string `json:"cpu"`
+	Cores  int    `json:"cores"`
+	Memory string `json:"memory"`
+	Kernel string `json:"kernel"`
+	FS     string `json:"file_system"`
+	Disk   string `json:"disk"`
+	Go     string `json:"go"`
 }
 
-func describe(binary, dir string) machine {
-	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), CPU: "unknown"}
+// Describe finds out what this machine is, and what holds dir.
+func Describe(dir string) Machine {
+	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), CPU: "unknown"}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		m.CPU = field(text, "model name")
 	}
@@ -41,11 +37,6 @@ func describe(binary, dir string) machine {
 		m.Kernel = unix.ByteSliceToString(u.Release[:])
 	}
 	m.FS, m.Disk = fileSystem(dir)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, binary, "version").Output(); err == nil {
-		m.Version = strings.TrimSpace(string(bytes.SplitN(out, []byte("\n"), 2)[0]))
-	}
 	return m
 }
 
@@ -83,7 +74,8 @@ func fileSystem(dir string) (fs, disk string) {
 		disk = "write cache: " + strings.TrimSpace(string(text))
 	}
 	if text, err := os.ReadFile(sys + "/queue/fua"); err == nil {
-		disk += ", FUA: " + yes(strings.TrimSpace(string(text)) == "1")
+		fua := map[bool]string{true: "yes", false: "no"}[strings.TrimSpace(string(text)) == "1"]
+		disk += ", FUA: " + fua
 	}
 	return fs, disk
 }
