@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,10 +16,13 @@ type measured struct {
 		Read, Write struct {
 			IOPS float64
 			Ops  int64 `json:"total_ios"`
-			Lat  struct {
-				Mean float64
-				N    int64
-			} `json:"lat_ns"`
+		}
+		Ashlar struct {
+			Efficiency []struct{ Ratio float64 }
+			Cost       struct {
+				CPU     map[string]float64 `json:"cpu_us"`
+				Written float64            `json:"written_bytes_per_user_byte"`
+			}
 		}
 	}
 }
@@ -44,15 +46,29 @@ func bench(t *testing.T, args ...string) (m measured) {
 func TestBenchMeasuresAClusterAsFioDoes(t *testing.T) {
 	skipShort(t)
 	c := start(t, filepath.Join(t.TempDir(), "data"), "--volume", "vol", "--size", "256MiB")
-	m := bench(t, "--ioengine=ashlar", "--data", c.dir, "--volume=vol", "--rw=randwrite", "--bs=4k",
+	floor := filepath.Join(t.TempDir(), "floor.json")
+	text, said, status := ashlar("bench", "floor", "--dir", t.TempDir(), "--size=8MiB",
+		"--for=50ms", "-o", "json")
+	if err := os.WriteFile(floor, []byte(text), 0o600); err != nil || status != 0 {
+		t.Fatalf("status %d: %s, %v", status, said, err)
+	}
+	m := bench(t, "--floor="+floor, "--ioengine=ashlar", "--data", c.dir, "--volume=vol",
+		"--rw=randwrite", "--bs=4k",
 		"--iodepth=16", "--size=32m", "--number_ios=4000", "--verify=crc32c", "--verify_fatal")
 	if j := m.Jobs[0]; j.Write.Ops != 4000 || j.Read.Ops == 0 {
 		t.Errorf("native client: %+v", j)
 	}
+	// Three copies go to the logs, and each chunk is written in time.
+	if a := m.Jobs[0].Ashlar; len(a.Efficiency) != 1 || a.Efficiency[0].Ratio <= 0 ||
+		a.Cost.CPU["n1"] <= 0 || a.Cost.CPU["client"] <= 0 || a.Cost.Written < 3 {
+		t.Errorf("efficiency and cost: %+v", a)
+	}
+	bench(t, "--ioengine=nbd", "--uri", c.url, "--rw=write", "--bs=1m", "--iodepth=4",
+		"--size=64m") // first writes are dearer
 	jobs := filepath.Join(t.TempDir(), "a.fio")
-	text := fmt.Sprintf("[global]\nioengine=nbd\nuri=%s\nbs=4k\nsize=64m\niodepth=8\n"+
-		"norandommap=1\ntime_based=1\nruntime=2\n[w]\nrw=randwrite\n[r]\nstonewall\nrw=randread\n",
-		c.url)
+	text = "[global]\nioengine=nbd\nuri=" + c.url + "\nbs=4k\nsize=64m\niodepth=8\n" +
+		"norandommap=1\ntime_based=1\nruntime=2\n" +
+		"[w]\nrw=randwrite\n[r]\nstonewall\nrw=randread\n"
 	if err := os.WriteFile(jobs, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
+	"github.com/ashlar-storage/ashlar/perf/cost"
 	"github.com/ashlar-storage/ashlar/perf/meter"
 	"github.com/ashlar-storage/ashlar/perf/rig"
 )
@@ -13,36 +13,17 @@ import (
 // self is the name of this process among those whose use is read: native client and generator.
 const self = "client"
 
-// reading is what everything had used at one time.
-type reading struct {
-	at    time.Time
-	busy  time.Duration            // of the machine
-	cpu   map[string]time.Duration // of each process of ours
-	nodes meter.Stats              // summed over the nodes
-}
+// usage is what was used between two readings.
+type usage = cost.Usage
 
-func (b *bench) read(ctx context.Context) (*reading, error) {
-	r := &reading{at: time.Now(), cpu: map[string]time.Duration{}, nodes: meter.Stats{}}
+func (b *bench) read(ctx context.Context) (*cost.Reading, error) {
+	processes := []cost.Process{{Name: self, PID: os.Getpid()}}
 	for _, p := range b.cluster.Processes {
-		cpu, err := meter.CPU(p.PID)
-		if err != nil {
-			return nil, b.explain(err)
-		}
-		r.cpu[p.Name] = cpu
+		processes = append(processes, cost.Process{Name: p.Name, PID: p.PID, Admin: p.Admin})
 	}
-	var err error
-	if r.cpu[self], err = meter.CPU(os.Getpid()); err != nil {
-		return nil, err
-	}
-	if r.busy, err = meter.Busy(); err != nil {
-		return nil, err
-	}
-	for _, p := range b.cluster.Nodes() {
-		s, err := meter.ReadStats(ctx, p.Admin)
-		if err != nil {
-			return nil, b.explain(err)
-		}
-		r.nodes = r.nodes.Plus(s)
+	r, err := cost.Read(ctx, processes)
+	if err != nil {
+		return nil, b.explain(err)
 	}
 	return r, nil
 }
@@ -53,47 +34,6 @@ func (b *bench) explain(err error) error {
 		return fmt.Errorf("%w (%w)", died, err)
 	}
 	return err
-}
-
-// usage is what was used between two readings, in seconds and counts.
-type usage struct {
-	Seconds float64            `json:"seconds"`
-	Busy    float64            `json:"busy_cpu_s"`
-	CPU     map[string]float64 `json:"cpu_s"`
-	Nodes   meter.Stats        `json:"nodes"`
-}
-
-func between(a, z *reading) usage {
-	u := usage{Seconds: z.at.Sub(a.at).Seconds(), Busy: (z.busy - a.busy).Seconds(),
-		CPU: map[string]float64{}, Nodes: z.nodes.Minus(a.nodes)}
-	for name, cpu := range z.cpu {
-		u.CPU[name] = (cpu - a.cpu[name]).Seconds()
-	}
-	return u
-}
-
-// less takes off what an idle cluster uses in the same time.
-func (u usage) less(idle usage) usage {
-	if idle.Seconds == 0 {
-		return u
-	}
-	share := u.Seconds / idle.Seconds
-	out := usage{Seconds: u.Seconds, Busy: u.Busy, CPU: map[string]float64{}, Nodes: meter.Stats{}}
-	for k, v := range u.CPU {
-		out.CPU[k] = max(v-idle.CPU[k]*share, 0)
-	}
-	for k, v := range u.Nodes {
-		out.Nodes[k] = v - idle.Nodes[k]*share
-	}
-	return out
-}
-
-// ours is the CPU time of the cluster, the client and the generator.
-func (u usage) ours() (sum float64) {
-	for _, v := range u.CPU {
-		sum += v
-	}
-	return sum
 }
 
 // kernelCounts are system calls and context switches per operation, by process; the nodes' summed.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/perf/cost"
 	"github.com/ashlar-storage/ashlar/perf/meter"
 )
 
@@ -113,7 +114,7 @@ func (b *bench) idle(ctx context.Context) (usage, error) {
 	if err != nil {
 		return usage{}, err
 	}
-	return between(before, after), nil
+	return cost.Between(before, after), nil
 }
 
 // sample measures a case. What writes leave to be done later is awaited before the cost is read.
@@ -130,8 +131,8 @@ func (b *bench) sample(ctx context.Context, c *benchCase, round int, idle usage)
 	if err != nil {
 		return nil, err
 	}
-	u := between(before, after)
-	s.Others = max(u.Busy-u.ours(), 0) / u.Seconds
+	u := cost.Between(before, after)
+	s.Others = max(u.Busy-u.Total(), 0) / u.Seconds
 	if !c.cluster {
 		return s, nil
 	}
@@ -143,7 +144,7 @@ func (b *bench) sample(ctx context.Context, c *benchCase, round int, idle usage)
 			return nil, err
 		}
 	}
-	u = between(before, after).less(idle)
+	u = cost.Between(before, after).Less(idle)
 	s.Used = &u
 	return s, nil
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/perf/cost"
+	"github.com/ashlar-storage/ashlar/perf/floor"
 	"github.com/ashlar-storage/ashlar/perf/hist"
 	"github.com/ashlar-storage/ashlar/perf/job"
 	"github.com/ashlar-storage/ashlar/perf/load"
@@ -155,7 +157,9 @@ type Extra struct {
 	OpenLoop *OpenLoop `json:"open_loop,omitempty"`
 	Verify   *Checked  `json:"verify,omitempty"`
 	Error    string    `json:"error,omitempty"`
-	Cost     any       `json:"cost,omitempty"`
+	// Efficiency is beside the floor, Cost what an operation used; absent when not measured.
+	Efficiency []*floor.Against `json:"efficiency,omitempty"`
+	Cost       *cost.PerOp      `json:"cost,omitempty"`
 }
 
 // OpenLoop says how well operations kept their time.
@@ -174,7 +178,7 @@ type Checked struct {
 }
 
 func (e *Entry) extra() Extra {
-	x := Extra{Run: e.Run, Cost: e.Cost}
+	x := Extra{Run: e.Run, Cost: e.Cost, Efficiency: e.Efficiency}
 	if e.Err != nil {
 		x.Error = e.Err.Error()
 	}
@@ -219,7 +223,7 @@ func (e *Entry) json(plus bool) ordered {
 type Document struct {
 	Version string        `json:"version"`
 	Machine meter.Machine `json:"machine"`
-	Floor   any           `json:"floor,omitempty"`
+	Floor   *floor.Floor  `json:"floor,omitempty"`
 }
 
 // FormatVersion is what "fio version" says: which fio's format this is, and whose document.

@@ -217,6 +217,12 @@ func (e *Entry) notes(b *strings.Builder) {
 	case e.Err == nil:
 		fmt.Fprintf(b, "  verify       : every block was what was written\n")
 	}
+	for _, a := range e.Efficiency {
+		fmt.Fprintf(b, "  efficiency   : %v\n", a)
+	}
+	if e.Cost != nil {
+		fmt.Fprintf(b, "  cost per op  : %v\n", e.Cost)
+	}
 	if e.Err != nil {
 		fmt.Fprintf(b, "  ERROR        : %v\n", e.Err)
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/perf/cost"
+	"github.com/ashlar-storage/ashlar/perf/floor"
 	"github.com/ashlar-storage/ashlar/perf/job"
 	"github.com/ashlar-storage/ashlar/perf/load"
 	"github.com/ashlar-storage/ashlar/perf/meter"
@@ -17,7 +19,7 @@ type Report struct {
 	Version string // of this program
 	At      time.Time
 	Machine meter.Machine
-	Floor   any // put into the document as it is; nil: not measured
+	Floor   *floor.Floor // nil: not measured
 	Entries []*Entry
 }
 
@@ -35,8 +37,10 @@ type Entry struct {
 	Took    time.Duration // the longest
 	Total   time.Duration // summed over the jobs
 	Elapsed time.Duration // since the run began
-	Cost    any           // put into the job's "ashlar" as it is; nil: not measured
 	Done    []*suite.Done
+
+	Cost       *cost.PerOp // nil: not measured
+	Efficiency []*floor.Against
 
 	groupBytes [2]float64 // bytes/s of the whole group, by direction
 }
@@ -81,6 +85,24 @@ func (e *Entry) join(d *suite.Done, began time.Time) {
 	}
 	e.Total += d.Took
 	e.Elapsed = max(e.Elapsed, d.Began.Add(d.Took).Sub(began))
+}
+
+// Beside lays the entry beside a floor. A job of several block sizes, or one that reads and writes,
+// has none.
+func (e *Entry) Beside(f *floor.Floor) {
+	for d := range e.Result.Sides {
+		s := &e.Result.Sides[d]
+		if s.Ops == 0 || !e.Job.Has(d) || e.Job.Has(1-d) || len(e.Job.Blocks[d]) > 1 {
+			continue
+		}
+		a := f.Compare(floor.Job{Engine: e.Job.Engine, Write: d == job.Write,
+			Durable: e.Job.Sync != "none", Depth: e.Job.Depth * e.Jobs,
+			Block: e.Job.Blocks[d][0].Bytes, P50: float64(s.Lat.Percentile(50)) / 1e3,
+			IOPS: e.iops(d)})
+		if a != nil {
+			e.Efficiency = append(e.Efficiency, a)
+		}
+	}
 }
 
 // rate is bytes per second in one direction.

@@ -32,6 +32,11 @@ type benchRun struct {
 	forms    []string
 	runs     int
 	eta      string
+
+	floor, dir string
+	pids       []int
+	cluster    string
+	syscalls   bool
 }
 
 // recorder is a flag that is kept in the order in which it was given.
@@ -68,6 +73,15 @@ func (a *app) benchCommand() *cobra.Command {
 	f.StringSliceVar(&r.forms, "output-format", []string{"normal"}, strings.Join(benchForms, ", "))
 	f.IntVar(&r.runs, "runs", 1, "run everything so often, into one report: for bench compare")
 	f.StringVar(&r.eta, "eta", "auto", "auto, always or never: a line on how it goes")
+	f.StringVar(&r.floor, "floor", "", "say how near the machine's floor the jobs came: =FILE of "+
+		"bench floor, or alone to measure it")
+	f.Lookup("floor").NoOptDefVal = measureHere
+	f.StringVar(&r.dir, "dir", ".", "the disk that --floor measures")
+	f.IntSliceVar(&r.pids, "pids", nil, "processes whose CPU time is a cost of the jobs")
+	f.StringVar(&r.cluster, "cluster", "", "directory of a cluster that `ashlar up` runs, whose "+
+		"processes are a cost of the jobs; default: that of --data")
+	f.BoolVar(&r.syscalls, "syscalls", false, "count system calls too, which makes them dearer; "+
+		"needs root")
 	for _, o := range job.Options() {
 		p := f.VarPF(recorder{o.Name, &r.settings}, o.Name, "", o.Help)
 		if o.Flag {
@@ -81,7 +95,7 @@ func (a *app) benchCommand() *cobra.Command {
 		}
 		return usage("%v; see `ashlar bench --help`", err)
 	})
-	cmd.AddCommand(a.benchEchoCommand())
+	cmd.AddCommand(a.benchFloorCommand(), a.benchCompareCommand(), a.benchEchoCommand())
 	return cmd
 }
 
@@ -166,28 +180,56 @@ func (r *benchRun) measure(ctx context.Context, jobs []*job.Job) (*output.Report
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	cfg := suite.Config{Find: r.app.findFor, Echo: []string{self, "bench", "echo"}}
-	live := r.liveLine()
-	if live != nil {
-		cfg.Live = live.show
+	var dirs []string
+	for _, j := range jobs {
+		dirs = append(dirs, j.Data)
 	}
-	rep := &output.Report{Version: r.app.version, At: time.Now(), Machine: meter.Describe(".")}
+	data, err := r.dataOf(dirs)
+	if err != nil {
+		return nil, err
+	}
+	costs, err := r.newCosts(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	rep := &output.Report{Version: r.app.version, At: time.Now(), Machine: meter.Describe(r.dir)}
+	if rep.Floor, err = r.theFloor(ctx); err != nil {
+		return nil, err
+	}
+	cfg := suite.Config{Find: r.app.findFor, Echo: []string{self, "bench", "echo"},
+		Around: costs.around}
 	for n := range r.runs {
-		out, err := suite.Run(ctx, jobs, cfg)
-		if live != nil {
-			live.clear()
-		}
-		if out != nil {
-			for _, e := range output.Collect(out, os.Getpid()) {
-				e.Run = n
-				rep.Entries = append(rep.Entries, e)
-			}
-		}
+		err := r.once(ctx, jobs, cfg, rep, n)
+		costs.give(rep.Entries)
 		if err != nil {
 			return rep, err
 		}
 	}
 	return rep, nil
+}
+
+// once runs the jobs one time, and adds what they did to the report.
+func (r *benchRun) once(ctx context.Context, jobs []*job.Job, cfg suite.Config,
+	rep *output.Report, n int) error {
+	live := r.liveLine()
+	if live != nil {
+		cfg.Live = live.show
+	}
+	out, err := suite.Run(ctx, jobs, cfg)
+	if live != nil {
+		live.clear()
+	}
+	if out == nil {
+		return err
+	}
+	for _, e := range output.Collect(out, os.Getpid()) {
+		e.Run = n
+		if rep.Floor != nil {
+			e.Beside(rep.Floor)
+		}
+		rep.Entries = append(rep.Entries, e)
+	}
+	return err
 }
 
 // findFor is the control plane for a job: what it names, else the environment.

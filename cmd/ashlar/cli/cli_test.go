@@ -58,16 +58,6 @@ func TestMistakesEndWithTheirStatusAndOneLineThatNamesTheFix(t *testing.T) {
 		{"check --strike wat --data " + foreign, exitUsage, "kill,freeze"},
 		{"check --for 0s --endpoint " + nobody, exitUsage, "30s"},
 		{"check --endpoint " + nobody, exitUnavailable, nobody},
-		{"bench", exitUsage, "--ioengine=null"},
-		{"bench /nonexistent", exitUsage, "/nonexistent"},
-		{"bench --rww=read", exitUsage, "did you mean rw?"},
-		{"bench --mem=malloc", exitUsage, "not supported"},
-		{"bench --ioengine=null --size=1g --rw=up", exitUsage, "randwrite"},
-		{"bench --ioengine=null --size=1g --output-format=xml", exitUsage, "json+"},
-		{"bench --ioengine=null --size=1g --runs=0", exitUsage, "--runs"},
-		{"bench --ioengine=ashlar --volume=v", exitUsage, "--endpoint"},
-		{"bench --ioengine=ashlar --volume=v --endpoint=" + nobody, exitUnavailable, nobody},
-		{"bench --ioengine=uring --filename=" + foreign, exitUsage, "directory"},
 		{"up", exitUsage, "--data"},
 		{"up --data x --size 4GiB", exitUsage, "--volume"},
 		{"up --data x --nbd nowhere", exitUsage, "127.0.0.1:10809"},
@@ -75,16 +65,21 @@ func TestMistakesEndWithTheirStatusAndOneLineThatNamesTheFix(t *testing.T) {
 		{"up --data " + foreign, exitRefused, "photo.jpg"},
 		{"up --data " + foreign + "/a --nodes 1000", exitUsage, "--nodes"},
 	} {
-		t.Run(c.args, func(t *testing.T) {
-			status, stdout, stderr := invoke(t, strings.Fields(c.args)...)
-			if status != c.status || !strings.Contains(stderr, c.want) {
-				t.Errorf("status %d, want %d; said %q, want %q", status, c.status, stderr, c.want)
-			}
-			if stdout != "" || strings.Count(stderr, "\n") != 1 {
-				t.Errorf("output %q, error output %q", stdout, stderr)
-			}
-		})
+		mistake(t, c.args, c.status, c.want)
 	}
+}
+
+// mistake checks that a command line ends with a status and one line that says something.
+func mistake(t *testing.T, args string, status int, want string) {
+	t.Run(args, func(t *testing.T) {
+		got, stdout, stderr := invoke(t, strings.Fields(args)...)
+		if got != status || !strings.Contains(stderr, want) {
+			t.Errorf("status %d, want %d; said %q, want %q", got, status, stderr, want)
+		}
+		if stdout != "" || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("output %q, error output %q", stdout, stderr)
+		}
+	})
 }
 
 func TestDefaultsOfEachDaemonPassItsOwnCheck(t *testing.T) {

@@ -11,7 +11,9 @@ import (
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/supervise"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/io/disk"
+	"github.com/ashlar-storage/ashlar/perf/compare"
 	"github.com/ashlar-storage/ashlar/perf/engine"
+	"github.com/ashlar-storage/ashlar/perf/floor"
 	"github.com/ashlar-storage/ashlar/perf/hot"
 	"github.com/ashlar-storage/ashlar/perf/job"
 	"github.com/ashlar-storage/ashlar/perf/linear"
@@ -56,6 +58,8 @@ var statuses = []struct {
 	{engine.ErrUnfit, exitUsage},
 	{load.ErrJob, exitUsage},
 	{load.ErrLied, exitDamaged},
+	{floor.ErrInvalid, exitUsage},
+	{compare.ErrInvalid, exitUsage},
 	{datadir.ErrNone, exitUsage},
 	{datadir.ErrRefused, exitRefused},
 	{datadir.ErrInUse, exitRefused},
