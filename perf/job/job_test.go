@@ -189,6 +189,23 @@ func TestPatternsAreRead(t *testing.T) {
 	}
 }
 
+func TestSweepRunsEachJobAtEachDepth(t *testing.T) {
+	jobs, err := Sweep(parse(t, "[a]\nioengine=null\nsize=1g\niodepth=3\n[b]\nioengine=null\n"+
+		"size=1g\n"), []int{1, 32})
+	if err != nil || len(jobs) != 4 {
+		t.Fatalf("%v, %d jobs", err, len(jobs))
+	}
+	j := jobs[3]
+	if j.Name != "b-qd32" || j.Depth != 32 || !j.Wait || j.Own[len(j.Own)-1].Value != "32" {
+		t.Errorf("%+v", j)
+	}
+	for _, d := range []int{0, depthMax + 1} {
+		if _, err := Sweep(jobs, []int{d}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("depth %d: %v", d, err)
+		}
+	}
+}
+
 // An option cannot be both understood and refused.
 func TestNoOptionIsBothSupportedAndNot(t *testing.T) {
 	for _, name := range others {

@@ -37,6 +37,8 @@ type benchRun struct {
 	pids       []int
 	cluster    string
 	syscalls   bool
+
+	depths []int // of a sweep
 }
 
 // recorder is a flag that is kept in the order in which it was given.
@@ -62,11 +64,22 @@ func (a *app) benchCommand() *cobra.Command {
 			"  ashlar bench --ioengine=ashlar --data=DIR --volume=vol --rw=randwrite --bs=4k \\\n" +
 			"      --iodepth=32 --size=1g --runtime=10 --time_based\n" +
 			"  ashlar bench job.fio --output-format=json+ --output=out.json",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, unix.SIGTERM)
-			defer stop()
-			return r.run(ctx, args)
-		}}
+		RunE: r.command}
+	r.flags(cmd)
+	cmd.AddCommand(a.benchSweepCommand(), a.benchFloorCommand(), a.benchCompareCommand(),
+		a.benchReportCommand(), a.benchEchoCommand())
+	return cmd
+}
+
+// command runs with what flags has put into r.
+func (r *benchRun) command(cmd *cobra.Command, args []string) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	return r.run(ctx, args)
+}
+
+// flags gives a command those of a run, and every option of a job.
+func (r *benchRun) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&r.file, "output", "", "write the report to this file")
@@ -95,8 +108,6 @@ func (a *app) benchCommand() *cobra.Command {
 		}
 		return usage("%v; see `ashlar bench --help`", err)
 	})
-	cmd.AddCommand(a.benchFloorCommand(), a.benchCompareCommand(), a.benchEchoCommand())
-	return cmd
 }
 
 // benchEchoCommand is the other end of engine net.
@@ -164,6 +175,9 @@ func (r *benchRun) run(ctx context.Context, files []string) error {
 		return err
 	}
 	jobs, err := r.jobs(files)
+	if err == nil && len(r.depths) > 0 {
+		jobs, err = job.Sweep(jobs, r.depths)
+	}
 	if err != nil {
 		return err
 	}

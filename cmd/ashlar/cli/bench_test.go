@@ -34,6 +34,10 @@ func TestMistakesWithBenchNameTheFix(t *testing.T) {
 		{"bench --ioengine=ashlar --volume=v", exitUsage, "--endpoint"},
 		{"bench --ioengine=ashlar --volume=v --endpoint=" + nobody, exitUnavailable, nobody},
 		{"bench --ioengine=uring --filename=" + foreign, exitUsage, "directory"},
+		{"bench sweep --depths=0 " + strings.TrimPrefix(null, "bench "), exitUsage, "depth 0"},
+		{"bench report x.json", exitUsage, "--output"},
+		{"bench report -o x.html", exitUsage, "FILE.json"},
+		{"bench report " + bad + " -o " + bad + ".html", exitUsage, "not fio's JSON"},
 	} {
 		mistake(t, c.args, c.status, c.want)
 	}
@@ -53,5 +57,22 @@ func TestBenchReportsInEveryForm(t *testing.T) {
 		if got := strings.Count(out, want); got != times {
 			t.Errorf("%q is there %d times, want %d:\n%s", want, got, times, out)
 		}
+	}
+}
+
+func TestSweepBecomesAPage(t *testing.T) {
+	dir := t.TempDir()
+	sweep, page := filepath.Join(dir, "s.json"), filepath.Join(dir, "s.html")
+	status, _, errOut := invoke(t, strings.Fields("bench sweep --depths=1,4 --ioengine=null "+
+		"--size=1m --name=w --rw=randwrite --output-format=json --output="+sweep)...)
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, errOut)
+	}
+	if status, _, errOut = invoke(t, "bench", "report", sweep, "-o", page); status != 0 {
+		t.Fatalf("status %d: %s", status, errOut)
+	}
+	text, err := os.ReadFile(page)
+	if err != nil || !strings.Contains(string(text), "w-qd4 write") {
+		t.Errorf("%v: %s", err, text)
 	}
 }

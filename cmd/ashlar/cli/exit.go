@@ -18,6 +18,7 @@ import (
 	"github.com/ashlar-storage/ashlar/perf/job"
 	"github.com/ashlar-storage/ashlar/perf/linear"
 	"github.com/ashlar-storage/ashlar/perf/load"
+	"github.com/ashlar-storage/ashlar/perf/page"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 )
 
@@ -60,6 +61,7 @@ var statuses = []struct {
 	{load.ErrLied, exitDamaged},
 	{floor.ErrInvalid, exitUsage},
 	{compare.ErrInvalid, exitUsage},
+	{page.ErrInvalid, exitUsage},
 	{datadir.ErrNone, exitUsage},
 	{datadir.ErrRefused, exitRefused},
 	{datadir.ErrInUse, exitRefused},

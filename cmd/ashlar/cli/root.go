@@ -125,6 +125,16 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// atLeast demands one argument or more.
+func atLeast(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return nil
+		}
+		return usage("%s: want %s, got no arguments; see `%[1]s --help`", cmd.CommandPath(), name)
+	}
+}
+
 // outputFlag gives a command -o.
 func (a *app) outputFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&a.output, "output", "o", "table", strings.Join(view.Formats, ", "))
