@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 	"strings"
+
+	"github.com/ashlar-storage/ashlar/perf/compare"
 )
 
 const (
@@ -32,16 +33,8 @@ func replaceTable(doc, text string) (string, error) {
 type spread struct{ mid, low, high float64 }
 
 func spreadOf(v []float64) spread {
-	if len(v) == 0 {
-		return spread{}
-	}
-	v = slices.Clone(v)
-	sort.Float64s(v)
-	mid := v[len(v)/2]
-	if len(v)%2 == 0 {
-		mid = (mid + v[len(v)/2-1]) / 2
-	}
-	return spread{mid, v[0], v[len(v)-1]}
+	s := compare.SpreadOf(v)
+	return spread{s.Median, s.Low, s.High}
 }
 
 func (s spread) format(digits int) string {

@@ -166,7 +166,7 @@ func (s *slot) loop() {
 		<-s.wake
 		s.op.ended = s.run.now()
 		if s.run.job.Think > 0 {
-			time.Sleep(s.run.job.Think)
+			nap(s.run.job.Think) // the runtime's timers are a millisecond coarse when it is idle
 		}
 	}
 }

@@ -47,8 +47,8 @@ func scale(h *hist.Hist) (unit string, by float64) {
 	return "nsec", 1
 }
 
-// Header is the line that fio writes of each job before it runs.
-func Header(j *job.Job, group int) string {
+// header is the line that fio writes of each job before it runs.
+func header(j *job.Job, group int) string {
 	rw := map[bool]string{true: "rand", false: ""}[j.Random]
 	switch j.Reads {
 	case 100:
@@ -72,6 +72,16 @@ func Header(j *job.Job, group int) string {
 // Normal is fio's text for people.
 func (r *Report) Normal() string {
 	var b strings.Builder
+	var before *job.Job
+	for _, e := range r.Entries {
+		if e.Run == 0 && e.Job != before {
+			b.WriteString(header(e.Job, e.Group) + "\n")
+		}
+		before = e.Job
+	}
+	m := &r.Machine
+	fmt.Fprintf(&b, "ashlar-%s, %s\n%s, %d cores, %s, Linux %s; here: %s, %s\n", r.Version, m.Go,
+		m.CPU, m.Cores, m.Memory, m.Kernel, m.FS, m.Disk)
 	for _, e := range r.Entries {
 		e.normal(&b, r.At)
 	}

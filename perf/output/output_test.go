@@ -141,7 +141,8 @@ func TestNumbersAreShortenedAsFioDoes(t *testing.T) {
 
 func TestTextNamesEveryJobAndGroup(t *testing.T) {
 	text := report(t, twoGroups).Normal()
-	for _, want := range []string{"a: (groupid=0, jobs=1): err= 0", "b: (groupid=1, jobs=3)",
+	for _, want := range []string{"a: (g=0): rw=randrw, bs=(R) 4096B-4096B", "ashlar-v",
+		"b: (g=1): rw=read", "a: (groupid=0, jobs=1): err= 0", "b: (groupid=1, jobs=3)",
 		"clat percentiles", "99.99th=[", "Run status group 1", "issued rwts: total=768,0,0,0",
 		"flush:", "IO depths"} {
 		if !strings.Contains(text, want) {
