@@ -145,7 +145,7 @@ func targets() []Option {
 		word("volume", "of engine ashlar", func(j *Job) *string { return &j.Volume }),
 		word("endpoint", "HOST:PORT of the control plane (ashlar) or of a frame echo (net)",
 			func(j *Job) *string { return &j.Endpoint }),
-		word("data", "directory of a cluster that `ashlar up` runs, in place of endpoint",
+		word("data", "directory of a cluster run by ashlar up, in place of endpoint",
 			func(j *Job) *string { return &j.Data }),
 		flag("direct", "do not go through the page cache (engine uring)",
 			func(j *Job) *bool { return &j.Direct }),

@@ -91,7 +91,7 @@ func (r *benchRun) flags(cmd *cobra.Command) {
 	f.Lookup("floor").NoOptDefVal = measureHere
 	f.StringVar(&r.dir, "dir", ".", "the disk that --floor measures")
 	f.IntSliceVar(&r.pids, "pids", nil, "processes whose CPU time is a cost of the jobs")
-	f.StringVar(&r.cluster, "cluster", "", "directory of a cluster that `ashlar up` runs, whose "+
+	f.StringVar(&r.cluster, "cluster", "", "directory of a cluster run by ashlar up, whose "+
 		"processes are a cost of the jobs; default: that of --data")
 	f.BoolVar(&r.syscalls, "syscalls", false, "count system calls too, which makes them dearer; "+
 		"needs root")
