@@ -7,6 +7,9 @@
 // took over that is its efficiency; deeper, where latencies queue, it is its rate over that of the
 // raw file at the same kind of load.
 //
+// Everything is measured in turns, and the turn with the lowest median counts: it is to be the best
+// that the machine can do.
+//
 // The file is written once before, so that no write of the measurement changes its metadata, and is
 // removed afterwards. The echo is a process of its own. It needs a file system with direct I/O: not
 // a tmpfs.

@@ -40,7 +40,7 @@ func TestFloorIsMeasuredAndReadBack(t *testing.T) {
 	t.Setenv(asEcho, "1")
 	dir := t.TempDir()
 	f, err := Measure(context.Background(), Config{Dir: dir, Size: 4 << 20, Block: 4096,
-		For: 20 * time.Millisecond, Echo: []string{self}, Say: t.Logf})
+		For: 200 * time.Millisecond, Echo: []string{self}, Say: t.Logf})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func Run(ctx context.Context, e Engine, j Job) (*Result, error) {
 
 func newRun(e Engine, j *Job) *run {
 	p := newPlan(j)
-	r := &run{job: j, engine: e, base: time.Now(), end: math.MaxInt64, source: p, ledger: p.ledger,
+	r := &run{job: j, engine: e, end: math.MaxInt64, source: p, ledger: p.ledger,
 		tally: &tally{res: &Result{}, from: int64(j.Ramp), logs: newLogger(j.Logs)}}
 	if j.Duration > 0 {
 		r.end = int64(j.Ramp + j.Duration)
@@ -106,6 +106,7 @@ func newRun(e Engine, j *Job) *run {
 	for i := range j.Depth {
 		r.slots = append(r.slots, r.newSlot(i))
 	}
+	r.base = time.Now() // what it took to get ready is none of the job's time
 	return r
 }
 
