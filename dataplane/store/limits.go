@@ -37,8 +37,9 @@ const (
 	// fetchParallel bounds the reads under way of one chunk fetch.
 	fetchParallel = 4
 	// fetchBlocks is how many blocks one read of a chunk fetch asks for: little enough that a
-	// client's request is not long behind it.
-	fetchBlocks = 64
+	// client's request is not long behind it. At 256 KiB the p99 of a client beside it was 2.2 and
+	// 2.3 times that of one alone, at 64 KiB 1.4 and 1.9.
+	fetchBlocks = 16
 	// DefaultFillBytes is how many bytes in a second a store gives to replicas that are filled from
 	// it, while it has clients; fillCalm is how long after a request it takes a client to be there
 	// still. At most fillQueue of that waits; who asks for more is told to come again, after
