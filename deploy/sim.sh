@@ -17,6 +17,8 @@ if [ "$1" = -seed ]; then
 	exit
 fi
 seeds=$1 shares=$(nproc)
+# A run keeps little and makes much garbage.
+export GOGC=${GOGC:-400}
 export EVIDENCE=${EVIDENCE:-$work/evidence}
 mkdir -p "$EVIDENCE"
 EVIDENCE=$(realpath "$EVIDENCE")

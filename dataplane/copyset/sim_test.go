@@ -39,6 +39,7 @@ type simConfig struct {
 	inflight   int
 	drop, dup  float64
 	delay      time.Duration // mean one-way
+	shuffle    bool          // each message has a delay of its own, and overtakes as it comes
 	disk       time.Duration // mean of one device operation
 	slowRead   float64       // share of reads that take 50 to 550 ms
 	slowDisk   float64       // share of operations that take 100 times as long
@@ -115,7 +116,8 @@ type sim struct {
 
 	nodes   []*simNode
 	members simMembers
-	cuts    [][]bool  // from, to
+	cuts    [][]bool // from, to
+	arrived map[simWay]int64
 	clogs   [][]int64 // from, to: nothing arrives before
 	clients []*simClient
 	ops     []*simOp
@@ -136,6 +138,7 @@ type sim struct {
 func newSim(t *testing.T, seed uint64, cfg simConfig) *sim {
 	cryptotest.SetGlobalRandom(t, seed) // raft's election time-outs
 	s := &sim{t: t, cfg: cfg, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), trace: fnv.New64a(),
+		arrived: map[simWay]int64{},
 		leaders: map[uint64]uint64{}, commits: map[uint64]uint64{}, marks: map[string]int{},
 		log: slog.New(slog.DiscardHandler)}
 	if *simLoud {

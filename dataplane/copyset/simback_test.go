@@ -32,7 +32,10 @@ func (s *sim) rollback() {
 	switch {
 	case !n.up || !n.proven || m.leaving != nil:
 	case n.copied == nil:
-		n.copied = n.copyDisk()
+		// A store without a trace of a member that was recorded makes none anew: it says so.
+		if len(n.log.records) > 0 {
+			n.copied = n.copyDisk()
+		}
 	case n.copied.log.head < m.reached[n.id] && s.now >= m.downUntil:
 		s.mark("disk put back")
 		m.leaving = n

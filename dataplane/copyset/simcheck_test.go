@@ -2,8 +2,10 @@ package copyset
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -21,7 +23,7 @@ type register struct {
 // certainly was, when the former comes first. A history is linearizable exactly when no two such
 // spans overlap, and no value whose operations all overlap each other lies inside such a span.
 type zone struct {
-	what       string
+	what       any
 	begin, end int64 // of the write
 	maybe      bool  // the write was not answered: it took effect by end, or never
 	firstEnd   int64
@@ -30,11 +32,11 @@ type zone struct {
 }
 
 type regRead struct {
-	what       string
+	what       any
 	begin, end int64
 }
 
-func newZone(what string, begin, end int64) *zone {
+func newZone(what any, begin, end int64) *zone {
 	return &zone{what: what, begin: begin, end: end, firstEnd: end, lastBegin: begin}
 }
 
@@ -43,7 +45,7 @@ func newRegister() *register {
 		zeroes: []*zone{newZone("nothing written", -1, -1)}}
 }
 
-func (g *register) write(what string, value uint64, begin, end int64, maybe bool) {
+func (g *register) write(what any, value uint64, begin, end int64, maybe bool) {
 	z := newZone(what, begin, end)
 	z.maybe = maybe
 	if value == 0 {
@@ -53,17 +55,17 @@ func (g *register) write(what string, value uint64, begin, end int64, maybe bool
 	}
 }
 
-func (g *register) readValue(what string, value uint64, begin, end int64) error {
+func (g *register) readValue(what any, value uint64, begin, end int64) error {
 	if value == 0 {
 		g.reads = append(g.reads, regRead{what, begin, end})
 		return nil
 	}
 	z := g.writes[value]
 	if z == nil {
-		return fmt.Errorf("%s: value %d was never written there", what, value)
+		return fmt.Errorf("%v: value %d was never written there", what, value)
 	}
 	if end < z.begin {
-		return fmt.Errorf("%s: reads what is written later: %s", what, z.what)
+		return fmt.Errorf("%v: reads what is written later: %v", what, z.what)
 	}
 	z.read = true
 	z.firstEnd, z.lastBegin = min(z.firstEnd, end), max(z.lastBegin, begin)
@@ -90,14 +92,14 @@ func (g *register) check() error {
 	slices.SortFunc(spans, func(a, b *zone) int { return int(a.firstEnd - b.firstEnd) })
 	for i := 1; i < len(spans); i++ {
 		if spans[i].firstEnd < spans[i-1].lastBegin {
-			return fmt.Errorf("both were there in turns:\n    %s\n    %s", spans[i-1].what,
+			return fmt.Errorf("both were there in turns:\n    %v\n    %v", spans[i-1].what,
 				spans[i].what)
 		}
 	}
 	for _, p := range points {
 		for _, z := range spans {
 			if z.firstEnd < p.lastBegin && p.firstEnd < z.lastBegin {
-				return fmt.Errorf("came and went while another was there:\n    %s\n    %s", p.what,
+				return fmt.Errorf("came and went while another was there:\n    %v\n    %v", p.what,
 					z.what)
 			}
 		}
@@ -108,33 +110,59 @@ func (g *register) check() error {
 // checkZeroes looks for a zeroing that each read of zeroes may have seen: one not begun after it,
 // and not overwritten for certain before it.
 func (g *register) checkZeroes(spans, points []*zone) error {
-	for _, r := range g.reads {
-		for _, z := range spans {
-			if z.firstEnd < r.begin && r.end < z.lastBegin {
-				return fmt.Errorf("%s: zeroes while another was there:\n    %s", r.what, z.what)
-			}
+	over := overwriters(append(slices.Clone(points), spans...))
+	zeroes := slices.Clone(g.zeroes)
+	slices.SortFunc(zeroes, func(a, b *zone) int { return cmp.Compare(a.begin, b.begin) })
+	ends := make([]int64, len(zeroes)) // the latest end of this one and those begun before it
+	for i, z := range zeroes {
+		if ends[i] = z.end; i > 0 {
+			ends[i] = max(ends[i], ends[i-1])
 		}
-		var over *zone
-		if !slices.ContainsFunc(g.zeroes, func(z *zone) bool {
-			if z.begin > r.end {
-				return false
-			}
-			i := slices.IndexFunc(points, func(p *zone) bool { return overwrites(p, z, r) })
-			k := slices.IndexFunc(spans, func(p *zone) bool { return overwrites(p, z, r) })
-			if i >= 0 {
-				over = points[i]
-			} else if k >= 0 {
-				over = spans[k]
-			}
-			return i < 0 && k < 0
-		}) {
-			return fmt.Errorf("%s: zeroes, long overwritten by\n    %s", r.what, over.what)
+	}
+	for _, r := range g.reads {
+		// Spans stand one behind the other.
+		if i := sort.Search(len(spans), func(i int) bool {
+			return spans[i].firstEnd >= r.begin
+		}); i > 0 && r.end < spans[i-1].lastBegin {
+			return fmt.Errorf("%v: zeroes while another was there:\n    %v", r.what,
+				spans[i-1].what)
+		}
+		last := over.before(r.begin)
+		i := sort.Search(len(zeroes), func(i int) bool { return zeroes[i].begin > r.end })
+		if i == 0 || last != nil && ends[i-1] < last.begin {
+			return fmt.Errorf("%v: zeroes, long overwritten by\n    %v", r.what, last.what)
 		}
 	}
 	return nil
 }
 
-func overwrites(p, z *zone, r regRead) bool { return z.end < p.begin && p.firstEnd < r.begin }
+// writers are writes in the order in which they had certainly taken effect, each with the one among
+// it and those before it that began last: that overwrites for certain whatever ended before it.
+type writers []struct {
+	effect int64
+	latest *zone
+}
+
+func overwriters(zones []*zone) (list writers) {
+	slices.SortFunc(zones, func(a, b *zone) int { return cmp.Compare(a.firstEnd, b.firstEnd) })
+	list = make(writers, len(zones))
+	for i, z := range zones {
+		list[i].effect, list[i].latest = z.firstEnd, z
+		if i > 0 && list[i-1].latest.begin > z.begin {
+			list[i].latest = list[i-1].latest
+		}
+	}
+	return list
+}
+
+// before is the write that began last of those that had taken effect by then; nil: none had.
+func (w writers) before(at int64) *zone {
+	i := sort.Search(len(w), func(i int) bool { return w[i].effect >= at })
+	if i == 0 {
+		return nil
+	}
+	return w[i-1].latest
+}
 
 // checkHistory judges every sector's history and every block that was read.
 func (s *sim) checkHistory() {
@@ -155,7 +183,7 @@ func (s *sim) checkHistory() {
 		if op.kind != KindRead {
 			end := s.effectBy(op)
 			each(op, func(g *register, _ uint32) error {
-				g.write(op.String(), op.value, op.begin, end, !op.answered)
+				g.write(op, op.value, op.begin, end, !op.answered)
 				return nil
 			})
 		}
@@ -163,7 +191,7 @@ func (s *sim) checkHistory() {
 	for _, op := range s.ops {
 		if op.kind == KindRead && op.answered {
 			each(op, func(g *register, i uint32) error {
-				return g.readValue(op.String(), op.read[i], op.begin, op.end)
+				return g.readValue(op, op.read[i], op.begin, op.end)
 			})
 		}
 	}

@@ -202,7 +202,7 @@ func (s *sim) submit(n *simNode, op *simOp, try int, low uint64) {
 }
 
 func stamps(op *simOp) []byte {
-	var p []byte
+	p := make([]byte, 0, op.n*sectorSize)
 	for i := range op.n {
 		for range sectorSize / 8 {
 			p = binary.LittleEndian.AppendUint64(p, op.value<<16|uint64(op.first+i))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/ashlar-storage/ashlar/io/wal"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
@@ -53,12 +55,18 @@ func (s *sim) send(from *simNode, m *Message) {
 			return
 		}
 		s.note(from.id, m.To, uint64(m.Type), m.Term, part.Index, uint64(len(part.Entries)))
-		s.carry(from, s.nodes[to], meta, body)
+		s.carry(from, s.nodes[to], m.Type == raftpb.MsgApp, meta, body)
 	}
 }
 
+// simWay is a connection: appends have one of their own.
+type simWay struct {
+	from, to int
+	data     bool
+}
+
 // carry brings a message over once, never, or twice.
-func (s *sim) carry(from, to *simNode, meta, body []byte) {
+func (s *sim) carry(from, to *simNode, data bool, meta, body []byte) {
 	times := 1
 	if s.chance(s.cfg.dup) {
 		times = 2
@@ -69,8 +77,7 @@ func (s *sim) carry(from, to *simNode, meta, body []byte) {
 			s.mark("message lost")
 			continue
 		}
-		held := time.Duration(max(0, s.clogs[from.i][to.i]-s.now))
-		s.after(held+s.delay(), func() {
+		s.after(s.arrival(simWay{from.i, to.i, data}), func() {
 			if s.cuts[from.i][to.i] || !to.up {
 				return
 			}
@@ -89,6 +96,19 @@ func (s *sim) carry(from, to *simNode, meta, body []byte) {
 			to.post(func(now int64) { to.r.Message(m, now, &to.fx) })
 		})
 	}
+}
+
+// arrival is how long a message takes on a way. A connection keeps the order, until it breaks and
+// there is another: now and then a message is overtaken by what was sent after it.
+func (s *sim) arrival(w simWay) time.Duration {
+	held := time.Duration(max(0, s.clogs[w.from][w.to]-s.now))
+	at := s.now + int64(held+s.delay())
+	if s.cfg.shuffle || s.chance(0.02) {
+		return time.Duration(at - s.now)
+	}
+	at = max(at, s.arrived[w]+1)
+	s.arrived[w] = at
+	return time.Duration(at - s.now)
 }
 
 // delay is short, and now and then so long that later messages overtake.

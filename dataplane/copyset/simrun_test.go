@@ -59,6 +59,7 @@ func stormy(seed uint64) simConfig {
 	if c.readIndex = rng.IntN(4) == 0; c.readIndex {
 		c.drift, c.jump = rng.Float64()*0.5, some(500*time.Millisecond)
 	}
+	c.shuffle = rng.IntN(6) == 0
 	if c.replace > 0 && c.jump == 0 {
 		c.rollback = some(500 * time.Millisecond)
 	}
