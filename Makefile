@@ -22,7 +22,7 @@ FILL_MIB    ?= 4096
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-cost clean help packages crash kernel corrupt power faults nemesis sim fill
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench clean help packages crash kernel corrupt power faults nemesis sim fill
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
