@@ -82,7 +82,7 @@ power: packages build ## power cuts of a whole cluster, ROUNDS in a row (100): n
 		-run 'TestNoAcknowledgedByteIsLost|TestDisksThatLie'
 	@echo "power: ok"
 
-faults: packages build ## bad sector, full disk, EIO and stall in a running cluster: pause and what the operator sees
+faults: packages build ## bad sector, full disk, EIO, slow disk and stall in a running cluster: pause and what the operator sees
 	FUSE=required go test -count=1 ./perf/faultfs
 	LANE=required go test -count=1 -v -timeout 20m ./perf/nemesis -run TestARunningCluster
 	@echo "faults: ok"

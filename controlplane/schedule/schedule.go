@@ -19,6 +19,8 @@ type Store struct {
 	ID      uint64
 	Up      bool      // the node is heard from and the store works
 	UpSince time.Time // of the node, as far as this control plane has seen
+	// LogWrite is what a durable write of its log takes; 0: unknown.
+	LogWrite time.Duration
 }
 
 // Copyset is a raft group as its leader last reported it.
@@ -89,6 +91,9 @@ func DefaultLimits() Limits {
 func Leaders(v View, lim Limits) []Operator {
 	r := newRound(v, lim)
 	for i := range v.Copysets {
+		r.offSlow(&v.Copysets[i])
+	}
+	for i := range v.Copysets {
 		r.toPreferred(&v.Copysets[i])
 	}
 	for _, c := range r.byLoad() {
@@ -102,6 +107,7 @@ type round struct {
 	view   View
 	lim    Limits
 	stores map[uint64]Store
+	slow   map[uint64]bool
 	led    map[uint64]int  // copysets led by store, counting this round's moves as done
 	target map[uint64]bool // stores that already get a leader in this round
 	moved  map[uint64]bool // copysets that already have an operator
@@ -110,7 +116,7 @@ type round struct {
 
 func newRound(v View, lim Limits) *round {
 	r := &round{
-		view: v, lim: lim,
+		view: v, lim: lim, slow: Slow(v.Stores),
 		stores: make(map[uint64]Store, len(v.Stores)),
 		led:    make(map[uint64]int, len(v.Stores)),
 		target: map[uint64]bool{}, moved: map[uint64]bool{},
@@ -145,7 +151,7 @@ func (r *round) fit(m *Replica) bool {
 		return false
 	}
 	s, known := r.stores[m.Store]
-	return known && s.Up && r.view.Now.Sub(s.UpSince) >= r.lim.Settle
+	return known && s.Up && !r.slow[m.Store] && r.view.Now.Sub(s.UpSince) >= r.lim.Settle
 }
 
 // movable says whether the copyset may get an operator now.

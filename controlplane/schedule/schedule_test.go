@@ -20,7 +20,7 @@ var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 //
 //	now SECONDS
 //	limits cooldown=SECONDS settle=SECONDS per-round=N slack=N rebuilds=N
-//	store ID up|down [since=SECONDS]
+//	store ID up|down [since=SECONDS] [log=MILLISECONDS]
 //	copyset ID stores=S,S,S leader=S|none preferred=S|any [last=SECONDS] [behind=S]
 //	    [damaged=S] [joining=S] [joining-damaged=S] [last-repair=SECONDS]
 //
@@ -84,9 +84,14 @@ func (s script) view(t *testing.T) (View, Limits) {
 		case "store":
 			st := Store{Up: f[2] == "up", UpSince: start}
 			scan(t, f[1], "%d", &st.ID)
-			if len(f) > 3 {
+			for _, word := range f[3:] {
 				var n int
-				scan(t, f[3], "since=%d", &n)
+				if strings.HasPrefix(word, "log=") {
+					scan(t, word, "log=%d", &n)
+					st.LogWrite = time.Duration(n) * time.Millisecond
+					continue
+				}
+				scan(t, word, "since=%d", &n)
 				st.UpSince = seconds(n)
 			}
 			v.Stores = append(v.Stores, st)

@@ -209,14 +209,7 @@ func (c *cluster) scheduleLeaders(now time.Time) {
 
 // view is the cluster as the schedulers see it.
 func (c *cluster) view(now time.Time) schedule.View {
-	v := schedule.View{Now: now}
-	for _, id := range sortedIDs(c.stores) {
-		s := c.stores[id]
-		state, _ := c.storeUp(s, now)
-		v.Stores = append(v.Stores, schedule.Store{
-			ID: id, Up: state == stateUp, UpSince: c.nodes[s.rec.NodeId].upSince,
-		})
-	}
+	v := schedule.View{Now: now, Stores: c.viewStores(now)}
 	for _, id := range c.order {
 		g := c.copysets[id]
 		p := planned(g.rec)
@@ -238,6 +231,18 @@ func (c *cluster) view(now time.Time) schedule.View {
 		v.Copysets = append(v.Copysets, p)
 	}
 	return v
+}
+
+func (c *cluster) viewStores(now time.Time) (stores []schedule.Store) {
+	for _, id := range sortedIDs(c.stores) {
+		s := c.stores[id]
+		state, _ := c.storeUp(s, now)
+		stores = append(stores, schedule.Store{
+			ID: id, Up: state == stateUp, UpSince: c.nodes[s.rec.NodeId].upSince,
+			LogWrite: time.Duration(s.report.GetLogWriteNs()),
+		})
+	}
+	return stores
 }
 
 func (c *cluster) listCopysets(*v1.ListCopysetsRequest) (*v1.ListCopysetsResponse, error) {

@@ -103,3 +103,36 @@ func TestAbsentDiskWithoutAnotherInItsPlaceIsWaitedFor(t *testing.T) {
 		t.Errorf("planned all the same: %+v", plan.Joining)
 	}
 }
+
+func TestSlowDiskLosesItsLeadersAndIsNamed(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	at := w.nodes[0]
+	for _, n := range w.nodes {
+		n.logWrite = time.Millisecond
+	}
+	at.logWrite = 50 * time.Millisecond
+	leads := func() (n int) {
+		for g, r := range w.raft.leader {
+			if w.nodeOf(g, r) == at.id {
+				n++
+			}
+		}
+		return n
+	}
+	if leads() == 0 {
+		t.Fatal("the node leads nothing to begin with")
+	}
+	w.tick(10 * time.Second) // of the cool-down
+	for range 3 {
+		w.beat()
+		w.tick(time.Second)
+	}
+	w.beat()
+	if n := leads(); n != 0 {
+		t.Errorf("it leads %d copysets", n)
+	}
+	w.wantProblem("is slow: a write of its log takes 50ms")
+	if s := w.status(); s.Health != "ok" {
+		t.Errorf("%s: %q", s.Health, s.Problems)
+	}
+}

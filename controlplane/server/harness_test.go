@@ -150,6 +150,7 @@ type fakeNode struct {
 	lost     map[uint64]uint64 // copyset -> the replica that its store has lost
 	life     uint64
 	logEnd   uint64
+	logWrite time.Duration
 	last     *v1.HeartbeatNodeResponse
 }
 
@@ -197,7 +198,8 @@ func (n *fakeNode) beat(w *raft) error {
 	for _, s := range n.stores {
 		req.Stores = append(req.Stores, &v1.StoreReport{StoreId: s.StoreId, State: "up",
 			CapacityBytes: s.CapacityBytes, UsedBytes: 1 << 20, Chunks: 2,
-			Life: n.life, LogEnd: n.logEnd})
+			Life: n.life, LogEnd: n.logEnd,
+			LogWriteNs: uint64(n.logWrite)})
 	}
 	for _, g := range n.copysets {
 		req.Replicas = append(req.Replicas, n.report(g, w))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/controlplane/schedule"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
@@ -172,13 +173,20 @@ var storeAdvice = map[string]string{
 	stateFailed: "it does nothing more; replace the disk, or start the node again once it is sound",
 }
 
-// diskNotes names disks that gave wrong bytes which were made good. Nothing is wrong any more, so
-// they do not count as problems of the cluster's health.
+// diskNotes names disks that gave wrong bytes which were made good, and those that are slow. No
+// client meets either any more, so they do not count as problems of the cluster's health.
 func (c *cluster) diskNotes(now time.Time) []string {
 	var notes []string
+	slow := schedule.Slow(c.viewStores(now))
 	for _, id := range sortedIDs(c.stores) {
 		s := c.stores[id]
 		n := c.nodes[s.rec.NodeId]
+		if slow[id] {
+			notes = append(notes, fmt.Sprintf("store %d (%s on node %s) is slow: a write of its "+
+				"log takes %v, many times as long as on the others; its leaders go elsewhere: "+
+				"look at the device", id, s.rec.Path, n.rec.Name,
+				time.Duration(s.report.LogWriteNs).Round(time.Millisecond)))
+		}
 		if s.report.GetCorruptBlocks() == 0 || !c.up(n, now) {
 			continue
 		}

@@ -216,13 +216,15 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 	req := &v1.HeartbeatNodeRequest{ClusterId: n.clusterID, NodeId: n.nodeID,
 		DesiredVersion: n.desired, DeletedVolumes: slices.Clone(n.deleted)}
 	n.mu.Unlock()
-	for _, s := range n.stores {
+	for i, s := range n.stores {
 		rep, mark := s.Report(), s.LogMark()
+		writes, took := s.LogWrites()
 		out := &v1.StoreReport{StoreId: s.ID(), CapacityBytes: uint64(max(rep.Capacity, 0)),
 			UsedBytes: uint64(rep.Used), Chunks: uint64(rep.Chunks), State: string(rep.State),
 			CorruptBlocks: rep.CorruptBlocks, RepairedBlocks: rep.Repaired,
 			Life: mark.Life, LogEnd: mark.End,
-			LogBytes: uint64(max(rep.LogBytes, 0)), Scrub: scrubReport(s.ScrubReport())}
+			LogWriteNs: uint64(n.paces[i].note(time.Now(), writes, took)),
+			LogBytes:   uint64(max(rep.LogBytes, 0)), Scrub: scrubReport(s.ScrubReport())}
 		if rep.Why != nil {
 			out.Detail = rep.Why.Error()
 		}

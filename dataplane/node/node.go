@@ -81,6 +81,7 @@ type Node struct {
 	log     *slog.Logger
 	pool    *buf.Pool
 	stores  []*store.Store
+	paces   []logPace // of the stores; of the heartbeats alone
 	links   *peer.Links
 	server  *transport.Server
 	clients *admin.Clients
@@ -176,7 +177,7 @@ func (n *Node) openStore(path string) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), d.Close())
 	}
-	n.stores = append(n.stores, s)
+	n.stores, n.paces = append(n.stores, s), append(n.paces, logPace{})
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"time"
+
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
@@ -34,6 +36,13 @@ func (s *Store) Stats() Stats {
 		st.Replicas.add(&r)
 	}
 	return st
+}
+
+// LogWrites is how many durable writes the log has made since the store was opened, and how long
+// they took together.
+func (s *Store) LogWrites() (n uint64, took time.Duration) {
+	st := s.wal.Stats()
+	return st.Writes, st.WriteTime
 }
 
 func (t *ReplicaStats) add(r *copyset.Status) {

@@ -219,6 +219,12 @@ var mutants = []mutant{
 	return true
 }`,
 		"./dataplane/copyset", "TestReplicaThatForgotWhatItsLeaderKnowsIsLost"},
+	{"control: call one of two known disks slow", "P8", "controlplane/schedule/slow.go",
+		`	if len(known) < 3 {`, `	if len(known) < 2 {`,
+		"./controlplane/schedule", "TestLeadersFollowTheScripts"},
+	{"node: one long write makes a disk slow", "P8", "dataplane/node/logpace.go",
+		`now: min(mean, p.before)}`, `now: max(mean, p.before)}`,
+		"./dataplane/node", "TestPaceOfALogIsThatOfManyWrites"},
 	{"store: a slot that cannot be read was empty", "P4", "dataplane/store/recover.go",
 		`			r.all = why
 			discard`, `			_ = why

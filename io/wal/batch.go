@@ -1,5 +1,7 @@
 package wal
 
+import "time"
+
 // queue is a list of appends, linked through themselves.
 type queue struct {
 	first, last *Append
@@ -53,6 +55,7 @@ type batch struct {
 	vec     [][]byte // what is written, at off
 	off     int64
 	bytes   int64
+	took    time.Duration // of the write
 }
 
 // newBatch makes a batch for segments of a size. A descriptor lies in one, behind the header.

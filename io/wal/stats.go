@@ -1,12 +1,17 @@
 package wal
 
-import "math/bits"
+import (
+	"math/bits"
+	"time"
+)
 
 // Stats counts since Open.
 type Stats struct {
 	// Writes are durable device writes of frames, each one system call; HeaderWrites those
 	// of a header alone.
 	Writes, HeaderWrites uint64
+	// WriteTime is how long the writes of frames took.
+	WriteTime time.Duration
 	// WriteBytes went to the device, PayloadBytes of them are callers' payload.
 	WriteBytes, PayloadBytes uint64
 	// Appends and Records that became durable.
@@ -37,6 +42,7 @@ func (l *Log) Stats() Stats {
 func (l *Log) count(b *batch) {
 	s := &l.stats
 	s.Writes++
+	s.WriteTime += b.took
 	s.WriteBytes += uint64(b.bytes)
 	s.PayloadBytes += uint64(b.extent.blocks) * BlockSize
 	s.Records += uint64(b.extent.records)

@@ -1,6 +1,9 @@
 package wal
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Append queues a for the next write and returns at once. The order of calls is the order in
 // the log. An append without records completes once everything before it is durable.
@@ -59,7 +62,9 @@ func (l *Log) turn(b *batch) {
 	}
 	if err == nil && b.extent.records > 0 {
 		b.encode(l.layout)
-		if err = b.seg.file.WriteVec(b.vec, b.off, true); err != nil {
+		began := time.Now()
+		err = b.seg.file.WriteVec(b.vec, b.off, true)
+		if b.took = time.Since(began); err != nil {
 			err = l.fail(err)
 		}
 	}

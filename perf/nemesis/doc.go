@@ -6,8 +6,8 @@
 //	               one instant, what the disks had not made durable is lost, everything is started
 //	               again, and every byte that was ever acknowledged is read back.
 //	make faults    in a running cluster: a bad sector under a read, a full disk, an error under the
-//	               log, a disk that stalls for ten seconds. The client goes on, and the operator is
-//	               told which disk it is and what to do about it.
+//	               log, a disk that is slow, one that stalls for ten seconds. The client goes on,
+//	               and the operator is told which disk it is and what to do about it.
 //	make nemesis   the node that leads the most copysets is killed, frozen or stopped, and started
 //	               again, or its ways to and from the other nodes are cut, in one direction and in
 //	               both: how long the longest write took, nothing is lost, and what clients of the

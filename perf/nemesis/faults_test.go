@@ -65,6 +65,11 @@ var faults = []fault{
 				Errno: syscall.EIO})
 		},
 		words: regexp.MustCompile(`(?i)failed|input/output`)},
+	{name: "a disk 50 ms late", lasts: 8 * time.Second,
+		inject: func(f *faultfs.FS) error {
+			return f.Fail(&faultfs.Rule{Kinds: faultfs.Write | faultfs.Sync, Delay: lateTime})
+		},
+		words: regexp.MustCompile(`(?i)is slow`)},
 	{name: "a disk that stalls for 10 s", lasts: stallTime + 2*time.Second,
 		inject: func(f *faultfs.FS) error { _, err := f.Stall("", stallTime); return err },
 		words:  regexp.MustCompile(`(?i)stall|slow|not answer|stuck`)},

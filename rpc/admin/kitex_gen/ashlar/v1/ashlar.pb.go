@@ -891,8 +891,9 @@ type StoreReport struct {
 	RepairedBlocks uint64 `protobuf:"varint,10,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
 	LogBytes       uint64 `protobuf:"varint,11,opt,name=log_bytes" json:"log_bytes,omitempty"`
 	Scrub          *Scrub `protobuf:"bytes,12,opt,name=scrub" json:"scrub,omitempty"`
-	Life           uint64 `protobuf:"varint,13,opt,name=life" json:"life,omitempty"`       // of this opening of the store
-	LogEnd         uint64 `protobuf:"varint,14,opt,name=log_end" json:"log_end,omitempty"` // up to where its log is durable
+	Life           uint64 `protobuf:"varint,13,opt,name=life" json:"life,omitempty"`                 // of this opening of the store
+	LogEnd         uint64 `protobuf:"varint,14,opt,name=log_end" json:"log_end,omitempty"`           // up to where its log is durable
+	LogWriteNs     uint64 `protobuf:"varint,15,opt,name=log_write_ns" json:"log_write_ns,omitempty"` // what a durable write of its log takes now; 0: too few to say
 }
 
 func (x *StoreReport) Reset() { *x = StoreReport{} }
@@ -995,6 +996,13 @@ func (x *StoreReport) GetLife() uint64 {
 func (x *StoreReport) GetLogEnd() uint64 {
 	if x != nil {
 		return x.LogEnd
+	}
+	return 0
+}
+
+func (x *StoreReport) GetLogWriteNs() uint64 {
+	if x != nil {
+		return x.LogWriteNs
 	}
 	return 0
 }
