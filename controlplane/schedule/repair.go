@@ -56,12 +56,7 @@ func (c *Copyset) broken() *Replica {
 }
 
 // place is the store for a new member that takes its place.
-func (m *Replica) place() uint64 {
-	if m.Place != 0 {
-		return m.Place
-	}
-	return m.Store
-}
+func (m *Replica) place() uint64 { return cmp.Or(m.Place, m.Store) }
 
 // good is how many members have everything.
 func (c *Copyset) good() (n int) {

@@ -90,6 +90,7 @@ func DefaultLimits() Limits {
 // Leaders returns the transfers that bring leaders to where they should be.
 func Leaders(v View, lim Limits) []Operator {
 	r := newRound(v, lim)
+	r.slow = Slow(v.Stores)
 	for i := range v.Copysets {
 		r.offSlow(&v.Copysets[i])
 	}
@@ -116,7 +117,7 @@ type round struct {
 
 func newRound(v View, lim Limits) *round {
 	r := &round{
-		view: v, lim: lim, slow: Slow(v.Stores),
+		view: v, lim: lim,
 		stores: make(map[uint64]Store, len(v.Stores)),
 		led:    make(map[uint64]int, len(v.Stores)),
 		target: map[uint64]bool{}, moved: map[uint64]bool{},
@@ -202,22 +203,25 @@ func (r *round) toLightest(c *Copyset) {
 		return
 	}
 	from := r.led[c.replica(c.Leader).Store]
-	var best *Replica
-	for i := range c.Replicas {
-		m := &c.Replicas[i]
-		if m.ID == c.Leader || !r.fit(m) || r.target[m.Store] {
-			continue
-		}
-		if best == nil || r.led[m.Store] < r.led[best.Store] {
-			best = m
-		}
-	}
+	best := r.lightest(c, func(m *Replica) bool { return r.fit(m) && !r.target[m.Store] })
 	if best == nil || from-r.led[best.Store] <= r.lim.Slack {
 		return
 	}
 	reason := fmt.Sprintf("its store leads %d, store %d leads %d", from, best.Store,
 		r.led[best.Store])
 	r.move(c, best, reason)
+}
+
+// lightest is the replica, other than the leader, that may lead and whose store leads the fewest;
+// nil when none may.
+func (r *round) lightest(c *Copyset, may func(*Replica) bool) (best *Replica) {
+	for i := range c.Replicas {
+		m := &c.Replicas[i]
+		if m.ID != c.Leader && may(m) && (best == nil || r.led[m.Store] < r.led[best.Store]) {
+			best = m
+		}
+	}
+	return best
 }
 
 // Spread returns a preferred leader for every copyset, by copyset id, so that no store leads two

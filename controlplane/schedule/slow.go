@@ -46,13 +46,7 @@ func (r *round) offSlow(c *Copyset) {
 	if !r.movable(c) || !r.slow[c.replica(c.Leader).Store] {
 		return
 	}
-	var best *Replica
-	for i := range c.Replicas {
-		m := &c.Replicas[i]
-		if m.ID != c.Leader && r.fit(m) && (best == nil || r.led[m.Store] < r.led[best.Store]) {
-			best = m
-		}
-	}
+	best := r.lightest(c, r.fit)
 	if best == nil {
 		return
 	}

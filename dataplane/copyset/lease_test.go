@@ -65,7 +65,9 @@ func TestLeaseGivenAwayComesBackInTheNextTermOnly(t *testing.T) {
 	}
 }
 
-func TestRestartedReplicaTakesNoPartInElectionsAtFirst(t *testing.T) {
+// restarted is replica 1 of three, recovered at time 100.
+func restarted(t *testing.T, unproven bool) *Replica {
+	t.Helper()
 	h := newSolo(t, 3)
 	rc := new(Recovered)
 	replayOf(t, rc, h)
@@ -74,10 +76,15 @@ func TestRestartedReplicaTakesNoPartInElectionsAtFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := New(Config{State: st, Recovered: rc, ChunkBlocks: soloBlocks, Pool: h.pool, Now: 100,
-		Logger: discard})
+		Unproven: unproven, Logger: discard})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+func TestRestartedReplicaTakesNoPartInElectionsAtFirst(t *testing.T) {
+	r := restarted(t, false)
 	var fx Effects
 	r.Campaign()
 	r.Message(voteRequest(), 100+electionTicks*int64(TickInterval)-1, &fx)

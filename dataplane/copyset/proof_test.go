@@ -10,19 +10,7 @@ import (
 
 // unproven is replica 1 of three, recovered at time 100, with its effects.
 func unproven(t *testing.T) (r *Replica, fx *Effects) {
-	h := newSolo(t, 3)
-	rc := new(Recovered)
-	replayOf(t, rc, h)
-	st, err := rc.State()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err = New(Config{State: st, Recovered: rc, ChunkBlocks: soloBlocks, Pool: h.pool, Now: 100,
-		Unproven: true, Logger: discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r, new(Effects)
+	return restarted(t, true), new(Effects)
 }
 
 // electsUntil lets the replica live to a time, with all that may have it take part in an election,

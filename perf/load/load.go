@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -114,7 +115,7 @@ func (r *run) newSlot(i int) *slot {
 	_, most := r.job.bounds()
 	s := &slot{run: r, rng: rand.NewPCG(r.job.Seed, uint64(i)+3), buffer: aligned(most)}
 	for k := 0; k+8 <= most; k += 8 {
-		put64(s.buffer[k:], s.rng.Uint64())
+		binary.LittleEndian.PutUint64(s.buffer[k:], s.rng.Uint64())
 	}
 	s.op.slot = s
 	s.op.Done = (*Op).goOn
@@ -131,12 +132,6 @@ func aligned(n int) []byte {
 	b := make([]byte, n+page)
 	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (page - 1)
 	return b[skip : skip+n : skip+n]
-}
-
-func put64(b []byte, v uint64) {
-	for i := range 8 {
-		b[i] = byte(v >> (8 * i))
-	}
 }
 
 func (r *run) now() int64 { return int64(time.Since(r.base)) }
@@ -286,7 +281,7 @@ func (s *slot) prepare() {
 		if r.ledger != nil {
 			r.ledger.fill(s.op.Data, s.op.Off, s.op.stamp)
 		} else if len(s.op.Data) >= 8 {
-			put64(s.op.Data, s.rng.Uint64())
+			binary.LittleEndian.PutUint64(s.op.Data, s.rng.Uint64())
 		}
 	}
 	s.op.Err = nil

@@ -148,23 +148,18 @@ func legend(lines []line) string {
 }
 
 // count writes 12000 as 12k.
-func count(v float64) string {
-	switch {
-	case v >= 1e6:
-		return strconv.FormatFloat(v/1e6, 'g', 3, 64) + "M"
-	case v >= 1e3:
-		return strconv.FormatFloat(v/1e3, 'g', 3, 64) + "k"
-	}
-	return strconv.FormatFloat(v, 'g', 3, 64)
-}
+func count(v float64) string { return scaled(v, "", "k", "M") }
 
 // micro writes us as people say them.
-func micro(v float64) string {
+func micro(v float64) string { return scaled(v, " us", " ms", " s") }
+
+// scaled writes three digits of a figure in ones, thousands or millions, with the name of each.
+func scaled(v float64, ones, thousands, millions string) string {
 	switch {
 	case v >= 1e6:
-		return strconv.FormatFloat(v/1e6, 'g', 3, 64) + " s"
+		return strconv.FormatFloat(v/1e6, 'g', 3, 64) + millions
 	case v >= 1e3:
-		return strconv.FormatFloat(v/1e3, 'g', 3, 64) + " ms"
+		return strconv.FormatFloat(v/1e3, 'g', 3, 64) + thousands
 	}
-	return strconv.FormatFloat(v, 'g', 3, 64) + " us"
+	return strconv.FormatFloat(v, 'g', 3, 64) + ones
 }
