@@ -281,6 +281,9 @@ func (s *sim) compareBlock(c Chunk, block uint32) {
 		}
 		seen, who = data, n.id
 	}
+	if seen == nil {
+		s.fail("block %d of %v: no replica has it", block, c)
+	}
 }
 
 func brief(block []byte) string {

@@ -173,7 +173,8 @@ func (l *simLog) block(at wal.LSN) []byte {
 // simBlock is a block in a chunk file. The data is never written to.
 type simBlock struct {
 	data []byte
-	bad  bool // the bytes do not fit their checksum
+	sum  uint32 // the checksum on record
+	bad  bool   // the bytes do not fit it
 }
 
 // simFiles is the chunk files: as they are now, and as they surely are after a power cut.
@@ -187,7 +188,7 @@ func (f *simFiles) write(c Chunk, block uint32, data []byte) {
 	if f.now[c] == nil {
 		f.now[c] = map[uint32]simBlock{}
 	}
-	f.now[c][block] = simBlock{data: bytes.Clone(data)}
+	f.now[c][block] = simBlock{data: bytes.Clone(data), sum: wire.CRC32C(data)}
 }
 
 func (f *simFiles) zero(c Chunk, block uint32) { delete(f.now[c], block) }
@@ -240,7 +241,7 @@ func (f *simFiles) crash(s *sim) {
 					f.now[c][b] = was
 				}
 			case had && s.chance(0.5):
-				f.now[c][b] = simBlock{bad: true, data: was.data}
+				f.now[c][b] = simBlock{bad: true, data: was.data, sum: was.sum}
 				s.mark("block torn")
 			}
 		}
@@ -253,7 +254,7 @@ func (f *simFiles) crash(s *sim) {
 func (f *simFiles) rot(s *sim, c Chunk, block uint32) {
 	for _, m := range []map[Chunk]map[uint32]simBlock{f.now, f.durable} {
 		if b, ok := m[c][block]; ok {
-			m[c][block] = simBlock{bad: true, data: b.data}
+			m[c][block] = simBlock{bad: true, data: b.data, sum: b.sum}
 			s.mark("bit rot")
 		}
 	}
@@ -276,6 +277,10 @@ func (n *simNode) readParts(job *ReadJob) {
 		}
 		for k := range p.Count {
 			b, ok := n.chunks.now[job.Chunk][p.First+k]
+			if p.Dst == nil {
+				p.CRCs[k] = sumOnRecord(b, ok)
+				continue
+			}
 			dst := p.Dst[k*BlockSize : (k+1)*BlockSize]
 			switch {
 			case b.bad:
@@ -289,6 +294,13 @@ func (n *simNode) readParts(job *ReadJob) {
 			p.CRCs[k] = wire.CRC32C(dst)
 		}
 	}
+}
+
+func sumOnRecord(b simBlock, written bool) uint32 {
+	if !written {
+		return wire.ZeroCRC
+	}
+	return b.sum
 }
 
 // flushAll does what a FlushJob asks for.
@@ -362,16 +374,16 @@ func (n *simNode) write(c Chunk, block uint32, data []byte) {
 		n.chunks.write(c, block, data)
 		return
 	}
-	was := n.chunks.now[c][block]
+	was := n.chunks.now[c][block].data
 	n.chunks.write(c, block, data)
-	n.chunks.now[c][block] = simBlock{bad: true, data: was.data}
+	n.chunks.now[c][block] = simBlock{bad: true, data: was, sum: wire.CRC32C(data)}
 	if !n.s.chance(0.5) {
 		n.s.mark("write lost")
 		return
 	}
 	n.s.mark("write misdirected")
-	if _, ok := n.chunks.now[c][other]; ok {
-		n.chunks.now[c][other] = simBlock{bad: true, data: bytes.Clone(data)}
+	if was, ok := n.chunks.now[c][other]; ok {
+		n.chunks.now[c][other] = simBlock{bad: true, data: bytes.Clone(data), sum: was.sum}
 	}
 }
 

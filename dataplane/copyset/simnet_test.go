@@ -120,19 +120,20 @@ func (s *sim) delay() time.Duration {
 	return d
 }
 
-// ask reads blocks from another replica. done is called once, in the life that asked, or never.
-func (s *sim) ask(n *simNode, peer *simNode, r PeerRead, done func([]byte, error)) {
+// ask reads blocks from another replica, or their checksums. done is called once, in the life that
+// asked, or never.
+func (s *sim) ask(n *simNode, peer *simNode, r PeerRead, done func([]byte, []uint32, error)) {
 	life := n.life
-	answer := func(data []byte, err error) {
+	answer := func(data []byte, crcs []uint32, err error) {
 		if done == nil {
 			return
 		}
 		if f := done; n.life == life && n.up {
 			done = nil
-			f(data, err)
+			f(data, crcs, err)
 		}
 	}
-	s.after(2*time.Second, func() { answer(nil, errSimNet) })
+	s.after(2*time.Second, func() { answer(nil, nil, errSimNet) })
 	r.Done = func(status wire.Status, body [][]byte, crcs []uint32, hold []Payload) {
 		var data []byte
 		for _, p := range body {
@@ -143,22 +144,23 @@ func (s *sim) ask(n *simNode, peer *simNode, r PeerRead, done func([]byte, error
 		}
 		if status != wire.StatusOK {
 			s.mark("peer refused " + status.String())
-			s.after(s.delay(), func() { answer(nil, status.Err()) })
+			s.after(s.delay(), func() { answer(nil, nil, status.Err()) })
 			return
 		}
-		if len(data) != int(r.Count)*BlockSize || len(crcs) != int(r.Count) {
-			s.fail("peer read of %d blocks gave %d bytes", r.Count, len(data))
+		if !r.Sums && len(data) != int(r.Count)*BlockSize || len(crcs) != int(r.Count) {
+			s.fail("peer read of %d blocks gave %d bytes, %d checksums", r.Count, len(data),
+				len(crcs))
 			return
 		}
 		for k, crc := range crcs {
-			if wire.CRC32C(data[k*BlockSize:(k+1)*BlockSize]) != crc {
+			if !r.Sums && wire.CRC32C(data[k*BlockSize:(k+1)*BlockSize]) != crc {
 				s.fail("peer read: block %d does not fit its checksum", k)
 			}
 		}
 		if s.cuts[peer.i][n.i] {
 			return
 		}
-		s.after(s.delay(), func() { answer(data, nil) })
+		s.after(s.delay(), func() { answer(data, crcs, nil) })
 	}
 	s.after(s.delay(), func() {
 		if !s.cuts[n.i][peer.i] {
@@ -193,7 +195,7 @@ func (n *simNode) repairNext(job *RepairJob, j *simJob, block, peer int) {
 	}
 	b := job.Blocks[block]
 	n.s.ask(n, all[peer], PeerRead{Chunk: job.Chunk, First: b, Count: 1,
-		Applied: job.Applied}, func(data []byte, err error) {
+		Applied: job.Applied}, func(data []byte, _ []uint32, err error) {
 		p := n.buffer(data)
 		if err != nil || p == nil {
 			n.repairNext(job, j, block, peer+1)
@@ -262,24 +264,80 @@ func (n *simNode) fetchNext(job *SnapshotJob, leader *simNode, list []Chunk, fir
 	}
 	c := list[0]
 	count := min(simFetch, simChunkBlocks-first)
-	n.s.ask(n, leader, PeerRead{Chunk: c, First: first, Count: count, Applied: job.Index},
-		func(data []byte, err error) {
-			if err != nil {
-				finish(err)
-				return
-			}
-			if err := n.room(c); err != nil {
-				finish(err)
-				return
-			}
-			for k := range count {
-				n.chunks.write(c, first+k, data[k*BlockSize:(k+1)*BlockSize])
-			}
-			if next := first + count; next < simChunkBlocks {
-				n.fetchNext(job, leader, list, next, finish)
-				return
-			}
+	n.fetchRange(job, leader, c, first, count, func(err error) {
+		switch next := first + count; {
+		case err != nil:
+			finish(err)
+		case next < simChunkBlocks:
+			n.fetchNext(job, leader, list, next, finish)
+		default:
 			n.chunks.syncChunk(c)
 			n.fetchNext(job, leader, list[1:], 0, finish)
+		}
+	})
+}
+
+// fetchRange fetches the blocks that the leader has, and of those that it has lost the checksum.
+func (n *simNode) fetchRange(job *SnapshotJob, leader *simNode, c Chunk, first, count uint32,
+	done func(error)) {
+	n.s.ask(n, leader, PeerRead{Chunk: c, First: first, Count: count, Applied: job.Index,
+		Mend: count > 1}, func(data []byte, _ []uint32, err error) {
+		switch {
+		case err == nil:
+			done(n.keepFetched(c, first, count, data))
+		case wire.StatusOf(err) != wire.StatusCorrupt:
+			done(err)
+		case count == 1:
+			n.fetchRecord(job, leader, c, first, done)
+		default:
+			n.fetchSingly(job, leader, c, first, first+count, done)
+		}
+	})
+}
+
+func (n *simNode) fetchSingly(job *SnapshotJob, leader *simNode, c Chunk, first, end uint32,
+	done func(error)) {
+	n.fetchRange(job, leader, c, first, 1, func(err error) {
+		if err != nil || first+1 == end {
+			done(err)
+			return
+		}
+		n.fetchSingly(job, leader, c, first+1, end, done)
+	})
+}
+
+func (n *simNode) keepFetched(c Chunk, first, count uint32, data []byte) error {
+	if err := n.room(c); err != nil {
+		return err
+	}
+	for k := range count {
+		n.chunks.write(c, first+k, data[k*BlockSize:(k+1)*BlockSize])
+	}
+	return nil
+}
+
+// fetchRecord keeps what is here if it is what the leader has lost, or a block that is bad here
+// too.
+func (n *simNode) fetchRecord(job *SnapshotJob, leader *simNode, c Chunk, block uint32,
+	done func(error)) {
+	n.s.ask(n, leader, PeerRead{Chunk: c, First: block, Count: 1, Applied: job.Index, Sums: true},
+		func(_ []byte, crcs []uint32, err error) {
+			if err == nil {
+				err = n.room(c)
+			}
+			if err != nil {
+				done(err)
+				return
+			}
+			b, ok := n.chunks.now[c][block]
+			if !b.bad && sumOnRecord(b, ok) == crcs[0] {
+				n.s.mark("kept what the leader has lost")
+				done(nil)
+				return
+			}
+			n.s.mark("fetched as a bad block")
+			n.chunks.write(c, block, zeroes[:BlockSize])
+			n.chunks.now[c][block] = simBlock{data: zeroes[:BlockSize], sum: crcs[0], bad: true}
+			done(nil)
 		})
 }

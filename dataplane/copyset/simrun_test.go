@@ -100,7 +100,8 @@ func TestStormyClusterIsLinearizable(t *testing.T) {
 		"disk put back", "the control plane knew that it was longer",
 		"the leader knew that it was longer",
 		"clock jump", "to rest", "disk full", "write lost", "write misdirected",
-		"control plane down", "turn to stand for election"} {
+		"control plane down", "turn to stand for election",
+		"kept what the leader has lost"} {
 		if marks[what] == 0 {
 			t.Errorf("never happened: %s", what)
 		}
@@ -139,18 +140,24 @@ func late(seed uint64) simConfig {
 	return c
 }
 
+// simFailures is after how many failed seeds a run of many ends: each may be another fault.
+const simFailures = 3
+
 // runSeeds runs so many seeds unless the flags say otherwise, and counts what happened.
 func runSeeds(t *testing.T, count uint64, config func(uint64) simConfig) map[string]int {
 	if *simSeeds != 0 {
 		count = *simSeeds
 	}
-	marks := map[string]int{}
-	for seed := *simFrom; seed < *simFrom+count && !t.Failed(); seed++ {
+	marks, failed := map[string]int{}, 0
+	for seed := *simFrom; seed < *simFrom+count && failed < simFailures; seed++ {
 		c := config(seed)
 		if *simRun != 0 {
 			c.run = *simRun
 		}
 		_, s := runSim(t, seed, c)
+		if s.err != nil {
+			failed++
+		}
 		for k, v := range s.marks {
 			marks[k] += v
 		}
