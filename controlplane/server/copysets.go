@@ -148,6 +148,17 @@ func (c *cluster) leading(g *copyset, now time.Time) *v1.ReplicaReport {
 	return nil
 }
 
+// leaderless are the copysets of a node that nobody leads, by all that was reported. One that rests
+// does not notice by itself that its leader is gone, and without a leader nothing is replaced.
+func (c *cluster) leaderless(n *node, now time.Time) (ids []uint64) {
+	for _, id := range c.order {
+		if g := c.copysets[id]; n.reports[id] != nil && c.leading(g, now) == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // replicaFull says whether a replica has everything, by its own word and its leader's.
 func (c *cluster) replicaFull(g *copyset, m *v1.Replica, lead *v1.ReplicaReport,
 	now time.Time,

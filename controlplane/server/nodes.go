@@ -228,6 +228,7 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 		resp.Copysets, resp.Nodes = c.desiredState(n)
 	}
 	resp.DeleteVolumes = c.deletionsFor(n)
+	resp.Rouse = c.leaderless(n, now)
 	return resp, nil
 }
 

@@ -115,6 +115,26 @@ func TestDamagedReplicaIsReplacedByANewMember(t *testing.T) {
 	}
 }
 
+// TestMembersOfACopysetWithoutALeaderAreRoused: one that rests does not look for a leader.
+func TestMembersOfACopysetWithoutALeaderAreRoused(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	const id = 1
+	w.beat()
+	w.beat()
+	n := w.follower(id)
+	if got := n.last.Rouse; len(got) != 0 {
+		t.Errorf("roused %v, and every copyset has a leader", got)
+	}
+	w.raft.leader[id] = 0
+	w.beat()
+	w.beat()
+	for _, n := range w.nodes {
+		if got := n.last.Rouse; !slices.Equal(got, []uint64{id}) {
+			t.Errorf("%s: roused %v, want copyset %d, which nobody leads", n.name, got, id)
+		}
+	}
+}
+
 func TestReplicaIsNotReplacedWithoutAMajorityOfTheOthers(t *testing.T) {
 	w := newWorld(t, 3, nil)
 	const id = 1

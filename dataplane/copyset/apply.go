@@ -66,6 +66,7 @@ func (r *Replica) applyCommand(e *raftpb.Entry) wire.Status {
 		return wire.StatusOverloaded
 	}
 	r.sessions.record(c)
+	r.outdate(c)
 	if c.OnBlocks() {
 		r.touched[Chunk{Volume: c.Volume, Index: c.Chunk}] = e.Index
 	}

@@ -164,7 +164,8 @@ type RepairJob struct {
 	Good    map[uint32]Payload // out: block -> bytes, handed over; an empty one reads as zero
 	CRCs    map[uint32]uint32
 
-	read *ReadJob
+	read     *ReadJob
+	outdated map[uint32]bool // written since: what others have may be older
 }
 
 // FlushJob writes committed blocks of one chunk to its file, without making them durable; or

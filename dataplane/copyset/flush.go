@@ -151,8 +151,7 @@ func (r *Replica) repairFlush(job *FlushJob, fx *Effects) {
 		return
 	}
 	r.counters.CorruptBlocks += uint64(len(job.Bad))
-	fx.Repairs = append(fx.Repairs, &RepairJob{Replica: r, Chunk: job.Chunk, Blocks: job.Bad,
-		Applied: r.applied})
+	r.repair(&RepairJob{Chunk: job.Chunk, Blocks: job.Bad}, fx)
 }
 
 // checkpoint is one on its way: everything up to its applied index goes to the chunk files, then a

@@ -249,8 +249,7 @@ func (r *Replica) ReadDone(job *ReadJob, now int64, fx *Effects) {
 	if len(job.Bad) > 0 && !q.repaired && r.err == nil {
 		q.repaired = true
 		r.counters.CorruptBlocks += uint64(len(job.Bad))
-		fx.Repairs = append(fx.Repairs, &RepairJob{Replica: r, Chunk: job.Chunk, Blocks: job.Bad,
-			Applied: r.applied, read: job})
+		r.repair(&RepairJob{Chunk: job.Chunk, Blocks: job.Bad, read: job}, fx)
 		return
 	}
 	job.release()
@@ -260,45 +259,6 @@ func (r *Replica) ReadDone(job *ReadJob, now int64, fx *Effects) {
 	}
 	r.log.Error("read failed", "chunk", job.Chunk, "first", job.First, "err", job.Err)
 	r.refuse(q, wire.StatusCorrupt, fx)
-}
-
-// RepairDone takes the blocks that other replicas had, and reads again. The good bytes go to the
-// overlay, whose flush rewrites block and checksum.
-func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
-	r.now = now
-	r.rouse() // what is good now goes to the chunk files
-	for n, p := range job.Good {
-		if b, ok := r.overlay.lookup(job.Chunk, n); ok && (b.zero || b.data.B != nil) {
-			p.Release() // newer; a block that is only in the log is the bad one
-			continue
-		}
-		r.counters.Repaired++
-		good := overlayBlock{index: r.applied, crc: job.CRCs[n], data: p}
-		if p.Len == 0 {
-			good.crc, good.zero = wire.ZeroCRC, true
-		}
-		r.overlay.put(job.Chunk, n, good)
-	}
-	read := job.read
-	if read == nil {
-		return // for a flush, which is tried again by itself
-	}
-	switch {
-	case len(job.Good) > 0:
-	case read.fetch != nil: // it has left its lane
-		read.release()
-		read.fetch.Done(wire.StatusCorrupt, nil, nil, nil)
-		return
-	default:
-		r.ReadDone(read, now, fx)
-		return
-	}
-	read.release()
-	if q := read.req; q != nil {
-		r.begin(q, fx)
-		return
-	}
-	r.Fetch(read.fetch, now, fx)
 }
 
 // finishRead answers a read. Under the lease it must still be valid now; otherwise leadership is

@@ -195,6 +195,40 @@ func TestFetchOfABadBlockIsRepairedFirstWhereItMayBe(t *testing.T) {
 	}
 }
 
+// TestRepairForAFetchDoesNotUndoAWriteThatWasFlushedMeanwhile: a fetch keeps no write away, and
+// what the write left in the overlay may be in the chunk file when the older block arrives.
+func TestRepairForAFetchDoesNotUndoAWriteThatWasFlushedMeanwhile(t *testing.T) {
+	for name, c := range map[string]struct {
+		offset uint32
+		kept   int // blocks in the overlay after the repair
+	}{
+		"the same block": {0, 0},
+		"another one":    {BlockSize, 1},
+	} {
+		h := newSolo(t, 1)
+		repair, status := h.badFetch(&PeerRead{Chunk: Chunk{Volume: 1}, Mend: true})
+		h.submit(h.request(KindWrite, c.offset, BlockSize, 9))
+		h.settle()
+		h.answer()
+		h.r.SetPressure(true)
+		h.r.FlushDone(h.flushJob(), h.now, &h.fx)
+		h.r.SetPressure(false)
+		h.good(repair, 7)
+		h.r.RepairDone(repair, h.now, &h.fx)
+		h.turn()
+		if h.r.overlay.blocks != c.kept || len(h.r.repairs) != 0 {
+			t.Errorf("%s was written: %d blocks in the overlay, want %d", name, h.r.overlay.blocks,
+				c.kept)
+		}
+		if len(h.reads) != 1 || status() != 9999 {
+			t.Errorf("%s was written: %d reads, want one more of the block", name, len(h.reads))
+		}
+		h.r.ReadDone(h.reads[0], h.now, &h.fx)
+		h.reads = nil
+		h.turn()
+	}
+}
+
 func TestFetchOfABlockThatNobodyHasIsRefused(t *testing.T) {
 	h := newSolo(t, 1)
 	repair, status := h.badFetch(&PeerRead{Mend: true})

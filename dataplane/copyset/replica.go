@@ -83,6 +83,7 @@ type Replica struct {
 	suspect     suspicion
 	reads       readQueue
 	reading     map[*ReadJob]struct{} // under way for a client
+	repairs     []*RepairJob          // under way
 	readSeq     uint64
 
 	touched map[Chunk]uint64 // the last entry that touched a chunk

@@ -10,7 +10,8 @@ import (
 // member has all, its leader lays it to rest: a last heartbeat says so, and from then on neither
 // the leader nor the followers count ticks. No message is sent and no election held, whatever
 // becomes of the leader meanwhile, until something wakes them: a request, a message, the news that
-// a member's process has ended, a change of the membership. The leader has no lease when it wakes,
+// a member's process has ended, a change of the membership, the control plane's word that nobody
+// leads. The leader has no lease when it wakes,
 // so its first read asks a majority, as always without one.
 //
 // A follower that a client asks was asked because the leader does not answer, or by mistake. It
@@ -46,6 +47,15 @@ func (r *Replica) wake() { r.rest.asleep, r.rest.quiet = false, 0 }
 func (r *Replica) rouse() {
 	r.rest.poke = r.rest.asleep && !r.leading()
 	r.wake()
+}
+
+// Rouse ends the rest because a caller has reason to doubt that the leader is there: nobody notices
+// what becomes of it while the copyset rests.
+func (r *Replica) Rouse(now int64) {
+	r.now = now
+	if r.err == nil {
+		r.rouse()
+	}
 }
 
 // stir ends the rest when a client asks.

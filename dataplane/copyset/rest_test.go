@@ -174,6 +174,24 @@ func TestFollowerAtRestThatIsAskedLooksForTheLeader(t *testing.T) {
 	}
 }
 
+// TestFollowerAtRestThatIsRousedStandsForElection: of a leader that is gone without a trace only
+// somebody else can tell.
+func TestFollowerAtRestThatIsRousedStandsForElection(t *testing.T) {
+	h := resting(t)
+	h.now += int64(time.Hour)
+	h.r.Rouse(h.now)
+	h.settle()
+	if h.r.Asleep() || len(h.sent) != 1 || h.sent[0].To != 2 {
+		t.Errorf("asleep %v, sent %v: the leader is to be asked first", h.r.Asleep(), h.sent)
+	}
+	h.sent = nil
+	for n := 0; len(h.sent) == 0; n++ {
+		if h.ticks(1); n > 2*electionTicks {
+			t.Fatal("never stands for election")
+		}
+	}
+}
+
 func TestLeaderAtRestThatIsPokedSaysSomethingAtOnce(t *testing.T) {
 	h := lead(t)
 	h.followed()

@@ -132,7 +132,7 @@ func (s *sim) control() {
 	}
 	for _, n := range m.wanted() {
 		if s.chance(0.7) {
-			n.tell()
+			n.tell(lead == nil)
 		}
 	}
 }
@@ -189,12 +189,15 @@ func (n *simNode) report() {
 	}
 }
 
-// tell has the replica take over what is wanted.
-func (n *simNode) tell() {
+// tell has the replica take over what is wanted, and wakes it when nobody is known to lead.
+func (n *simNode) tell(rouse bool) {
 	m := &n.s.members
 	epoch, peers, change := m.epoch, m.peers(), m.change()
 	n.s.after(n.s.around(controlEvery), func() {
-		n.post(func(int64) {
+		n.post(func(now int64) {
+			if rouse {
+				n.r.Rouse(now)
+			}
 			if epoch >= n.r.epoch {
 				n.r.SetPeers(epoch, peers)
 				n.r.SetChange(change)

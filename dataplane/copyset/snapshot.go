@@ -101,6 +101,7 @@ func (r *Replica) install(s *raftpb.Snapshot, a *Append) {
 		return
 	}
 	r.overlay.clear()
+	r.outdateAll()
 	r.deletes = nil
 	r.checkpoint = nil
 	r.applied, r.appliedTerm = s.Metadata.Index, s.Metadata.Term
@@ -241,8 +242,7 @@ func (r *Replica) repairFetch(job *ReadJob, fx *Effects) {
 		p.Done(wire.StatusCorrupt, nil, nil, nil)
 		return
 	}
-	fx.Repairs = append(fx.Repairs, &RepairJob{Replica: r, Chunk: job.Chunk, Blocks: job.Bad,
-		Applied: r.applied, read: job})
+	r.repair(&RepairJob{Chunk: job.Chunk, Blocks: job.Bad, read: job}, fx)
 }
 
 // UpToDate reports whether a chunk that is here has all that the leader's has: nothing touched it

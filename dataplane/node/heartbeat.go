@@ -123,6 +123,11 @@ func (n *Node) beat(ctx context.Context) error {
 			s.Transfer(t.CopysetId, t.ToReplicaId)
 		}
 	}
+	for _, id := range resp.Rouse {
+		if s := n.home(id); s != nil {
+			s.Rouse(id)
+		}
+	}
 	n.deleteVolumes(resp.DeleteVolumes)
 	return nil
 }

@@ -16,6 +16,11 @@ func (s *Store) Transfer(copysetID, to uint64) {
 	s.with(copysetID, func(m *member) { m.Transfer(to) })
 }
 
+// Rouse has the replica look whether its leader is there, if it rests.
+func (s *Store) Rouse(copysetID uint64) {
+	s.with(copysetID, func(m *member) { m.Rouse(s.clock()) })
+}
+
 // HandOff has the replicas here give up the leaderships they hold, never to lead again, and waits
 // until others lead in their place or ctx ends.
 func (s *Store) HandOff(ctx context.Context) {

@@ -1073,6 +1073,7 @@ type HeartbeatNodeResponse struct {
 	Nodes          []*Node           `protobuf:"bytes,4,rep,name=nodes" json:"nodes,omitempty"`
 	DeleteVolumes  []uint64          `protobuf:"varint,5,rep,packed,name=delete_volumes" json:"delete_volumes,omitempty"` // leaders drop the chunks of these volumes
 	Transfers      []*TransferLeader `protobuf:"bytes,6,rep,name=transfers" json:"transfers,omitempty"`
+	Rouse          []uint64          `protobuf:"varint,7,rep,packed,name=rouse" json:"rouse,omitempty"` // copysets without a leader, by all that is known: their replicas here look for one
 }
 
 func (x *HeartbeatNodeResponse) Reset() { *x = HeartbeatNodeResponse{} }
@@ -1121,6 +1122,13 @@ func (x *HeartbeatNodeResponse) GetDeleteVolumes() []uint64 {
 func (x *HeartbeatNodeResponse) GetTransfers() []*TransferLeader {
 	if x != nil {
 		return x.Transfers
+	}
+	return nil
+}
+
+func (x *HeartbeatNodeResponse) GetRouse() []uint64 {
+	if x != nil {
+		return x.Rouse
 	}
 	return nil
 }

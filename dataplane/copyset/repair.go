@@ -1,0 +1,93 @@
+package copyset
+
+import (
+	"slices"
+
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// A block that is bad here is asked of the other replicas, and what they have goes to the overlay.
+// Meanwhile the log goes on: the block may be written, and flushed, before the answer is here. The
+// answer may then be older than what is in the chunk file, though its checksum is right, and must
+// not replace it. A lane would keep writes away only where this replica leads, so that every entry
+// that is applied says what it makes outdated.
+
+// repair begins a repair of the job's blocks.
+func (r *Replica) repair(job *RepairJob, fx *Effects) {
+	job.Replica, job.Applied = r, r.applied
+	r.repairs = append(r.repairs, job)
+	fx.Repairs = append(fx.Repairs, job)
+}
+
+// outdate tells the repairs under way what a command changes.
+func (r *Replica) outdate(c *Command) {
+	for _, job := range r.repairs {
+		switch {
+		case c.Volume != job.Chunk.Volume:
+		case c.Kind == CmdDeleteVolume:
+			job.outdate(func(uint32) bool { return true })
+		case c.OnBlocks() && c.Chunk == job.Chunk.Index:
+			job.outdate(func(n uint32) bool { return n >= c.First && n-c.First < c.Count })
+		}
+	}
+}
+
+// outdateAll is for a snapshot, which changes everything.
+func (r *Replica) outdateAll() {
+	for _, job := range r.repairs {
+		job.outdate(func(uint32) bool { return true })
+	}
+}
+
+func (job *RepairJob) outdate(changed func(uint32) bool) {
+	for _, n := range job.Blocks {
+		if !changed(n) {
+			continue
+		}
+		if job.outdated == nil {
+			job.outdated = map[uint32]bool{}
+		}
+		job.outdated[n] = true
+	}
+}
+
+// RepairDone takes the blocks that other replicas had, and reads again. The good bytes go to the
+// overlay, whose flush rewrites block and checksum.
+func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
+	r.now = now
+	r.rouse() // what is good now goes to the chunk files
+	r.repairs = slices.DeleteFunc(r.repairs, func(j *RepairJob) bool { return j == job })
+	for n, p := range job.Good {
+		b, ok := r.overlay.lookup(job.Chunk, n)
+		if job.outdated[n] || ok && (b.zero || b.data.B != nil) {
+			p.Release() // newer; a block that is only in the log is the bad one
+			continue
+		}
+		r.counters.Repaired++
+		good := overlayBlock{index: r.applied, crc: job.CRCs[n], data: p}
+		if p.Len == 0 {
+			good.crc, good.zero = wire.ZeroCRC, true
+		}
+		r.overlay.put(job.Chunk, n, good)
+	}
+	read := job.read
+	if read == nil {
+		return // for a flush, which is tried again by itself
+	}
+	switch {
+	case len(job.Good) > 0:
+	case read.fetch != nil: // it has left its lane
+		read.release()
+		read.fetch.Done(wire.StatusCorrupt, nil, nil, nil)
+		return
+	default:
+		r.ReadDone(read, now, fx)
+		return
+	}
+	read.release()
+	if q := read.req; q != nil {
+		r.begin(q, fx)
+		return
+	}
+	r.Fetch(read.fetch, now, fx)
+}
