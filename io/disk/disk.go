@@ -65,6 +65,15 @@ type Disk interface {
 	// Flush sends everything queued by Submit on files of this disk, in one system call for
 	// a batch. It does not wait for completions.
 	Flush()
+	// FlushHere is Flush for a caller that has nothing better to do than to wait for the one
+	// operation that it has queued: when that is alone on the disk, its Done is called before
+	// FlushHere returns, by the calling goroutine, unless the device takes longer than HereWait.
+	// It spares two hand-overs between goroutines.
+	FlushHere()
+	// AfterBatch has f called whenever the Done of one or more operations were called, by the
+	// same goroutine, which the disk then does without for as long as f takes. It is set before
+	// the first Submit; false: this disk never calls it.
+	AfterBatch(f func()) bool
 	// Space returns the size of the device and the bytes free on it.
 	Space() (total, free int64, err error)
 	// Stats returns counters since the disk was opened.

@@ -28,6 +28,11 @@
 // the file or the disk, which wait for it. There is no order between operations in flight.
 // Steady reads, writes and submits allocate nothing.
 //
+// At depth one a completion that goes through a goroutine of the disk costs two hand-overs, half
+// as much again as the read. FlushHere is Flush by a caller that would only wait: the operation
+// that is alone on the ring is reaped by the caller itself (here.go). AfterBatch tells when a row
+// of Dones has ended, so that what they brought is dealt with at once, on the same goroutine.
+//
 // # Limits
 //
 // Blocks of 4 KiB: addresses, lengths and offsets; MaxVec slices, MaxIO bytes. Requests past

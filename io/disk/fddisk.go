@@ -14,6 +14,7 @@ type fdDisk struct {
 	gate   gate
 	engine engine
 	count  counters
+	after  func() // set before the first operation; nil: nothing
 
 	mu    sync.Mutex
 	files map[*fdFile]struct{} // open files
@@ -23,6 +24,7 @@ type fdDisk struct {
 type engine interface {
 	submit(op *Op) // queues; never calls Done
 	flush()
+	flushHere()
 	stop()        // nothing is in flight any more
 	name() string // for the log
 }
@@ -81,6 +83,18 @@ func (d *fdDisk) enterGate(what, name string) error {
 
 // Flush implements Disk.
 func (d *fdDisk) Flush() { d.engine.flush() }
+
+// FlushHere implements Disk.
+func (d *fdDisk) FlushHere() { d.engine.flushHere() }
+
+// AfterBatch implements Disk.
+func (d *fdDisk) AfterBatch(f func()) bool { d.after = f; return true }
+
+func (d *fdDisk) afterBatch() {
+	if d.after != nil {
+		d.after()
+	}
+}
 
 // Stats implements Disk.
 func (d *fdDisk) Stats() Stats { return d.count.stats() }

@@ -124,7 +124,10 @@ func (f *fdFile) Submit(op *Op) {
 	op.state.want, op.Err = op.check(f.name, f.size)
 	if err := f.begin(op.Kind, op.Off); err != nil {
 		op.Err = err
-		go op.Done(op) // the engine may be gone
+		go func() { // the engine may be gone
+			op.Done(op)
+			f.disk.afterBatch()
+		}()
 		return
 	}
 	if op.Err == nil && op.Kind != Sync {

@@ -43,6 +43,12 @@ const (
 	maxInflight = 2 * ringEntries
 	// maxWaiting is the most operations in that list; more complete with ErrOverloaded.
 	maxWaiting = 1 << 16
+	// HereWait is how long FlushHere waits for its operation, at most. After one that took longer
+	// it only sends for hereAgain. It begins to wait with the hereAfter-th flush in a row that had
+	// one operation to send and none under way: where more comes, a hand-over carries many.
+	HereWait  = 500 * time.Microsecond
+	hereAgain = 100 * time.Millisecond
+	hereAfter = 4
 	// maxUnsynced is the most unsynced blocks of a simulated file: beyond it the oldest half
 	// becomes durable, as a device's cache writes back under pressure.
 	maxUnsynced = 16384

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/ashlar-storage/ashlar/io/uring"
 	"golang.org/x/sys/unix"
@@ -34,8 +35,13 @@ type ringEngine struct {
 	refused  bool   // the kernel refused entries for good, which was logged
 	stopped  bool
 	exited   chan struct{}
+	parked   bool      // the harvester is, or was and has not looked since
+	guest    bool      // a caller of flushHere reaps in its place
+	lone     int       // flushes in a row of one operation that was alone
+	reaped   uint64    // operations that such callers reaped themselves
+	notHere  time.Time // until then nobody waits
 
-	// Owned by the harvester.
+	// Owned by who reaps.
 	cqes [64]uring.CQE
 	ops  [64]*Op
 }
@@ -193,7 +199,7 @@ func (e *ringEngine) sendAll() {
 	if err != nil && err != unix.EAGAIN && err != unix.EBUSY {
 		e.bypass(err)
 	}
-	if e.send || e.inflight == n || e.direct.len > 0 {
+	if !e.guest && (e.send || e.inflight == n || e.direct.len > 0) {
 		e.wake.Signal()
 	}
 }
@@ -234,13 +240,14 @@ func (e *ringEngine) harvest() {
 	tries := 0
 	for {
 		if n := e.ring.Reap(e.cqes[:]); n > 0 {
-			e.complete(e.cqes[:n])
+			e.complete(e.cqes[:n], nil)
 			tries = 0
 			continue
 		}
 		next, direct := e.next()
 		for op := direct.pop(); op != nil; op = direct.pop() {
 			op.File.(*fdFile).runOp(op)
+			e.disk.afterBatch()
 		}
 		switch next {
 		case harvestExit:
@@ -270,7 +277,12 @@ const (
 func (e *ringEngine) next() (step harvestStep, direct opList) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	defer func() { e.parked = false }()
 	for {
+		if e.guest {
+			e.wake.Wait()
+			continue
+		}
 		direct.take(&e.direct)
 		switch {
 		case direct.len > 0:
@@ -282,6 +294,7 @@ func (e *ringEngine) next() (step harvestStep, direct opList) {
 		case e.stopped:
 			return harvestExit, direct
 		}
+		e.parked = true
 		e.wake.Wait()
 	}
 }
@@ -297,8 +310,9 @@ func (e *ringEngine) resend(last bool) {
 	}
 }
 
-// complete takes the operations out of their slots, fills the slots again, and calls Done.
-func (e *ringEngine) complete(cqes []uring.CQE) {
+// complete takes the operations out of their slots, fills the slots again, and calls Done. It
+// reports whether mine was among them.
+func (e *ringEngine) complete(cqes []uring.CQE, mine *Op) (found bool) {
 	e.mu.Lock()
 	for i, c := range cqes {
 		slot := uint16(c.UserData & slotMask)
@@ -323,10 +337,13 @@ func (e *ringEngine) complete(cqes []uring.CQE) {
 	for i, c := range cqes {
 		op := e.ops[i]
 		e.ops[i] = nil
+		found = found || op == mine
 		n, err := int(c.Res), error(nil)
 		if c.Res < 0 {
 			n, err = 0, unix.Errno(-c.Res)
 		}
 		op.File.(*fdFile).finish(op, n, err)
 	}
+	e.disk.afterBatch()
+	return found
 }

@@ -27,6 +27,12 @@ func (s *Sim) Flush() {
 	s.mu.Unlock()
 }
 
+// FlushHere implements Disk.
+func (s *Sim) FlushHere() { s.Flush() }
+
+// AfterBatch implements Disk: completions come one by one, where a test wants them.
+func (s *Sim) AfterBatch(func()) bool { return false }
+
 func (s *Sim) run(batch []*Op, limit uint64) {
 	for _, op := range batch {
 		if op.Kind == Write && op.Err == nil {

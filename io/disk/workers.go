@@ -54,6 +54,9 @@ func (w *workers) flush() {
 	}
 }
 
+// flushHere has nothing to spare: a worker is another goroutine in any case.
+func (w *workers) flushHere() { w.flush() }
+
 // stop ends the goroutines. Nothing is in flight.
 func (w *workers) stop() {
 	w.mu.Lock()
@@ -78,6 +81,7 @@ func (w *workers) run() {
 		w.idle--
 		w.mu.Unlock()
 		op.File.(*fdFile).runOp(op)
+		w.disk.afterBatch()
 		w.mu.Lock()
 		w.idle++
 	}

@@ -1,6 +1,10 @@
 package uring
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
 
 // The kernel's ABI: include/uapi/linux/io_uring.h. The values never change.
 
@@ -32,8 +36,10 @@ const (
 	featSingleMmap   = 1 << 0
 	featNoDrop       = 1 << 1
 	featSubmitStable = 1 << 2
+	featExtArg       = 1 << 8 // Linux 5.11
 
 	enterGetEvents = 1 << 0
+	enterExtArg    = 1 << 3
 
 	offRings = 0
 	offSQEs  = 0x10000000
@@ -65,6 +71,12 @@ type CQE struct {
 	UserData uint64
 	Res      int32
 	Flags    uint32
+}
+
+// getEvents is what enterExtArg says of the last argument: how long to wait.
+type getEvents struct {
+	_, _ uint64 // a signal mask, and its size
+	ts   *unix.Timespec
 }
 
 type params struct {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,10 @@ type Ring struct {
 	cqTail *uint32 // written by the kernel
 	cqMask uint32
 
+	timed bool // the kernel takes a time-out
+	until unix.Timespec
+	how   getEvents
+
 	arena uintptr
 	size  uintptr
 }
@@ -87,7 +92,7 @@ func Setup(cfg Config) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: io_uring_setup: %w%s", ErrUnsupported, err, refusal(err))
 	}
-	r := &Ring{fd: fd, flags: p.flags, cq: p.cqEntries}
+	r := &Ring{fd: fd, flags: p.flags, cq: p.cqEntries, timed: p.features&featExtArg != 0}
 	if err := r.open(&p); err != nil {
 		_ = r.Close()
 		return nil, err
@@ -291,6 +296,21 @@ func (r *Ring) Discard() {
 func (r *Ring) Wait() error {
 	if _, err := r.enter(0, 1, enterGetEvents); err != nil && err != unix.EINTR {
 		return err
+	}
+	return nil
+}
+
+// Timed reports whether WaitFor can be used.
+func (r *Ring) Timed() bool { return r.timed }
+
+// WaitFor is Wait for so long at most, and then returns nil too. One goroutine at a time.
+func (r *Ring) WaitFor(d time.Duration) error {
+	r.until = unix.NsecToTimespec(int64(d))
+	r.how.ts = &r.until
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 0, 1,
+		enterGetEvents|enterExtArg, uintptr(unsafe.Pointer(&r.how)), unsafe.Sizeof(r.how))
+	if errno != 0 && errno != unix.EINTR && errno != unix.ETIME {
+		return errno
 	}
 	return nil
 }

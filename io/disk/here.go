@@ -1,0 +1,64 @@
+package disk
+
+import "time"
+
+// flushHere is flush for a caller that waits for its one operation. At depth one a completion
+// otherwise wakes the harvester, which wakes who asked: two hand-overs, each as long as a third of
+// a read from a good device.
+//
+// The caller reaps in the harvester's place, and only while that is parked, so that one goroutine
+// at a time does. It gives up after HereWait, and then does not try again for a while: a device
+// that is slow must not hold up an event loop.
+func (e *ringEngine) flushHere() {
+	e.mu.Lock()
+	alone := len(e.prepared) == 1 && e.inflight == 0 && e.waiting.len == 0 && e.direct.len == 0
+	if !alone {
+		e.lone = 0
+	} else {
+		e.lone++
+	}
+	if !alone || e.lone < hereAfter || !e.parked || e.guest || e.stopped || !e.ring.Timed() {
+		e.sendAll()
+		e.mu.Unlock()
+		return
+	}
+	began := time.Now()
+	if began.Before(e.notHere) {
+		e.sendAll()
+		e.mu.Unlock()
+		return
+	}
+	e.guest = true
+	op := e.slots[e.prepared[0]]
+	e.sendAll()
+	sent := e.inflight > 0
+	e.mu.Unlock()
+	done := sent && e.await(op, began.Add(HereWait))
+	e.mu.Lock()
+	e.guest = false
+	if done {
+		e.reaped++
+	} else {
+		e.notHere = began.Add(hereAgain)
+	}
+	if e.inflight > 0 || e.send || e.direct.len > 0 || e.stopped {
+		e.wake.Signal()
+	}
+	e.mu.Unlock()
+}
+
+// await reaps until mine is done; false when it is not in time.
+func (e *ringEngine) await(mine *Op, until time.Time) bool {
+	for {
+		if n := e.ring.Reap(e.cqes[:]); n > 0 {
+			if e.complete(e.cqes[:n], mine) {
+				return true
+			}
+			continue
+		}
+		left := time.Until(until)
+		if left <= 0 || e.ring.WaitFor(left) != nil {
+			return false
+		}
+	}
+}
