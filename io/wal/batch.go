@@ -55,6 +55,7 @@ type batch struct {
 	vec     [][]byte // what is written, at off
 	off     int64
 	bytes   int64
+	began   time.Time
 	took    time.Duration // of the write
 }
 

@@ -38,9 +38,10 @@
 // no store does.
 //
 // Put everything that must become durable together into one Append: more makes more of a
-// frame, not more writes. Done runs on the log's goroutine, between two writes: hand the
-// result over and return. Release is remembered with the next write; after a crash before that
-// some released records are replayed again, so replay must be idempotent.
+// frame, not more writes. Done runs on the writer's goroutine, between two writes: hand the
+// result over and return; AfterBatch tells when the appends of a write have been told. Release is
+// remembered with the next write; after a crash before that some released records are replayed
+// again, so replay must be idempotent.
 //
 // # Writing
 //
@@ -48,6 +49,11 @@
 // where they lie in memory: one vectored durable write, of 8 KiB for a lone 4 KiB block. The
 // write starts at once when the log is idle; what is appended while it is in flight makes the
 // next batch, up to MaxBatch. There is no timer.
+//
+// Who writes is the log's goroutine, or in its place, while that has nothing to do, the caller of
+// Write, when append after append came alone: at depth one the hand-over costs as much as half the
+// device write. It never waits for a segment, nor for longer than the disk's FlushHere does; a
+// write that takes longer ends on a goroutine of the disk.
 //
 // One write is in flight at a time. On a device that must flush its cache the second would
 // wait for the flush of the first, and batches would be half as large. The format does not

@@ -54,6 +54,10 @@ const (
 	// maxDescriptor bounds the descriptor of one frame, in bytes: the largest append.
 	maxDescriptor = 512 << 10
 
+	// loneAfter is how many batches in a row were one append each before Write does the next on
+	// the goroutine that calls it: where more come, they gather while the log's goroutine writes.
+	loneAfter = 4
+
 	// keepReady is how many released segment files are kept for reuse beyond the prepared
 	// ones. More are removed, so that a burst does not hold its space for ever.
 	keepReady = 16

@@ -14,7 +14,10 @@ type Log struct {
 	disk   disk.Disk
 	dir    string
 	logger *slog.Logger
-	epoch  uint64
+
+	afterBatch func(more bool)
+
+	epoch uint64
 
 	mu       sync.Mutex
 	queue    queue // appends the log's goroutine has not taken yet
@@ -39,10 +42,13 @@ type Log struct {
 	closeOnce   sync.Once
 	closeErr    error
 
-	// Of the log's goroutine alone.
+	lone int // batches in a row that were one append
+
+	// Of the writer alone: the log's goroutine, or who has taken its place while idle was set.
 	pending queue
 	batch   *batch
-	stopped error // failed
+	op      disk.Op // of writeHere
+	stopped error   // failed
 }
 
 // ReadPayload reads len(p) bytes of payload at a record's At, or at whole blocks after it. p is

@@ -133,6 +133,7 @@ func (r *recovery) build(cfg Config) *Log {
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}), prepareDone: make(chan struct{}),
 	}
+	l.op.Done, l.afterBatch = l.wroteHere, cfg.AfterBatch
 	r.buildSegments(&l.segs, cfg.PreparedSegments)
 	return l
 }

@@ -57,7 +57,7 @@ type Record struct {
 // be used again after Done.
 type Append struct {
 	Records []Record
-	// Done is called once, on the log's goroutine, and must not block. Appends complete in
+	// Done is called once, on the writer's goroutine, and must not block. Appends complete in
 	// the order in which they were given to Append.
 	Done func(*Append)
 	// Err is nil when the records are durable. With ErrFailed it is unknown whether they
@@ -83,6 +83,9 @@ type Config struct {
 	SegmentSize int64
 	// PreparedSegments are kept ready to write; 0 is DefaultPrepared.
 	PreparedSegments int
+	// AfterBatch, when set, is called after the appends of a write are done, by the goroutine that
+	// called their Done. more says that others wait for their write, which begins when it returns.
+	AfterBatch func(more bool)
 	// Logger gets what an operator should know; nil: slog.Default().
 	Logger *slog.Logger
 }

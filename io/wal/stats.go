@@ -10,6 +10,8 @@ type Stats struct {
 	// Writes are durable device writes of frames, each one system call; HeaderWrites those
 	// of a header alone.
 	Writes, HeaderWrites uint64
+	// Alone are the Writes of one append that the caller of Write began itself.
+	Alone uint64
 	// WriteTime is how long the writes of frames took.
 	WriteTime time.Duration
 	// WriteBytes went to the device, PayloadBytes of them are callers' payload.

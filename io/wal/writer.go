@@ -3,11 +3,20 @@ package wal
 import (
 	"fmt"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/io/disk"
 )
 
 // Append queues a for the next write and returns at once. The order of calls is the order in
 // the log. An append without records completes once everything before it is durable.
 func (l *Log) Append(a *Append) {
+	l.Queue(a)
+	l.start(false)
+}
+
+// Queue is Append without the start of the write, which comes with Write, or with somebody's
+// Append.
+func (l *Log) Queue(a *Append) {
 	a.next, a.End = nil, 0
 	a.extent, a.Err = measure(a.Records, l.size)
 	l.mu.Lock()
@@ -18,8 +27,75 @@ func (l *Log) Append(a *Append) {
 		return
 	}
 	l.queue.push(a)
-	wake := l.idle
+	l.mu.Unlock()
+}
+
+// Write starts the write of what is queued, if none is under way. One append that comes alone, as
+// those before it did, may be durable and done when Write returns (disk.FlushHere).
+func (l *Log) Write() { l.start(true) }
+
+func (l *Log) start(here bool) {
+	l.mu.Lock()
+	if !l.idle || l.queue.n == 0 {
+		l.mu.Unlock()
+		return
+	}
 	l.idle = false
+	if here = here && l.alone(); here {
+		l.pending.take(&l.queue)
+		l.stats.Alone++
+	}
+	l.mu.Unlock()
+	if !here {
+		l.wake <- struct{}{}
+		return
+	}
+	l.writeHere()
+}
+
+// alone reports whether the one append that waits is one in a row of such, and has room without
+// waiting. The lock is held.
+func (l *Log) alone() bool {
+	s, a := l.segs.active, l.queue.first
+	return l.lone >= loneAfter && l.queue.n == 1 && a.Err == nil && a.extent.records > 0 &&
+		s != nil && a.extent.frame() <= l.size-s.end
+}
+
+// writeHere is a turn on the goroutine of the caller of Write, who has taken the place of the
+// log's. It ends on whichever goroutine the disk tells that the write is done.
+func (l *Log) writeHere() {
+	b := l.batch
+	if err := l.gather(b); err != nil {
+		b.appends.take(&l.pending)
+		l.completeFailed(b, err)
+		l.pass()
+		l.after(false)
+		return
+	}
+	b.began = time.Now()
+	l.op.Kind, l.op.Vec, l.op.Off, l.op.Durable = disk.Write, b.vec, b.off, true
+	b.seg.file.Submit(&l.op)
+	l.disk.FlushHere()
+}
+
+// wroteHere is the Done of writeHere's operation.
+func (l *Log) wroteHere(op *disk.Op) {
+	b := l.batch
+	b.took = time.Since(b.began)
+	if op.Err != nil {
+		l.completeFailed(b, l.fail(op.Err))
+	} else {
+		l.complete(b)
+	}
+	l.pass()
+	l.after(false)
+}
+
+// pass gives the writer's place back: to the log's goroutine when something waits.
+func (l *Log) pass() {
+	l.mu.Lock()
+	wake := l.queue.n > 0 || l.pending.n > 0 || l.closing
+	l.idle = !wake
 	l.mu.Unlock()
 	if wake {
 		l.wake <- struct{}{}
@@ -55,6 +131,39 @@ func (l *Log) await() bool {
 
 // turn makes one batch of what is pending, writes it and completes it.
 func (l *Log) turn(b *batch) {
+	err := l.gather(b)
+	if err == nil && b.extent.records > 0 {
+		b.began = time.Now()
+		err = b.seg.file.WriteVec(b.vec, b.off, true)
+		if b.took = time.Since(b.began); err != nil {
+			err = l.fail(err)
+		}
+	}
+	if err != nil {
+		b.appends.take(&l.pending)
+		l.completeFailed(b, err)
+	} else {
+		l.complete(b)
+	}
+	l.after(l.waiting())
+}
+
+// after has whom the batch concerns go on.
+func (l *Log) after(more bool) {
+	if l.afterBatch != nil {
+		l.afterBatch(more)
+	}
+}
+
+// waiting reports whether something is to be written. The writer asks.
+func (l *Log) waiting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queue.n > 0 || l.pending.n > 0
+}
+
+// gather makes one batch of what is pending.
+func (l *Log) gather(b *batch) error {
 	b.reset()
 	err := l.stopped
 	if err == nil {
@@ -62,18 +171,8 @@ func (l *Log) turn(b *batch) {
 	}
 	if err == nil && b.extent.records > 0 {
 		b.encode(l.layout)
-		began := time.Now()
-		err = b.seg.file.WriteVec(b.vec, b.off, true)
-		if b.took = time.Since(began); err != nil {
-			err = l.fail(err)
-		}
 	}
-	if err != nil {
-		b.appends.take(&l.pending)
-		l.completeFailed(b, err)
-		return
-	}
-	l.complete(b)
+	return err
 }
 
 // fill moves appends from pending to b, and chooses where b goes.
@@ -141,6 +240,9 @@ func (l *Log) complete(b *batch) {
 		}
 	}
 	l.stats.Appends += uint64(b.appends.n)
+	if l.lone++; b.appends.n > 1 {
+		l.lone = 0
+	}
 	end := l.head
 	l.mu.Unlock()
 	for b.appends.n > 0 {
