@@ -22,7 +22,10 @@
 // machines of package copyset. An owner sleeps on its queue; a turn takes everything that waits,
 // reads the clock once after that, steps the replicas, and then does what they decided: messages
 // to followers leave before the log is written, so that both take place at once; the device is
-// asked once per turn. Completions come back through the queue.
+// asked once per turn, when its answers have left. Completions come back through the queue, and
+// whoever brought them takes the turn: the log's goroutine when it has nothing more to write, the
+// disk's after each batch. At depth one nobody is woken at all: the event loop that read the
+// request does the device's read or write itself (disk.FlushHere, wal.Write).
 //
 //	Post ->  queue -> turn: step, Ready -> messages | log append | replies | device reads
 //	           ^                                            |            |

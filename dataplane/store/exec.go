@@ -41,7 +41,7 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 			for k := range p.CRCs {
 				p.CRCs[k] = wire.ZeroCRC
 			}
-			rd.done(nil, nil)
+			rd.done(nil, nil, true)
 			continue
 		}
 		io := &rd.ios[i]
@@ -50,7 +50,7 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 		io.Done = func(io *chunkfile.IO) {
 			copy(p.CRCs, io.CRCs)
 			p.Written = uint32(io.Written)
-			rd.done(io.Err, io.Bad)
+			rd.done(io.Err, io.Bad, o.store.batched)
 		}
 		if p.Dst == nil {
 			chunk.Sums(io)
@@ -58,7 +58,7 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 		}
 		chunk.Read(io)
 	}
-	rd.done(nil, nil)
+	rd.done(nil, nil, true)
 }
 
 // fromLog reads one block back from the log.
@@ -69,10 +69,10 @@ func (rd *read) fromLog(p *copyset.ReadPart) {
 	<-s.logReads
 	p.Written = 1
 	if err != nil {
-		rd.done(err, []int{int(p.First)})
+		rd.done(err, []int{int(p.First)}, false)
 		return
 	}
-	rd.done(nil, nil)
+	rd.done(nil, nil, false)
 }
 
 func (s *Store) readLogBlock(at wal.LSN, dst []byte, want uint32) error {
@@ -86,7 +86,9 @@ func (s *Store) readLogBlock(at wal.LSN, dst []byte, want uint32) error {
 	return nil
 }
 
-func (rd *read) done(err error, bad []int) {
+// done ends a part. With goesOn the owner looks for the result without being woken: it is its own
+// turn, or goOn follows.
+func (rd *read) done(err error, bad []int, goesOn bool) {
 	if err != nil {
 		rd.mu.Lock()
 		rd.job.Err = err
@@ -98,7 +100,12 @@ func (rd *read) done(err error, bad []int) {
 	if rd.left.Add(-1) > 0 {
 		return
 	}
-	rd.owner.queue.post(event{copyset: rd.job.Replica.ID(), read: rd.job})
+	e := event{copyset: rd.job.Replica.ID(), read: rd.job}
+	if goesOn {
+		rd.owner.queue.put(e)
+	} else {
+		rd.owner.queue.post(e)
+	}
 }
 
 // flush does a FlushJob: on a goroutine of its own, because a new chunk may have to be written.

@@ -45,6 +45,8 @@ type Owner struct {
 	touched   []*member // to be made Ready in this turn
 	resting   []*member // the memory of the turn before
 	inflight  int64
+	reads     int  // queued on the disk in this turn
+	appended  bool // something was queued on the log in this turn
 	pressure  bool
 	ended     bool // shut down: nobody takes a turn any more
 	stopped   chan struct{}
@@ -82,6 +84,7 @@ type queue struct {
 	events []event
 	wake   chan struct{}
 	closed bool
+	held   bool // somebody takes a turn, and looks again after it
 }
 
 // offer takes an event from outside the store; false once the owner has stopped. It wakes nobody.
@@ -100,11 +103,18 @@ func (q *queue) offer(e event) bool {
 func (q *queue) post(e event) {
 	q.mu.Lock()
 	q.events = append(q.events, e)
-	first := len(q.events) == 1
+	first := len(q.events) == 1 && !q.held
 	q.mu.Unlock()
 	if first {
 		q.kick()
 	}
+}
+
+// put takes a completion after which goOn is called.
+func (q *queue) put(e event) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.events = append(q.events, e)
 }
 
 func (q *queue) kick() {
@@ -124,8 +134,14 @@ func (q *queue) take(spare []event) []event {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	got := q.events
-	q.events = spare[:0]
+	q.events, q.held = spare[:0], true
 	return got
+}
+
+func (q *queue) leave() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held = false
 }
 
 func newOwner(s *Store) *Owner {
@@ -180,6 +196,20 @@ func (o *Owner) Run() {
 		}
 	}
 	o.queue.kick()
+}
+
+// goOn has the owners deal with completions: on the calling goroutine, which has brought them,
+// unless it has something better to do. That spares waking another.
+func (s *Store) goOn(busy bool) {
+	for _, o := range s.owners {
+		switch {
+		case !o.queue.waiting():
+		case busy || !s.running.Load():
+			o.queue.kick()
+		default:
+			o.Run()
+		}
+	}
 }
 
 // Do runs f on the owner's goroutine and waits for it; false when the owner has stopped.
@@ -240,6 +270,8 @@ func (o *Owner) turn(tick bool) {
 		o.settle(now)
 	}
 	o.store.host.FlushReplies(o)
+	o.begin()
+	o.queue.leave()
 }
 
 func (o *Owner) tick(now int64) {
@@ -451,11 +483,12 @@ func (o *Owner) execute() {
 	for _, a := range fx.Appends {
 		if a.Done == nil { // appends come back: one callback lasts
 			a.Done = func(*wal.Append) {
-				o.queue.post(event{copyset: a.Replica.ID(), appnd: a})
+				o.queue.put(event{copyset: a.Replica.ID(), appnd: a})
 			}
 		}
 		o.started(a.Replica)
-		s.wal.Append(&a.Append)
+		s.wal.Queue(&a.Append)
+		o.appended = true
 	}
 	for i := range fx.Replies {
 		o.reply(&fx.Replies[i])
@@ -476,10 +509,23 @@ func (o *Owner) execute() {
 		o.started(job.Replica)
 		s.background(func() { o.fetch(job) })
 	}
-	if len(fx.Reads) > 0 {
-		s.disk.Flush()
-	}
+	o.reads += len(fx.Reads)
 	fx.Reset()
+}
+
+// begin has the disk do what the turn asked of it, once the answers have left.
+func (o *Owner) begin() {
+	reads, appended := o.reads, o.appended
+	o.reads, o.appended = 0, false
+	switch {
+	case reads == 1 && !appended:
+		o.store.disk.FlushHere()
+	case reads > 0:
+		o.store.disk.Flush()
+	}
+	if appended {
+		o.store.wal.Write()
+	}
 }
 
 func (o *Owner) send(m copyset.Message) {
@@ -507,6 +553,7 @@ func (o *Owner) shutdown() {
 	}
 	o.execute()
 	o.store.host.FlushReplies(o)
+	o.begin()
 	o.ended = true
 }
 
@@ -517,6 +564,8 @@ func (o *Owner) drain() {
 		o.handle(&events[i], o.store.clock())
 	}
 	o.execute()
+	o.begin()
+	o.queue.leave()
 }
 
 // finish takes the completions that came after shutdown and gives all memory back. Nothing of the

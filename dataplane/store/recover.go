@@ -65,6 +65,7 @@ func (s *Store) recover() error {
 func (r *recovery) replay() (*wal.Recovery, error) {
 	s := r.store
 	log, rec, err := wal.Open(wal.Config{Disk: s.disk, Dir: logDir, StoreID: s.meta.UUID,
+		AfterBatch:  s.goOn,
 		SegmentSize: s.cfg.SegmentSize, Logger: s.log}, func(rec *wal.Record) error {
 		rc := r.found[rec.Group]
 		if rc == nil {

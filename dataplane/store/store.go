@@ -99,6 +99,8 @@ type Store struct {
 	scrubTried int           // times that the piece at hand was refused
 	crossAfter time.Time     // no replicas are compared before it; the scrubber's own
 	lostMu     sync.Mutex    // one write of the list at a time
+	batched    bool          // the disk has goOn called
+	running    atomic.Bool   // Run was called
 	scarce     atomic.Bool   // room.scarce
 	leaders    atomic.Uint64 // changes of leader seen
 	clientOps  atomic.Uint64 // requests of clients, and writes to the log, which are for some
@@ -153,6 +155,7 @@ func Open(cfg Config) (*Store, error) {
 	for range cfg.Owners {
 		s.owners = append(s.owners, newOwner(s))
 	}
+	s.batched = s.disk.AfterBatch(func() { s.goOn(false) })
 	chunks, err := chunkfile.Open(chunkfile.Config{Disk: s.disk, Dir: chunkDir, Name: cfg.Path,
 		StoreID: s.meta.UUID, ChunkSize: s.meta.ChunkSize, Reserve: cfg.ReserveChunks,
 		LimitBytes: cfg.LimitBytes, Logger: s.log})
@@ -176,6 +179,7 @@ func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.R
 
 // Run starts the owners, the checkpointer and the watchdog.
 func (s *Store) Run() {
+	s.running.Store(true)
 	var b beat
 	for _, o := range s.owners {
 		beats := b.listen()
