@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -14,11 +15,20 @@ import (
 	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/io/wal"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
+	"github.com/ashlar-storage/ashlar/rpc/transport"
 )
 
 // gcPercent is how much a node's heap grows before it is collected. Payloads lie outside the heap,
 // so what lives on it is small, and the default would collect many times a second to keep it so.
 const gcPercent = 400
+
+// A goroutine in a system call keeps its processor of the Go runtime until a watchdog takes it
+// away, tens of microseconds later. Event loops sit in epoll_wait, and of each store two goroutines
+// wait for the device: they have processors of their own, so that nobody waits for the watchdog.
+const (
+	blockedShare    = transport.MaxLoops
+	blockedPerStore = 2
+)
 
 // rate is one as the data plane has it, where 0 is the default and a negative one none.
 func rate(s config.Size) int64 {
@@ -32,6 +42,9 @@ func rate(s config.Size) int64 {
 func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + blockedShare + blockedPerStore*len(cfg.Stores))
 	}
 	err := node.Run(ctx, node.Config{Name: cfg.Name, Zone: cfg.Zone, Listen: cfg.Listen,
 		Control: cfg.Control, Stores: cfg.Stores, PoolBytes: int64(cfg.Memory),
