@@ -47,7 +47,7 @@ type slot struct {
 	rng    *rand.PCG
 	buffer []byte
 	state  atomic.Int32
-	wake   chan struct{} // depth 1 of a closed loop
+	wake   chan struct{} // of a loop that pauses
 	used   bool          // op is one that has ended
 }
 
@@ -119,7 +119,7 @@ func (r *run) newSlot(i int) *slot {
 	}
 	s.op.slot = s
 	s.op.Done = (*Op).goOn
-	if r.job.Depth == 1 && r.arrive == nil {
+	if r.job.Depth == 1 && r.arrive == nil && r.job.Think > 0 {
 		s.wake = make(chan struct{}, 1)
 		s.op.Done = func(op *Op) { op.slot.wake <- struct{}{} }
 	}
@@ -155,15 +155,14 @@ func (r *run) serve() {
 	r.live.Wait()
 }
 
-// loop is a closed loop of depth 1, on a goroutine that waits.
+// loop is a closed loop of depth 1 that pauses after each operation, on a goroutine of its own:
+// completions must not wait for its pauses.
 func (s *slot) loop() {
 	for s.turn() {
 		s.run.engine.Submit(&s.op)
 		<-s.wake
 		s.op.ended = s.run.now()
-		if s.run.job.Think > 0 {
-			nap(s.run.job.Think) // the runtime's timers are a millisecond coarse when it is idle
-		}
+		nap(s.run.job.Think) // the runtime's timers are a millisecond coarse when it is idle
 	}
 }
 
