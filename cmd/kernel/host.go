@@ -165,9 +165,7 @@ func (h *host) Reply(_ *store.Owner, rep *copyset.Reply) {
 	if rep.Status == wire.StatusOK && rep.Request.Kind == copyset.KindRead {
 		a.err = wire.VerifyPieces(rep.CRCs, rep.Request.Offset, a.body)
 	}
-	for i := range rep.Hold {
-		rep.Hold[i].Release()
-	}
+	rep.Free()
 	rep.Request.Tag.(chan answer) <- a
 }
 

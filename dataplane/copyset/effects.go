@@ -83,12 +83,19 @@ const (
 type Reply struct {
 	Request *Request
 	Status  wire.Status
-	Body    [][]byte  // read: the bytes, in order
-	CRCs    []uint32  // read: one per touched block
-	Hold    []Payload // keeps Body alive; release each after the bytes are sent
-	Leader  *Peer     // not leader: who leads, if known
+	Body    [][]byte // read: the bytes, in order
+	CRCs    []uint32 // read: one per touched block
+	Release func()   // lets Body and CRCs go, once, after the bytes are sent; nil: nothing to do
+	Leader  *Peer    // not leader: who leads, if known
 	RetryMS uint32
 	Message string
+}
+
+// Free is for who does not send the reply.
+func (rep *Reply) Free() {
+	if rep.Release != nil {
+		rep.Release()
+	}
 }
 
 // Message is a raft message between two replicas of the copyset, with the payloads of its entries
@@ -142,6 +149,8 @@ type ReadJob struct {
 	CRCs         []uint32
 	Err          error
 	Bad          []uint32 // blocks whose bytes do not fit their checksum, or could not be read
+	// User is the owner's, and comes back with a job that is used again.
+	User any
 
 	req    *Request
 	term   uint64    // in which the blocks were asked for
@@ -152,6 +161,10 @@ type ReadJob struct {
 
 	seq       uint64
 	abandoned bool
+
+	body [][]byte // of the reply
+	hold []Payload
+	free func()
 }
 
 // RepairJob asks the other replicas for blocks that are bad here. Any that has applied the log up

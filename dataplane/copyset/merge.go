@@ -21,8 +21,7 @@ func (r *Replica) readEdges(q *Request, fx *Effects) {
 		r.refuse(q, wire.StatusOverloaded, fx)
 		return
 	}
-	job.CRCs = make([]uint32, job.Count)
-	job.blocks = make([]Payload, job.Count)
+	job.room()
 	head, tail := q.partialEnds()
 	if head {
 		r.needEdge(job, 0, job.First)

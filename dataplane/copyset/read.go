@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"sync"
 
 	"go.etcd.io/raft/v3"
 
@@ -158,9 +159,33 @@ func (r *Replica) abandonReads(status wire.Status, fx *Effects) {
 // Abandoned reports whether nobody waits for the job any more, and its result means nothing.
 func (job *ReadJob) Abandoned() bool { return job.abandoned }
 
+// readJobs are jobs whose replies are sent, kept for their memory.
+var readJobs sync.Pool
+
 func (r *Replica) readJob(q *Request) *ReadJob {
-	return &ReadJob{Replica: r, Chunk: q.Chunk, First: q.lane.First, Count: q.lane.Count, req: q,
-		term: r.status.Term}
+	job, _ := readJobs.Get().(*ReadJob)
+	if job == nil {
+		job = new(ReadJob)
+		job.free = job.sent
+	}
+	job.Replica, job.Chunk, job.First, job.Count = r, q.Chunk, q.lane.First, q.lane.Count
+	job.req, job.term = q, r.status.Term
+	return job
+}
+
+// sent ends a job whose bytes are sent. One that ends otherwise is not used again: somebody may
+// still look at it.
+func (job *ReadJob) sent() {
+	for i := range job.hold {
+		job.hold[i].Release()
+	}
+	clear(job.hold)
+	clear(job.body)
+	clear(job.blocks)
+	clear(job.Parts)
+	*job = ReadJob{Parts: job.Parts[:0], CRCs: job.CRCs[:0], Bad: job.Bad[:0], User: job.User,
+		blocks: job.blocks[:0], body: job.body[:0], hold: job.hold[:0], free: job.free}
+	readJobs.Put(job)
 }
 
 func (r *Replica) inMemory(q *Request) bool {
@@ -184,8 +209,7 @@ func (r *Replica) allocate(job *ReadJob) bool {
 
 // plan takes what the overlay has by reference and lists the rest as parts to read.
 func (r *Replica) plan(job *ReadJob) {
-	job.blocks = make([]Payload, job.Count)
-	job.CRCs = make([]uint32, job.Count)
+	job.room()
 	for i := range job.Count {
 		b, ok := r.overlay.lookup(job.Chunk, job.First+i)
 		switch {
@@ -202,6 +226,14 @@ func (r *Replica) plan(job *ReadJob) {
 			job.need(i)
 		}
 	}
+}
+
+// room makes room for what is known of each block.
+func (job *ReadJob) room() {
+	job.blocks = slices.Grow(job.blocks[:0], int(job.Count))[:job.Count]
+	job.CRCs = slices.Grow(job.CRCs[:0], int(job.Count))[:job.Count]
+	clear(job.blocks)
+	clear(job.CRCs)
 }
 
 // need adds block i of the range to the parts read from the chunk file.
@@ -279,16 +311,18 @@ func (r *Replica) finishRead(job *ReadJob, fx *Effects) {
 	r.counters.Reads++
 	r.counters.ReadBytes += uint64(q.Length)
 	reply := Reply{Request: q, Status: wire.StatusOK, CRCs: job.CRCs}
-	reply.Body, reply.Hold = job.body(q.Offset%BlockSize, q.Length)
+	reply.Body, _ = job.bytes(q.Offset%BlockSize, q.Length)
+	reply.Release = job.free
 	if head, tail := q.partialEnds(); head || tail {
 		reply.CRCs = pieceCRCs(job.CRCs, reply.Body, q.Offset)
 	}
 	r.answer(reply, fx)
 }
 
-// body lists the bytes from skip on, length of them, merging neighbours in the buffer, and the
+// bytes lists the bytes from skip on, length of them, merging neighbours in the buffer, and the
 // references that keep them alive.
-func (job *ReadJob) body(skip, length uint32) (body [][]byte, hold []Payload) {
+func (job *ReadJob) bytes(skip, length uint32) (body [][]byte, hold []Payload) {
+	body, hold = job.body[:0], job.hold[:0]
 	if job.buf.B != nil {
 		hold = append(hold, job.buf)
 	}
@@ -316,6 +350,7 @@ func (job *ReadJob) body(skip, length uint32) (body [][]byte, hold []Payload) {
 		}
 		fromBuf = inBuf
 	}
+	job.body, job.hold = body, hold
 	return body, hold
 }
 

@@ -100,9 +100,7 @@ func (h *solo) close() {
 	}
 	h.turn()
 	for i := range h.replies {
-		for k := range h.replies[i].Hold {
-			h.replies[i].Hold[k].Release()
-		}
+		h.replies[i].Free()
 	}
 	h.r.Free()
 	if err := h.pool.Close(); err != nil {
@@ -136,9 +134,7 @@ func (h *solo) answer() wire.Status {
 		h.t.Fatalf("%d answers, want 1", len(h.replies))
 	}
 	rep := h.replies[0]
-	for k := range rep.Hold {
-		rep.Hold[k].Release()
-	}
+	rep.Free()
 	h.replies = nil
 	return rep.Status
 }
@@ -592,5 +588,27 @@ func TestFenceCatchesWhatIsUnderWay(t *testing.T) {
 	}
 	if h.r.overlay.blocks != 0 {
 		t.Error("the write took effect")
+	}
+}
+
+// TestReadsOfClientsAllocateNothing: once there are jobs to use again.
+func TestReadsOfClientsAllocateNothing(t *testing.T) {
+	h := newSolo(t, 1)
+	q := new(Request)
+	cycle := func() {
+		*q = Request{Kind: KindRead, Chunk: Chunk{Volume: 1}, Length: 2 * BlockSize}
+		h.r.Submit(q, h.now, &h.fx)
+		h.r.Ready(h.now, &h.fx)
+		job := h.fx.Reads[0]
+		h.fx.Reset()
+		h.r.ReadDone(job, h.now, &h.fx)
+		if rep := &h.fx.Replies[0]; rep.Status != wire.StatusOK || len(rep.Body) == 0 {
+			t.Fatalf("answered %v", rep.Status)
+		}
+		h.fx.Replies[0].Free()
+		h.fx.Reset()
+	}
+	if n := testing.AllocsPerRun(200, cycle); n != 0 && !raceEnabled {
+		t.Errorf("%v allocations for each read", n)
 	}
 }

@@ -237,9 +237,6 @@ func (s *sim) reply(n *simNode, rep *Reply) {
 	for _, p := range rep.Body {
 		body = append(body, p...)
 	}
-	for i := range rep.Hold {
-		rep.Hold[i].Release()
-	}
 	if rep.Status == wire.StatusOK && q.Kind == KindRead {
 		if err := wire.VerifyPieces(rep.CRCs, q.Offset, body); err != nil {
 			s.fail("replica %d answers %v: %v", n.id, tag.op, err)
@@ -248,6 +245,7 @@ func (s *sim) reply(n *simNode, rep *Reply) {
 			s.fail("replica %d answers %v with %d bytes", n.id, tag.op, len(body))
 		}
 	}
+	rep.Free()
 	leader, status := -1, rep.Status
 	if rep.Leader != nil {
 		leader = int(rep.Leader.ReplicaID) - 1

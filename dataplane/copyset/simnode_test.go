@@ -481,9 +481,7 @@ func (n *simNode) discard() {
 		fx.Messages[i].Release()
 	}
 	for i := range fx.Replies {
-		for k := range fx.Replies[i].Hold {
-			fx.Replies[i].Hold[k].Release()
-		}
+		fx.Replies[i].Free()
 	}
 	for _, a := range fx.Appends {
 		n.begin(func() { a.Err = errPower; n.r.AppendDone(a, n.clock(), &n.fx) })

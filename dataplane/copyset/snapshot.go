@@ -221,7 +221,7 @@ func (r *Replica) finishFetch(job *ReadJob, fx *Effects) {
 		job.fetch.Done(wire.StatusOK, nil, job.CRCs, nil)
 		return
 	}
-	body, hold := job.body(0, job.Count*BlockSize)
+	body, hold := job.bytes(0, job.Count*BlockSize)
 	job.fetch.Done(wire.StatusOK, body, job.CRCs, hold)
 }
 

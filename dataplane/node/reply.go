@@ -22,10 +22,7 @@ func (n *Node) Reply(o *store.Owner, rep *copyset.Reply) {
 	t := turnOf(o)
 	q := rep.Request.Tag.(*request)
 	t.one[0] = transport.Message{Header: wire.Header{Op: q.op, Flags: wire.FlagResponse, ID: q.ID,
-		Status: rep.Status}, Body: rep.Body}
-	if hold := rep.Hold; len(hold) > 0 {
-		t.one[0].Release = func() { releaseAll(hold) }
-	}
+		Status: rep.Status}, Body: rep.Body, Release: rep.Release}
 	resp := wire.IOResponse{CRCs: rep.CRCs, RetryAfterMS: rep.RetryMS, Message: rep.Message}
 	if rep.Status == wire.StatusNotLeader {
 		redirect(&resp, rep.Leader)

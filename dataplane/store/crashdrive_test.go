@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -61,10 +62,8 @@ func (deaf) Reply(_ *Owner, rep *copyset.Reply) {
 	for _, p := range rep.Body {
 		a.body = append(a.body, p...)
 	}
-	a.crcs = rep.CRCs
-	for i := range rep.Hold {
-		rep.Hold[i].Release()
-	}
+	a.crcs = slices.Clone(rep.CRCs)
+	rep.Free()
 }
 
 type answer struct {

@@ -14,25 +14,54 @@ import (
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
-// read is a ReadJob under way.
+// read is a ReadJob under way. It stays with the job, which may be used again.
 type read struct {
 	owner *Owner
 	job   *copyset.ReadJob
 	left  atomic.Int32
 	mu    sync.Mutex // of job.Err and job.Bad, which parts on several goroutines may set
-	ios   []chunkfile.IO
+	parts []*readPart
+}
+
+// readPart is one part of it, as the chunk file sees it.
+type readPart struct {
+	io   chunkfile.IO
+	read *read
+	part *copyset.ReadPart
+	vec  [1][]byte
+}
+
+func (rd *read) part(i int) *readPart {
+	for len(rd.parts) <= i {
+		p := &readPart{read: rd}
+		p.io.Done, p.io.User = doneWithPart, p
+		rd.parts = append(rd.parts, p)
+	}
+	return rd.parts[i]
+}
+
+func doneWithPart(io *chunkfile.IO) {
+	r := io.User.(*readPart)
+	copy(r.part.CRCs, io.CRCs)
+	r.part.Written = uint32(io.Written)
+	r.read.done(io.Err, io.Bad, r.read.owner.store.batched)
 }
 
 // startRead asks the chunk file and the log for the parts of a job. The owner flushes the disk.
 func (o *Owner) startRead(job *copyset.ReadJob) {
-	job.Err, job.Bad = nil, nil
-	rd := &read{owner: o, job: job, ios: make([]chunkfile.IO, len(job.Parts))}
+	job.Err, job.Bad = nil, job.Bad[:0]
+	rd, _ := job.User.(*read)
+	if rd == nil {
+		rd = new(read)
+		job.User = rd
+	}
+	rd.owner, rd.job = o, job
 	rd.left.Store(int32(len(job.Parts)) + 1)
 	id := o.store.chunkID(job.Replica.ID(), job.Chunk)
 	for i := range job.Parts {
 		p := &job.Parts[i]
 		if p.At != 0 {
-			o.store.background(func() { rd.fromLog(p) })
+			o.readLog(rd, p)
 			continue
 		}
 		chunk, ok := o.store.chunks.Get(id)
@@ -44,21 +73,21 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 			rd.done(nil, nil, true)
 			continue
 		}
-		io := &rd.ios[i]
-		io.Block, io.Count, io.CRCs = int(p.First), int(p.Count), p.CRCs[:0]
-		io.Vec = [][]byte{p.Dst}
-		io.Done = func(io *chunkfile.IO) {
-			copy(p.CRCs, io.CRCs)
-			p.Written = uint32(io.Written)
-			rd.done(io.Err, io.Bad, o.store.batched)
-		}
+		r := rd.part(i)
+		r.part, r.vec[0] = p, p.Dst
+		r.io.Block, r.io.Count, r.io.CRCs = int(p.First), int(p.Count), p.CRCs[:0]
+		r.io.Vec = r.vec[:]
 		if p.Dst == nil {
-			chunk.Sums(io)
+			chunk.Sums(&r.io)
 			continue
 		}
-		chunk.Read(io)
+		chunk.Read(&r.io)
 	}
 	rd.done(nil, nil, true)
+}
+
+func (o *Owner) readLog(rd *read, p *copyset.ReadPart) {
+	o.store.background(func() { rd.fromLog(p) })
 }
 
 // fromLog reads one block back from the log.
@@ -166,14 +195,47 @@ func (s *Store) deleteVolume(group, volume uint64) error {
 	return nil
 }
 
+// runWrite is memory for the writes of a flush job, which has up to some hundred runs.
+type runWrite struct {
+	wait sync.WaitGroup
+	ios  []*chunkfile.IO
+	vecs [][]byte
+	done func(*chunkfile.IO)
+}
+
+var runWrites = sync.Pool{New: func() any {
+	w := new(runWrite)
+	w.done = func(*chunkfile.IO) { w.wait.Done() }
+	return w
+}}
+
+// room gives n writes, none of which has failed.
+func (w *runWrite) room(n int) []*chunkfile.IO {
+	for len(w.ios) < n {
+		w.ios = append(w.ios, &chunkfile.IO{Done: w.done})
+	}
+	for _, io := range w.ios[:n] {
+		io.Err = nil
+	}
+	return w.ios[:n]
+}
+
+// put gives the memory back, without what it refers to.
+func (w *runWrite) put() {
+	for _, io := range w.ios {
+		io.Vec, io.CRCs = nil, nil
+	}
+	clear(w.vecs)
+	runWrites.Put(w)
+}
+
 // writeRuns writes the runs of a job to the chunk and waits for all of them.
 func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
 	runs := job.Runs
-	var wait sync.WaitGroup
-	ios := make([]chunkfile.IO, len(runs))
-	vecs := make([][]byte, 0, len(runs))
+	w := runWrites.Get().(*runWrite)
+	defer w.put()
+	wait, ios, vecs := &w.wait, w.room(len(runs)), w.vecs[:0]
 	var loadErr error
-	done := func(*chunkfile.IO) { wait.Done() }
 	for i, run := range runs {
 		if run.Zero {
 			chunk.Zero(int(run.First), int(run.Count))
@@ -182,17 +244,17 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
 		if loadErr = s.loadRun(job, run); loadErr != nil {
 			break
 		}
-		io := &ios[i]
+		io := ios[i]
 		io.Block, io.Count, io.CRCs = int(run.First), int(run.Count), run.CRCs
 		from := len(vecs)
 		vecs = joined(vecs, run.Data)
 		io.Vec = vecs[from:len(vecs):len(vecs)]
-		io.Done = done
 		wait.Add(1)
 		chunk.Write(io)
 	}
 	s.disk.Flush()
 	wait.Wait()
+	w.vecs = vecs
 	for i := range ios {
 		if ios[i].Err != nil {
 			return ios[i].Err

@@ -249,9 +249,7 @@ func (r *rig) Reply(_ *Owner, rep *copyset.Reply) {
 			r.t.Error(err)
 		}
 	}
-	for i := range rep.Hold {
-		rep.Hold[i].Release()
-	}
+	rep.Free()
 	rep.Request.Tag.(chan result) <- res
 }
 

@@ -1,0 +1,5 @@
+//go:build race
+
+package copyset
+
+const raceEnabled = true
