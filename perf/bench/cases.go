@@ -34,6 +34,7 @@ type benchCase struct {
 	who     string // raw, native, nbd or net
 	write   bool
 	depth   int
+	copies  int // so many jobs at once, of the raw file; 0: one
 	run     func(ctx context.Context, b *bench, c *benchCase, round int) (figures, error)
 	cluster bool // its cost is that of the cluster
 }
@@ -50,11 +51,18 @@ func cases() []benchCase {
 					c.run = runNative
 				}
 				out = append(out, c)
+				if c.name == "raw-write-1" {
+					c.name, c.copies = threeAtOnce, replicas
+					out = append(out, c)
+				}
 			}
 		}
 	}
 	return out
 }
+
+// threeAtOnce is what the replicas' logs do with one disk at depth 1.
+const threeAtOnce = "raw-write-1x3"
 
 func runEcho(ctx context.Context, b *bench, _ *benchCase, _ int) (figures, error) {
 	d := time.Duration(b.o.seconds) * time.Second / echoShare
@@ -100,6 +108,9 @@ func runFio(ctx context.Context, b *bench, c *benchCase, _ int) (figures, error)
 		options = []string{"ioengine=io_uring", "direct=1", "filename=" + b.raw}
 		if c.write {
 			options = append(options, "sync=dsync")
+		}
+		if c.copies > 1 {
+			options = append(options, fmt.Sprintf("numjobs=%d", c.copies))
 		}
 	}
 	r, err := fio.Run(ctx, fio.Job{Options: options, RW: rw, Block: block, Depth: c.depth,

@@ -147,6 +147,9 @@ func (c *benchCase) title() string {
 	if c.who == "raw" && c.write {
 		op = "durable write"
 	}
+	if c.copies > 1 {
+		op = fmt.Sprintf("%d durable writes at once, each", c.copies)
+	}
 	return fmt.Sprintf("%s QD%d: %s", op, c.depth, who)
 }
 
@@ -160,46 +163,6 @@ func (r *results) against(c *benchCase) string {
 	}
 	raw := strings.Replace(c.name, c.who, "raw", 1)
 	return spreadOf(ratios(r.of(c.name, iops), r.of(raw, iops))).format(2) + " x raw IOPS"
-}
-
-// targets compares with what the first release is to reach.
-func (r *results) targets(b *strings.Builder) {
-	write := spreadOf(ratios(r.of("native-write-1", p50), r.floorOf(true)))
-	read := r.of("native-read-1", p50)
-	bound := sum(r.of("net-echo-1", p50), r.of("raw-read-1", p50), 2.5)
-	reads := spreadOf(ratios(read, bound))
-	rate := spreadOf(r.of("native-write-32", iops))
-	floor, limit := spreadOf(r.floorOf(true)), spreadOf(bound)
-	b.WriteString("\n### First targets\n\n| target | bound | measured | met |\n|---|--:|--:|---|\n")
-	if write.mid > 0 {
-		fmt.Fprintf(b, "| QD1 write p50 at most 3 x (raw durable write + 2 round trips) | "+
-			"%.0f us | %.2f x | %s |\n", 3*floor.mid, write.mid,
-			met(write.mid <= 3, write.high <= 3))
-	}
-	if reads.mid > 0 {
-		fmt.Fprintf(b, "| QD1 read p50 at most 2.5 x raw read + 1 round trip | %.0f us | %.0f us, "+
-			"%.2f of the bound | %s |\n", limit.mid, spreadOf(read).mid, reads.mid,
-			met(reads.mid <= 1, reads.high <= 1))
-	}
-	if rate.mid > 0 {
-		fmt.Fprintf(b, "| QD32 random writes, on 2 cores | 10,000 IOPS | %s | %s |\n",
-			rate.format(0), met(rate.mid >= 10000, rate.low >= 10000))
-	}
-}
-
-// met says whether the median reaches a target, and whether every round does.
-func met(median, every bool) string {
-	if median && !every {
-		return "in the median, not in every round"
-	}
-	return yes(median)
-}
-
-func yes(ok bool) string {
-	if ok {
-		return "yes"
-	}
-	return "no"
 }
 
 // perOp is a cost of a case for each operation, round by round.
