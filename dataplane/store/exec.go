@@ -236,6 +236,7 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
 	defer w.put()
 	wait, ios, vecs := &w.wait, w.room(len(runs)), w.vecs[:0]
 	var loadErr error
+	pending := 0
 	for i, run := range runs {
 		if run.Zero {
 			chunk.Zero(int(run.First), int(run.Count))
@@ -251,6 +252,11 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
 		io.Vec = vecs[from:len(vecs):len(vecs)]
 		wait.Add(1)
 		chunk.Write(io)
+		if pending++; pending >= flushPiece && s.poolShare() < pressureLow {
+			s.disk.Flush()
+			wait.Wait()
+			pending = 0
+		}
 	}
 	s.disk.Flush()
 	wait.Wait()

@@ -29,6 +29,9 @@ const (
 
 	// maxFlushJobs bounds the flush jobs of a store that write at one time.
 	maxFlushJobs = 8
+	// flushPiece is how many writes of a flush job are under way at one time, unless memory runs
+	// short: between them the device does what a client waits for.
+	flushPiece = 16
 	// maxLogReads bounds the goroutines that read blocks back from the log.
 	maxLogReads = 8
 	// maxFetches bounds the replicas of a store that are filled at one time. The chunks of one are

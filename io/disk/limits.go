@@ -43,6 +43,10 @@ const (
 	maxInflight = 2 * ringEntries
 	// maxWaiting is the most operations in that list; more complete with ErrOverloaded.
 	maxWaiting = 1 << 16
+	// maxRegistered is how much of the arena is registered with a ring: what is stays in memory
+	// whether it is used or not. Operations beyond, which only a busy pool has, have their pages
+	// looked up each time.
+	maxRegistered = 64 << 20
 	// HereWait is how long FlushHere waits for its operation, at most. After one that took longer
 	// it only sends for hereAgain. It begins to wait with the hereAfter-th flush in a row that had
 	// one operation to send and none under way: where more comes, a hand-over carries many.

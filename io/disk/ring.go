@@ -66,7 +66,7 @@ func newRing(d *fdDisk, arena []byte, lim ringLimits) (*ringEngine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(arena) > 0 {
+	if arena = arena[:min(len(arena), maxRegistered)]; len(arena) > 0 {
 		if err := ring.RegisterArena(arena); err != nil {
 			d.log.Warn("buffers not registered with io_uring: each operation costs a little more",
 				"dir", d.root, "reason", err)
