@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/internal/evidence"
 )
 
 var (
@@ -130,6 +132,7 @@ func try(m mutant, dir string) result {
 	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count=1", "-vet=off",
 		"-run", "^"+m.test+"$", m.pkg)
 	cmd.WaitDelay = 10 * time.Second
+	cmd.Env = append(os.Environ(), evidence.Environment+"=") // what a broken program counts is none
 	text, err := cmd.CombinedOutput()
 	r.output, r.took = string(text), time.Since(began)
 	r.outcome = judge(r.output, err, ctx.Err())
