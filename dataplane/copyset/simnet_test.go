@@ -1,6 +1,7 @@
 package copyset
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"time"
@@ -335,9 +336,30 @@ func (n *simNode) fetchRecord(job *SnapshotJob, leader *simNode, c Chunk, block 
 				done(nil)
 				return
 			}
+			if data, crc, ok := n.overlaid(c, block); ok && crc == crcs[0] {
+				n.s.mark("wrote what the leader has lost")
+				n.chunks.write(c, block, data)
+				done(nil)
+				return
+			}
 			n.s.mark("fetched as a bad block")
 			n.chunks.write(c, block, zeroes[:BlockSize])
 			n.chunks.now[c][block] = simBlock{data: zeroes[:BlockSize], sum: crcs[0], bad: true}
 			done(nil)
 		})
+}
+
+// overlaid is a copy of what the overlay has of a block.
+func (n *simNode) overlaid(c Chunk, block uint32) (data []byte, crc uint32, ok bool) {
+	p, crc, ok := n.r.Overlaid(c, block)
+	defer p.Release()
+	switch {
+	case !ok:
+		return nil, 0, false
+	case p.B != nil:
+		return bytes.Clone(p.B), crc, true
+	case p.At != 0:
+		return n.log.block(p.At), crc, true
+	}
+	return zeroes[:BlockSize], crc, true
 }

@@ -251,6 +251,20 @@ func (r *Replica) repairFetch(job *ReadJob, fx *Effects) {
 // that are newer.
 func (job *SnapshotJob) UpToDate(c ListedChunk) bool { return c.LastWrite <= job.base }
 
+// Overlaid is what the overlay has of a block, with its own reference. While chunks are fetched
+// that is all that may be left of a block which the leader has lost: the snapshot clears the
+// overlay. B is nil for a block that is only in the log, at At, and for one of zeroes.
+func (r *Replica) Overlaid(c Chunk, block uint32) (p Payload, crc uint32, ok bool) {
+	b, ok := r.overlay.lookup(c, block)
+	if !ok {
+		return Payload{}, 0, false
+	}
+	if b.zero {
+		return Payload{}, wire.ZeroCRC, true
+	}
+	return b.data.Retain(), b.crc, true
+}
+
 // ListedChunk is a chunk that a replica has. No entry after LastWrite touched it: who has all up to
 // there needs it not.
 type ListedChunk struct {

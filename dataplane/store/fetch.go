@@ -183,6 +183,11 @@ func (s *Store) fetchRecord(job *copyset.SnapshotJob, chunk *chunkfile.Chunk, c 
 			"block", n)
 		return nil
 	}
+	if s.hadBlock(job, c, n, b.Bytes(), crcs[0]) {
+		s.log.Warn("the leader has lost a block that is here in memory", "copyset", group,
+			"chunk", c, "block", n)
+		return s.keepFetched(chunk, n, b.Bytes(), crcs)
+	}
 	s.log.Error("a block is bad in the replica that is copied, and stays so in the copy",
 		"copyset", group, "chunk", c, "block", n, "leader", job.Leader.ReplicaID)
 	clear(b.Bytes())
@@ -198,6 +203,30 @@ func (s *Store) hasBlock(chunk *chunkfile.Chunk, n uint32, p []byte, crc uint32)
 	s.disk.Flush()
 	<-done
 	return io.Err == nil && io.CRCs[0] == crc
+}
+
+// hadBlock reports whether the overlay, which the snapshot will clear, has the block with a
+// checksum; it is copied into p.
+func (s *Store) hadBlock(job *copyset.SnapshotJob, c copyset.Chunk, n uint32, p []byte,
+	want uint32) bool {
+	var own copyset.Payload
+	var crc uint32
+	had := false
+	if !s.Owner(job.Replica.ID()).Do(func() { own, crc, had = job.Replica.Overlaid(c, n) }) {
+		return false
+	}
+	defer own.Release()
+	switch {
+	case !had || crc != want:
+		return false
+	case own.B != nil:
+		copy(p, own.B)
+	case own.At != 0:
+		return s.readLogBlock(own.At, p, crc) == nil
+	default:
+		clear(p)
+	}
+	return true
 }
 
 func (s *Store) keepFetched(chunk *chunkfile.Chunk, first uint32, data []byte,

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
@@ -58,4 +59,29 @@ func TestABlockThatIsGoneKeepsNoReplicaFromComingBack(t *testing.T) {
 	r.wantRead(1, 3, 59*block, pattern(59, 60))
 	r.mustWrite(1, 7, 4*block, pattern(92, 1))
 	r.wantRead(1, 7, 4*block, pattern(92, 1))
+}
+
+// TestABlockThatOnlyTheOverlayHasCountsAsHere: a snapshot clears the overlay, and what the leader
+// has lost may be nowhere else.
+func TestABlockThatOnlyTheOverlayHasCountsAsHere(t *testing.T) {
+	r := newRig(t, 1, nil)
+	data := pattern(90, 1)
+	r.mustWrite(1, 7, 4*block, data)
+	s := r.store(0)
+	var job copyset.SnapshotJob
+	s.Owner(1).Do(func() { job.Replica = s.Owner(1).replicas[1].Replica })
+	c := copyset.Chunk{Volume: 1, Index: 7}
+	got := make([]byte, block)
+	if !s.hadBlock(&job, c, 4, got, wire.CRC32C(data)) || !bytes.Equal(got, data) {
+		t.Error("a block that was just written is not found")
+	}
+	if s.hadBlock(&job, c, 4, got, wire.CRC32C(data)+1) {
+		t.Error("found with another checksum")
+	}
+	if s.hadBlock(&job, c, 5, got, wire.ZeroCRC) {
+		t.Error("found a block that the overlay has not")
+	}
+	if in := s.pool.Stats().InUseBufs; in == 0 {
+		t.Fatal("the overlay is empty: the test shows nothing")
+	}
 }
