@@ -98,6 +98,9 @@ func (r *Replica) advanceChange() {
 		return
 	}
 	r.tellVoters()
+	if r.stuckBetween() {
+		r.ignore(r.node.ProposeConfChange(raftpb.ConfChangeV2{}))
+	}
 	if r.change.Joining == 0 || r.joint() {
 		return
 	}
@@ -112,6 +115,13 @@ func (r *Replica) advanceChange() {
 	r.log.Info("membership", "propose", raftpb.ConfChangesToString(cc.Changes),
 		"joining", r.change.Joining, "leaving", r.change.Leaving)
 	r.ignore(r.node.ProposeConfChange(cc))
+}
+
+// stuckBetween reports whether a joint membership has nothing under way that ends it. Raft leaves
+// one by itself when it applies it, but not while the leadership is being handed over, and then
+// tries again with the next entry, which in an idle copyset may be a long time coming.
+func (r *Replica) stuckBetween() bool {
+	return len(r.entries.conf.VotersOutgoing) > 0 && r.applied == r.entries.last()
 }
 
 // joint reports whether a restart of the members could find the membership between two sets of
