@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/controlplane/meta"
@@ -151,11 +152,12 @@ func (c *cluster) leading(g *copyset, now time.Time) *v1.ReplicaReport {
 // leaderless are the copysets of a node that nobody leads, by all that was reported. One that rests
 // does not notice by itself that its leader is gone, and without a leader nothing is replaced.
 func (c *cluster) leaderless(n *node, now time.Time) (ids []uint64) {
-	for _, id := range c.order {
-		if g := c.copysets[id]; n.reports[id] != nil && c.leading(g, now) == nil {
+	for id := range n.reports {
+		if g := c.copysets[id]; g != nil && c.leading(g, now) == nil {
 			ids = append(ids, id)
 		}
 	}
+	slices.Sort(ids)
 	return ids
 }
 

@@ -162,7 +162,7 @@ type ReadJob struct {
 	seq       uint64
 	abandoned bool
 
-	body [][]byte // of the reply
+	body [][]byte // of the answer
 	hold []Payload
 	free func()
 }

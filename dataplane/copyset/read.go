@@ -311,18 +311,18 @@ func (r *Replica) finishRead(job *ReadJob, fx *Effects) {
 	r.counters.Reads++
 	r.counters.ReadBytes += uint64(q.Length)
 	reply := Reply{Request: q, Status: wire.StatusOK, CRCs: job.CRCs}
-	reply.Body, _ = job.bytes(q.Offset%BlockSize, q.Length)
-	reply.Release = job.free
+	job.bytes(q.Offset%BlockSize, q.Length)
+	reply.Body, reply.Release = job.body, job.free
 	if head, tail := q.partialEnds(); head || tail {
 		reply.CRCs = pieceCRCs(job.CRCs, reply.Body, q.Offset)
 	}
 	r.answer(reply, fx)
 }
 
-// bytes lists the bytes from skip on, length of them, merging neighbours in the buffer, and the
-// references that keep them alive.
-func (job *ReadJob) bytes(skip, length uint32) (body [][]byte, hold []Payload) {
-	body, hold = job.body[:0], job.hold[:0]
+// bytes lists in body the bytes from skip on, length of them, merging neighbours in the buffer, and
+// in hold the references that keep them alive.
+func (job *ReadJob) bytes(skip, length uint32) {
+	body, hold := job.body[:0], job.hold[:0]
 	if job.buf.B != nil {
 		hold = append(hold, job.buf)
 	}
@@ -351,7 +351,6 @@ func (job *ReadJob) bytes(skip, length uint32) (body [][]byte, hold []Payload) {
 		fromBuf = inBuf
 	}
 	job.body, job.hold = body, hold
-	return body, hold
 }
 
 // pieceCRCs replaces the checksums of blocks answered only in part by those of the parts.

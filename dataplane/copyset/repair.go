@@ -9,8 +9,8 @@ import (
 // A block that is bad here is asked of the other replicas, and what they have goes to the overlay.
 // Meanwhile the log goes on: the block may be written, and flushed, before the answer is here. The
 // answer may then be older than what is in the chunk file, though its checksum is right, and must
-// not replace it. A lane would keep writes away only where this replica leads, so that every entry
-// that is applied says what it makes outdated.
+// not replace it. A lane would keep writes away only where this replica leads: every entry that
+// is applied says what it makes outdated.
 
 // repair begins a repair of the job's blocks.
 func (r *Replica) repair(job *RepairJob, fx *Effects) {
@@ -25,9 +25,9 @@ func (r *Replica) outdate(c *Command) {
 		switch {
 		case c.Volume != job.Chunk.Volume:
 		case c.Kind == CmdDeleteVolume:
-			job.outdate(func(uint32) bool { return true })
+			job.outdate(0, r.chunkBlocks)
 		case c.OnBlocks() && c.Chunk == job.Chunk.Index:
-			job.outdate(func(n uint32) bool { return n >= c.First && n-c.First < c.Count })
+			job.outdate(c.First, c.Count)
 		}
 	}
 }
@@ -35,13 +35,13 @@ func (r *Replica) outdate(c *Command) {
 // outdateAll is for a snapshot, which changes everything.
 func (r *Replica) outdateAll() {
 	for _, job := range r.repairs {
-		job.outdate(func(uint32) bool { return true })
+		job.outdate(0, r.chunkBlocks)
 	}
 }
 
-func (job *RepairJob) outdate(changed func(uint32) bool) {
+func (job *RepairJob) outdate(first, count uint32) {
 	for _, n := range job.Blocks {
-		if !changed(n) {
+		if n < first || n-first >= count {
 			continue
 		}
 		if job.outdated == nil {

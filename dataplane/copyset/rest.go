@@ -11,8 +11,8 @@ import (
 // the leader nor the followers count ticks. No message is sent and no election held, whatever
 // becomes of the leader meanwhile, until something wakes them: a request, a message, the news that
 // a member's process has ended, a change of the membership, the control plane's word that nobody
-// leads. The leader has no lease when it wakes,
-// so its first read asks a majority, as always without one.
+// leads. The leader has no lease when it wakes, so its first read asks a majority, as always
+// without one.
 //
 // A follower that a client asks was asked because the leader does not answer, or by mistake. It
 // pokes the leader, which says something at once if it lives; if it does not, the follower stands

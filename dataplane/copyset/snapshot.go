@@ -221,8 +221,8 @@ func (r *Replica) finishFetch(job *ReadJob, fx *Effects) {
 		job.fetch.Done(wire.StatusOK, nil, job.CRCs, nil)
 		return
 	}
-	body, hold := job.bytes(0, job.Count*BlockSize)
-	job.fetch.Done(wire.StatusOK, body, job.CRCs, hold)
+	job.bytes(0, job.Count*BlockSize)
+	job.fetch.Done(wire.StatusOK, job.body, job.CRCs, job.hold)
 }
 
 // repairFetch asks the other replicas for the blocks that are bad here, once, as for a client: who

@@ -86,6 +86,8 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 	rd.done(nil, nil, true)
 }
 
+// readLog is a function of its own because of what its closure costs: p would be in the heap for
+// every part.
 func (o *Owner) readLog(rd *read, p *copyset.ReadPart) {
 	o.store.background(func() { rd.fromLog(p) })
 }

@@ -11,19 +11,8 @@ import "time"
 // that is slow must not hold up an event loop.
 func (e *ringEngine) flushHere() {
 	e.mu.Lock()
-	alone := len(e.prepared) == 1 && e.inflight == 0 && e.waiting.len == 0 && e.direct.len == 0
-	if !alone {
-		e.lone = 0
-	} else {
-		e.lone++
-	}
-	if !alone || e.lone < hereAfter || !e.parked || e.guest || e.stopped || !e.ring.Timed() {
-		e.sendAll()
-		e.mu.Unlock()
-		return
-	}
-	began := time.Now()
-	if began.Before(e.notHere) {
+	began, ok := e.mayWait()
+	if !ok {
 		e.sendAll()
 		e.mu.Unlock()
 		return
@@ -45,6 +34,21 @@ func (e *ringEngine) flushHere() {
 		e.wake.Signal()
 	}
 	e.mu.Unlock()
+}
+
+// mayWait reports whether the caller of flushHere is to wait, and if so since when it does. Called
+// with the lock held.
+func (e *ringEngine) mayWait() (began time.Time, ok bool) {
+	if len(e.prepared) != 1 || e.inflight > 0 || e.waiting.len > 0 || e.direct.len > 0 {
+		e.lone = 0
+		return began, false
+	}
+	e.lone++
+	if e.lone < hereAfter || !e.parked || e.guest || e.stopped || !e.ring.Timed() {
+		return began, false
+	}
+	began = time.Now()
+	return began, !began.Before(e.notHere)
 }
 
 // await reaps until mine is done; false when it is not in time.

@@ -273,7 +273,7 @@ func (r *Ring) Submit() (int, error) {
 		if left == 0 {
 			return total, nil
 		}
-		n, err := r.enter(left, 0, 0)
+		n, err := r.enter(left, 0, 0, nil)
 		if err == unix.EINTR {
 			continue
 		}
@@ -294,7 +294,7 @@ func (r *Ring) Discard() {
 
 // Wait blocks until a completion can be reaped. It may also return early (nil).
 func (r *Ring) Wait() error {
-	if _, err := r.enter(0, 1, enterGetEvents); err != nil && err != unix.EINTR {
+	if _, err := r.enter(0, 1, enterGetEvents, nil); err != nil && err != unix.EINTR {
 		return err
 	}
 	return nil
@@ -307,19 +307,22 @@ func (r *Ring) Timed() bool { return r.timed }
 func (r *Ring) WaitFor(d time.Duration) error {
 	r.until = unix.NsecToTimespec(int64(d))
 	r.how.ts = &r.until
-	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 0, 1,
-		enterGetEvents|enterExtArg, uintptr(unsafe.Pointer(&r.how)), unsafe.Sizeof(r.how))
-	if errno != 0 && errno != unix.EINTR && errno != unix.ETIME {
-		return errno
+	_, err := r.enter(0, 1, enterGetEvents|enterExtArg, &r.how)
+	if err != nil && err != unix.EINTR && err != unix.ETIME {
+		return err
 	}
 	return nil
 }
 
 // enter gives up the goroutine's processor while it blocks: a raw call would be cheaper by a
 // third but hold up garbage collection.
-func (r *Ring) enter(submit, wait int, flags uintptr) (int, error) {
+func (r *Ring) enter(submit, wait int, flags uintptr, how *getEvents) (int, error) {
+	size := uintptr(0)
+	if how != nil {
+		size = unsafe.Sizeof(*how)
+	}
 	n, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(submit),
-		uintptr(wait), flags, 0, 0)
+		uintptr(wait), flags, uintptr(unsafe.Pointer(how)), size)
 	if errno != 0 {
 		return 0, errno
 	}

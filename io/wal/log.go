@@ -14,10 +14,9 @@ type Log struct {
 	disk   disk.Disk
 	dir    string
 	logger *slog.Logger
-
+	epoch  uint64
+	// afterBatch is Config.AfterBatch.
 	afterBatch func(more bool)
-
-	epoch uint64
 
 	mu       sync.Mutex
 	queue    queue // appends the log's goroutine has not taken yet
@@ -28,6 +27,7 @@ type Log struct {
 	segs     segments
 	nextSlot int
 	stats    Stats
+	lone     int // batches in a row that were one append
 	marked   LSN // up to where log.id, or a header before the newest segment, says it goes
 	// prepareErr is why no segment can be made ready, other than a full device.
 	prepareErr error
@@ -41,8 +41,6 @@ type Log struct {
 	prepareDone chan struct{}
 	closeOnce   sync.Once
 	closeErr    error
-
-	lone int // batches in a row that were one append
 
 	// Of the writer alone: the log's goroutine, or who has taken its place while idle was set.
 	pending queue

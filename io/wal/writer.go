@@ -66,10 +66,7 @@ func (l *Log) alone() bool {
 func (l *Log) writeHere() {
 	b := l.batch
 	if err := l.gather(b); err != nil {
-		b.appends.take(&l.pending)
-		l.completeFailed(b, err)
-		l.pass()
-		l.after(false)
+		l.leave(b, err)
 		return
 	}
 	b.began = time.Now()
@@ -80,26 +77,25 @@ func (l *Log) writeHere() {
 
 // wroteHere is the Done of writeHere's operation.
 func (l *Log) wroteHere(op *disk.Op) {
-	b := l.batch
-	b.took = time.Since(b.began)
-	if op.Err != nil {
-		l.completeFailed(b, l.fail(op.Err))
-	} else {
-		l.complete(b)
+	b, err := l.batch, op.Err
+	if b.took = time.Since(b.began); err != nil {
+		err = l.fail(err)
 	}
-	l.pass()
-	l.after(false)
+	l.leave(b, err)
 }
 
-// pass gives the writer's place back: to the log's goroutine when something waits.
-func (l *Log) pass() {
+// leave ends the batch of who has taken the writer's place, and gives the place back: to the log's
+// goroutine when something waits.
+func (l *Log) leave(b *batch, err error) {
+	l.end(b, err)
 	l.mu.Lock()
-	wake := l.queue.n > 0 || l.pending.n > 0 || l.closing
+	wake := l.queue.n > 0 || l.closing
 	l.idle = !wake
 	l.mu.Unlock()
 	if wake {
 		l.wake <- struct{}{}
 	}
+	l.after(false)
 }
 
 // run is the log's goroutine. It ends when the log is closed and nothing waits.
@@ -139,13 +135,18 @@ func (l *Log) turn(b *batch) {
 			err = l.fail(err)
 		}
 	}
+	l.end(b, err)
+	l.after(l.waiting())
+}
+
+// end completes a batch. An error ends what is pending too.
+func (l *Log) end(b *batch, err error) {
 	if err != nil {
 		b.appends.take(&l.pending)
 		l.completeFailed(b, err)
-	} else {
-		l.complete(b)
+		return
 	}
-	l.after(l.waiting())
+	l.complete(b)
 }
 
 // after has whom the batch concerns go on.

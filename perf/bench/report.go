@@ -165,15 +165,25 @@ func (r *results) against(c *benchCase) string {
 	return spreadOf(ratios(r.of(c.name, iops), r.of(raw, iops))).format(2) + " x raw IOPS"
 }
 
-// perOp is a cost of a case for each operation, round by round.
+// perOp is a cost of a case for each operation, over the rounds.
 func (r *results) perOp(name string, f func(*usage) float64) spread {
-	var out []float64
+	return spreadOf(r.perRound(name, f))
+}
+
+// perRound is what the costs of an operation of a case add up to, round by round.
+func (r *results) perRound(name string, costs ...func(*usage) float64) (out []float64) {
 	for i := range r.Samples {
-		if s := &r.Samples[i]; s.Case == name && s.Used != nil && s.Ops > 0 {
-			out = append(out, f(s.Used)/float64(s.Ops))
+		s := &r.Samples[i]
+		if s.Case != name || s.Used == nil || s.Ops == 0 {
+			continue
 		}
+		total := 0.0
+		for _, f := range costs {
+			total += f(s.Used) / float64(s.Ops)
+		}
+		out = append(out, total)
 	}
-	return spreadOf(out)
+	return out
 }
 
 // costRow is a line of the cost table.

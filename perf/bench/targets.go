@@ -79,22 +79,6 @@ func (r *results) allTargets() []target {
 	}
 }
 
-// perRound is what the costs of an operation of a case add up to, round by round.
-func (r *results) perRound(name string, costs ...func(*usage) float64) (out []float64) {
-	for i := range r.Samples {
-		s := &r.Samples[i]
-		if s.Case != name || s.Used == nil || s.Ops == 0 {
-			continue
-		}
-		total := 0.0
-		for _, f := range costs {
-			total += f(s.Used) / float64(s.Ops)
-		}
-		out = append(out, total)
-	}
-	return out
-}
-
 // met says whether the median reaches a target, and whether every round does.
 func met(median, every bool) string {
 	if median && !every {
