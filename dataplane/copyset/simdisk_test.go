@@ -39,6 +39,10 @@ type simAppend struct {
 func (l *simLog) append(n *simNode, a *Append) {
 	job := n.begin(func() { a.Err = errPower; n.r.AppendDone(a, n.clock(), &n.fx) })
 	l.queue = append(l.queue, simAppend{a, job})
+	if n.failing { // what comes behind a failed write fails too
+		l.refuse(n)
+		return
+	}
 	if l.writing == 0 {
 		l.write(n)
 	}
@@ -74,18 +78,11 @@ func (l *simLog) write(n *simNode) {
 // started again some time later.
 func (l *simLog) fail(n *simNode) {
 	n.s.mark("log write failed")
-	queue := l.queue
-	l.queue, l.writing = nil, 0
-	written := n.s.rng.IntN(len(queue) + 1)
-	for i, q := range queue {
-		if i < written {
-			l.keep(n.s, q.a)
-		}
-		q.a.Err = errSimIO
-		n.end(q.job)
-		n.post(func(now int64) { n.r.AppendDone(q.a, now, &n.fx) })
+	for _, q := range l.queue[:n.s.rng.IntN(len(l.queue)+1)] {
+		l.keep(n.s, q.a)
 	}
 	n.failing = true
+	l.refuse(n)
 	life := n.life
 	n.s.after(n.s.around(50*time.Millisecond), func() {
 		if n.life == life {
@@ -93,6 +90,17 @@ func (l *simLog) fail(n *simNode) {
 			n.s.after(n.s.around(300*time.Millisecond), n.start)
 		}
 	})
+}
+
+// refuse ends all that waits with an error.
+func (l *simLog) refuse(n *simNode) {
+	queue := l.queue
+	l.queue, l.writing = nil, 0
+	for _, q := range queue {
+		q.a.Err = errSimIO
+		n.end(q.job)
+		n.post(func(now int64) { n.r.AppendDone(q.a, now, &n.fx) })
+	}
 }
 
 // keep makes an append durable. Its payloads must still be what they were.
@@ -139,11 +147,12 @@ func (l *simLog) crash(n *simNode) {
 		n.s.mark("unreported append kept")
 	}
 	l.queue, l.writing = nil, 0
-	l.tail = l.gone
 }
 
-// replay gives the log's records from one buffer, as the log does.
+// replay gives the log's records from one buffer, as the log does. What was released in the life
+// before, but not for good, is there again.
 func (l *simLog) replay(s *sim, rc *Recovered) {
+	l.tail = l.gone
 	var meta, payload []byte
 	for i := range l.records {
 		r := l.records[i]
