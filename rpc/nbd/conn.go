@@ -9,6 +9,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/socket"
 )
 
 // conn is one connection of a server. Its reader (serve) is the only goroutine that takes
@@ -39,7 +41,7 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{
-		srv: s, nc: nc, in: newInput(nc),
+		srv: s, nc: nc, in: newInput(socket.Reader(nc)),
 		log: s.log.With("remote", remoteName(nc)),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

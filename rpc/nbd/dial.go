@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/socket"
 )
 
 // Dialer opens connections to NBD servers. The zero value asks for everything that helps.
@@ -99,7 +101,7 @@ func (d *Dialer) connect(ctx context.Context, addr string) (*greeter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nbd: %w", err)
 	}
-	h := &greeter{endpoint: e, nc: nc, in: newInput(nc)}
+	h := &greeter{endpoint: e, nc: nc, in: newInput(socket.Reader(nc))}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	h.release = func() { stop() }
 	if err := h.greet(); err != nil {

@@ -6,13 +6,11 @@ import (
 	"net"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-// maxVec is the number of slices of one vectored write, the kernel's bound.
-const maxVec = 1024
+	"github.com/ashlar-storage/ashlar/rpc/socket"
+)
 
 // sock writes slices to a connection, with or without waiting. Its methods are for one goroutine
 // at a time; the outbox sees to that.
@@ -22,7 +20,7 @@ type sock struct {
 	timeout time.Duration
 
 	vec     [][]byte // not yet written
-	iov     []unix.Iovec
+	vector  socket.Vector
 	block   bool
 	err     error
 	attempt func(fd uintptr) bool
@@ -95,7 +93,8 @@ func (s *sock) writeStream() error {
 // to be called again when the socket takes bytes.
 func (s *sock) try(fd uintptr) bool {
 	for len(s.vec) > 0 {
-		n, errno := s.writev(int(fd))
+		s.writes++
+		n, errno := s.vector.Write(fd, s.vec)
 		switch {
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:
@@ -114,23 +113,6 @@ func (s *sock) try(fd uintptr) bool {
 		}
 	}
 	return true
-}
-
-func (s *sock) writev(fd int) (int, syscall.Errno) {
-	s.iov = s.iov[:0]
-	for _, b := range s.vec[:min(len(s.vec), maxVec)] {
-		v := unix.Iovec{Base: unsafe.SliceData(b)}
-		v.SetLen(len(b))
-		s.iov = append(s.iov, v)
-	}
-	s.writes++
-	n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd),
-		uintptr(unsafe.Pointer(unsafe.SliceData(s.iov))), uintptr(len(s.iov)))
-	clear(s.iov)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), 0
 }
 
 func (s *sock) advance(n int) {

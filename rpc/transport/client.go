@@ -11,11 +11,11 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/rpc/socket"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -60,6 +60,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (Conn, error) {
 // clientConn is a Conn over a stream socket.
 type clientConn struct {
 	nc           net.Conn
+	in           io.Reader // reads nc
 	addr         string
 	pool         *buf.Pool
 	peer         wire.Hello
@@ -74,8 +75,9 @@ type clientConn struct {
 	deadline time.Time
 	raw      syscall.RawConn // nil: no TrySend
 	tryWrite func(fd uintptr) bool
+	wait     bool // tryWrite waits until the socket has taken all
 	tryErr   error
-	iov      []unix.Iovec
+	vector   socket.Vector
 
 	// recv[r:w] is read and not yet consumed; owned by Recv.
 	recv []byte
@@ -84,7 +86,7 @@ type clientConn struct {
 
 func newClientConn(nc net.Conn, addr string, cfg Config) *clientConn {
 	c := &clientConn{
-		nc: nc, addr: addr, pool: cfg.Pool, writeTimeout: cfg.WriteTimeout,
+		nc: nc, in: socket.Reader(nc), addr: addr, pool: cfg.Pool, writeTimeout: cfg.WriteTimeout,
 		recv: make([]byte, recvBuffer),
 	}
 	if c.writeTimeout == 0 {
@@ -170,10 +172,23 @@ func (c *clientConn) gather(msgs []Message) error {
 // finish writes what is left, blocking, and lets the messages go.
 func (c *clientConn) finish() error {
 	err := c.extendDeadline()
-	if err == nil && len(c.left) > 0 {
+	switch {
+	case err != nil || len(c.left) == 0:
+	case c.raw == nil:
 		_, err = c.left.WriteTo(c.nc)
+	default:
+		err = c.write(true)
 	}
 	return c.settle(err)
+}
+
+// write writes what is left; without wait, what the socket takes at once.
+func (c *clientConn) write(wait bool) error {
+	c.wait, c.tryErr = wait, nil
+	if err := c.raw.Write(c.tryWrite); err != nil {
+		return err
+	}
+	return c.tryErr
 }
 
 // settle ends a send: the messages are released, an error ends the connection.
@@ -201,10 +216,7 @@ func (c *clientConn) TrySend(msgs []Message) (Sent, error) {
 	}
 	err := c.extendDeadline()
 	if err == nil {
-		c.tryErr = nil
-		if err = c.raw.Write(c.tryWrite); err == nil {
-			err = c.tryErr
-		}
+		err = c.write(false)
 	}
 	if err == nil && len(c.left) > 0 {
 		return Partial, nil // sendMu stays locked: Finish unlocks it
@@ -219,33 +231,21 @@ func (c *clientConn) Finish() error {
 	return c.finish()
 }
 
-// tryOnce writes once, as much as the socket takes, and consumes that from left. It always says
-// that it is done, so that the runtime does not wait for the socket.
+// tryOnce writes as much of left as the socket takes and consumes that. It is called by the
+// runtime, again when the socket takes more as long as it returns false.
 func (c *clientConn) tryOnce(fd uintptr) bool {
-	iov := c.iov[:0]
-	for _, b := range c.left[:min(len(c.left), maxIov)] {
-		v := unix.Iovec{Base: unsafe.SliceData(b)}
-		v.SetLen(len(b))
-		iov = append(iov, v)
-	}
-	c.iov = iov
-	n, _, errno := unix.Syscall(unix.SYS_WRITEV, fd,
-		uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)))
-	clear(iov)
-	if errno != 0 {
-		if errno != unix.EAGAIN && errno != unix.EINTR {
+	for len(c.left) > 0 {
+		n, errno := c.vector.Write(fd, c.left)
+		switch {
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN:
+			return !c.wait
+		case errno != 0:
 			c.tryErr = os.NewSyscallError("writev", errno)
+			return true
+		default:
+			c.left = advance(c.left, n)
 		}
-		return true
-	}
-	for left := int(n); left > 0; {
-		if k := len(c.left[0]); k > left {
-			c.left[0] = c.left[0][left:]
-			break
-		}
-		left -= len(c.left[0])
-		c.left[0] = nil
-		c.left = c.left[1:]
 	}
 	return true
 }
@@ -328,7 +328,7 @@ func (c *clientConn) fill(n int) error {
 		c.r = 0
 	}
 	for c.w-c.r < n {
-		k, err := c.nc.Read(c.recv[c.w:])
+		k, err := c.in.Read(c.recv[c.w:])
 		c.w += k
 		if err != nil && c.w-c.r < n {
 			if err == io.EOF && c.w > c.r {
@@ -348,7 +348,7 @@ func (c *clientConn) readPayload(p []byte) error {
 	if n == len(p) {
 		return nil
 	}
-	_, err := io.ReadFull(c.nc, p[n:])
+	_, err := io.ReadFull(c.in, p[n:])
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}

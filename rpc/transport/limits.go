@@ -3,6 +3,8 @@ package transport
 import (
 	"runtime"
 	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/socket"
 )
 
 // Bounds of a server and what happens at each.
@@ -45,7 +47,7 @@ const (
 // Writing: see writer.go.
 const (
 	// maxIov is the most pieces of one vectored write (IOV_MAX).
-	maxIov = 1024
+	maxIov = socket.MaxVec
 	// directLimit is the largest batch in bytes that Reply and Flush write from
 	// their caller's goroutine; larger ones go to the event loop, because the copy
 	// into the socket would keep the caller from its work for too long.

@@ -12,6 +12,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/ashlar-storage/ashlar/rpc/socket"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -50,7 +51,7 @@ type serverConn struct {
 	fd    int
 	loop  gnet.EventLoop
 	queue *outQueue // what waits
-	// active: a goroutine is the writer and owns cur, vec, base, iov and armed.
+	// active: a goroutine is the writer and owns cur, vec, base, vector and armed.
 	active bool
 	idle   sync.Cond // signalled when a writer leaves a dead connection
 	// inBatch: the loop is in the handler and will send at the end.
@@ -63,11 +64,11 @@ type serverConn struct {
 	dead        bool  // the loop has let go of the socket
 	err         error // why it closed
 
-	cur   *outQueue
-	vec   [][]byte // unsent rest of cur
-	base  [][]byte // vec's memory
-	iov   []unix.Iovec
-	armed bool // the socket is known to writable
+	cur    *outQueue
+	vec    [][]byte // unsent rest of cur
+	base   [][]byte // vec's memory
+	vector socket.Vector
+	armed  bool // the socket is known to writable
 
 	unsent atomic.Int64 // bytes in queue and vec
 }

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"fmt"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -181,21 +180,12 @@ func (c *serverConn) onWritable() {
 }
 
 func (c *serverConn) writev() (int, error) {
-	iov := c.iov[:0]
-	for _, b := range c.vec[:min(len(c.vec), maxIov)] {
-		v := unix.Iovec{Base: unsafe.SliceData(b)}
-		v.SetLen(len(b))
-		iov = append(iov, v)
-	}
-	c.iov = iov
 	c.server.counts.writes.Add(1)
-	n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(c.fd),
-		uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)))
-	clear(iov)
+	n, errno := c.vector.Write(uintptr(c.fd), c.vec)
 	if errno != 0 {
 		return 0, errno
 	}
-	return int(n), nil
+	return n, nil
 }
 
 // advance drops the first n bytes of vec.
