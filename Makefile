@@ -8,6 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 BENCHTIME   ?= 1s
 BENCHFLAGS  ?=
 LANES       := crash corrupt fuzz mutants kernel power faults nemesis sim
+PEERS       ?= nbdkit qemu-nbd
 FUZZTIME    ?= $(if $(NIGHTLY),10m,10s)
 KERNELFLAGS ?=
 
@@ -22,7 +23,7 @@ FILL_MIB    ?= 4096
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench clean help packages crash kernel corrupt power faults nemesis sim fill
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis sim fill
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -109,6 +110,10 @@ evidence: ## runs the lanes and rewrites the tables of docs/reliability.md from 
 
 bench: packages build ## latency, IOPS and cost per operation of a cluster beside their floor, in one run
 	go run ./perf/bench $(BENCHFLAGS)
+
+bench-peers: packages build ## the same beside other block stores (PEERS='nbdkit qemu-nbd', or NAME:fio options of one that runs)
+	@deploy/install.sh peers.txt
+	go run ./perf/bench -peers "$(PEERS)" $(BENCHFLAGS)
 
 microbench: ## the Go benchmarks of every package
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...

@@ -21,6 +21,7 @@ type options struct {
 	only                 *regexp.Regexp
 	json, write, profile string
 	settings             string
+	peers                []peer
 	env                  string
 	echoServer           bool
 }
@@ -37,6 +38,8 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.write, "write", "", "replace the table between the markers of this document")
 	f.StringVar(&o.profile, "profile", "", "write profiles of a node to this directory")
 	f.StringVar(&o.settings, "settings", "", "further lines of each node's YAML")
+	peers := f.String("peers", "", "other block stores to measure beside it: nbdkit, qemu-nbd, "+
+		"or NAME:OPTION,OPTION,... of fio for one that runs")
 	f.StringVar(&o.env, "env", "", "NAME=VALUE for the processes of the cluster")
 	f.BoolVar(&o.echoServer, "echo-server", false, "serve the round trips of another bench")
 	if err := f.Parse(args); err != nil {
@@ -49,6 +52,9 @@ func parse(args []string) (o options, err error) {
 	o.size = int64(n) &^ (1<<20 - 1)
 	if o.rounds < 1 || o.seconds < 1 {
 		return o, fmt.Errorf("bench: -rounds and -seconds must be 1 or more")
+	}
+	if o.peers, err = parsePeers(*peers); err != nil {
+		return o, err
 	}
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, fmt.Errorf("bench: -only: %w", err)

@@ -23,7 +23,7 @@ func (b *bench) profiles(ctx context.Context, dir string) error {
 		return fmt.Errorf("bench: %w", err)
 	}
 	for _, c := range b.selected() {
-		if c.who != "native" {
+		if c.who != byNative || c.volumes > 0 {
 			continue
 		}
 		say("profile  %s", c.name)

@@ -110,6 +110,7 @@ func (r *results) markdown() string {
 	fmt.Fprintf(&b, "Machine: %s, %d cores, %s; Linux %s; %s, %s.\n", m.CPU, m.Cores, m.Memory,
 		m.Kernel, m.FS, m.Disk)
 	r.latencies(&b)
+	r.beside(&b)
 	r.targets(&b)
 	r.costs(&b)
 	r.kernel(&b)
@@ -124,8 +125,8 @@ func (r *results) latencies(b *strings.Builder) {
 	b.WriteString("\n### Latency and rate, 4 KiB random, beside the raw file\n\n" +
 		"| case | IOPS | p50 us | p99 us | p99.9 us | against the floor | load | other cores |\n" +
 		"|---|--:|--:|--:|--:|--:|--:|--:|\n")
-	for _, c := range cases() {
-		if len(r.of(c.name, p50)) == 0 {
+	for _, c := range r.cases() {
+		if !c.main() {
 			continue
 		}
 		load := spreadOf(r.of(c.name, func(s *sample) float64 { return s.Load }))
@@ -139,12 +140,12 @@ func (r *results) latencies(b *strings.Builder) {
 
 func (c *benchCase) title() string {
 	op := map[bool]string{true: "write", false: "read"}[c.write]
-	who := map[string]string{"raw": "raw file, fio", "native": "**Ashlar, native client**",
-		"nbd": "Ashlar, NBD, fio"}[c.who]
-	if c.who == "net" {
+	who := map[string]string{onRaw: "raw file, fio", byNative: "**Ashlar, native client**",
+		byNBD: "Ashlar, NBD, fio"}[c.who]
+	if c.who == onNet {
 		return "round trip of a 4 KiB frame"
 	}
-	if c.who == "raw" && c.write {
+	if c.who == onRaw && c.write {
 		op = "durable write"
 	}
 	if c.copies > 1 {
@@ -161,8 +162,8 @@ func (r *results) against(c *benchCase) string {
 		s := spreadOf(ratios(r.of(c.name, p50), r.floorOf(c.write)))
 		return s.format(2) + " x"
 	}
-	raw := strings.Replace(c.name, c.who, "raw", 1)
-	return spreadOf(ratios(r.of(c.name, iops), r.of(raw, iops))).format(2) + " x raw IOPS"
+	return spreadOf(ratios(r.of(c.name, iops), r.of(c.like(onRaw), iops))).format(2) +
+		" x raw IOPS"
 }
 
 // perOp is a cost of a case for each operation, over the rounds.
@@ -267,8 +268,8 @@ func (r *results) costs(b *strings.Builder) {
 }
 
 func (r *results) clusterCases() (out []string) {
-	for _, c := range cases() {
-		if c.cluster && len(r.of(c.name, p50)) > 0 {
+	for _, c := range r.cases() {
+		if c.costs {
 			out = append(out, c.name)
 		}
 	}

@@ -33,6 +33,7 @@ type results struct {
 	Rounds  int             `json:"rounds"`
 	Seconds int             `json:"seconds"`
 	Size    int64           `json:"volume_bytes"`
+	Peers   []string        `json:"peers"`
 	Samples []sample        `json:"samples"`
 	Idle    usage           `json:"idle"`
 	Kernel  []*kernelCounts `json:"kernel_counts"`
@@ -47,6 +48,9 @@ func run(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 	res := &results{When: time.Now().UTC(), Machine: meter.Describe(b.dir),
 		Version: versionOf(ctx, o.binary), Rounds: o.rounds, Seconds: o.seconds, Size: o.size}
+	for i := range o.peers {
+		res.Peers = append(res.Peers, o.peers[i].name)
+	}
 	if err := b.measure(ctx, res); err != nil {
 		return b.explain(err)
 	}
@@ -94,7 +98,7 @@ func versionOf(ctx context.Context, binary string) string {
 }
 
 func (b *bench) selected() (out []benchCase) {
-	for _, c := range cases() {
+	for _, c := range cases(b.o.peers) {
 		if b.o.only.MatchString(c.name) {
 			out = append(out, c)
 		}
@@ -152,7 +156,7 @@ func (b *bench) sample(ctx context.Context, c *benchCase, round int, idle usage)
 // kernelRound counts system calls, apart from the rounds: counting slows them down.
 func (b *bench) kernelRound(ctx context.Context, res *results) error {
 	for _, c := range b.selected() {
-		if !c.cluster {
+		if !c.costs {
 			continue
 		}
 		k, err := b.countKernel(ctx, &c)

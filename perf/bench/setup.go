@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ type bench struct {
 	cluster *rig.Cluster
 	client  *client.Client
 	volume  *client.Volume
+	many    []*client.Volume
 	echo    *echo.Process
 }
 
@@ -52,7 +54,8 @@ func newBench(ctx context.Context, o options) (b *bench, err error) {
 		return b, fmt.Errorf("bench: %w", err)
 	}
 	say("raw file of %d MiB", o.size>>20)
-	if err := b.makeRaw(ctx); err != nil {
+	b.raw = filepath.Join(b.dir, "raw")
+	if err := writeFile(ctx, b.raw, o.size); err != nil {
 		return b, err
 	}
 	if err := b.startEcho(); err != nil {
@@ -69,15 +72,22 @@ func newBench(ctx context.Context, o options) (b *bench, err error) {
 	if b.cluster, err = rig.Start(ctx, rc); err != nil {
 		return b, err
 	}
-	return b, b.makeVolumes(ctx)
+	if err := b.makeVolumes(ctx); err != nil {
+		return b, err
+	}
+	for i := range o.peers {
+		if err := o.peers[i].start(ctx, b.dir, o.size); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
 }
 
-// makeRaw writes the raw file once, so that no later write changes its metadata.
-func (b *bench) makeRaw(ctx context.Context) error {
-	b.raw = filepath.Join(b.dir, "raw")
+// writeFile makes a file that is written once, so that no later write changes its metadata.
+func writeFile(ctx context.Context, name string, size int64) error {
 	_, err := fio.Run(ctx, fio.Job{Options: []string{"ioengine=io_uring", "direct=1",
-		"filename=" + b.raw, "end_fsync=1", "fallocate=none"}, RW: "write", Block: 1 << 20,
-		Depth: 8, Size: b.o.size})
+		"filename=" + name, "end_fsync=1", "fallocate=none"}, RW: "write", Block: 1 << 20,
+		Depth: 8, Size: size})
 	return err
 }
 
@@ -99,32 +109,46 @@ func (b *bench) makeVolumes(ctx context.Context) (err error) {
 		return err
 	}
 	for _, name := range []string{nbdVolume, nativeVolume} {
-		say("volume %s of %d MiB, written once", name, b.o.size>>20)
-		if err := b.cluster.CreateVolume(ctx, name, b.o.size); err != nil {
-			return err
-		}
-		if b.volume, err = b.client.OpenVolume(ctx, name); err != nil {
-			return err
-		}
-		if err := b.fill(ctx); err != nil {
+		if b.volume, err = b.makeVolume(ctx, name, b.o.size); err != nil {
 			return err
 		}
 		if name == nbdVolume {
 			b.volume.Close()
 		}
 	}
+	if slices.ContainsFunc(b.selected(), func(c benchCase) bool { return c.volumes > 0 }) {
+		for i := range many {
+			v, err := b.makeVolume(ctx, fmt.Sprintf("many%d", i+1), b.manySize())
+			if err != nil {
+				return err
+			}
+			b.many = append(b.many, v)
+		}
+	}
 	return b.cluster.StartGateway(ctx)
 }
 
-func (b *bench) fill(ctx context.Context) error {
-	began := time.Now()
-	_, err := load.Run(ctx, engine.Volume{V: b.volume}, load.Job{Sizes: load.Blocks(fillBlock),
-		Depth: fillDepth, Size: b.o.size, Bytes: b.o.size, Seed: 1})
-	if err != nil {
-		return errors.Join(err, b.cluster.Alive())
+// manySize is the size of each of many volumes, in bytes: together as large as the one.
+func (b *bench) manySize() int64 { return b.o.size / many }
+
+// makeVolume makes a volume, opens it and writes it once.
+func (b *bench) makeVolume(ctx context.Context, name string, size int64) (*client.Volume, error) {
+	say("volume %s of %d MiB, written once", name, size>>20)
+	if err := b.cluster.CreateVolume(ctx, name, size); err != nil {
+		return nil, err
 	}
-	say("  %.0f MB/s", float64(b.o.size)/1e6/time.Since(began).Seconds())
-	return nil
+	v, err := b.client.OpenVolume(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	_, err = load.Run(ctx, engine.Volume{V: v}, load.Job{Sizes: load.Blocks(fillBlock),
+		Depth: fillDepth, Size: size, Bytes: size, Seed: 1})
+	if err != nil {
+		return nil, errors.Join(err, b.cluster.Alive())
+	}
+	say("  %.0f MB/s", float64(size)/1e6/time.Since(began).Seconds())
+	return v, nil
 }
 
 func (b *bench) close() error {
@@ -134,6 +158,9 @@ func (b *bench) close() error {
 	}
 	if b.cluster != nil {
 		errs = append(errs, b.cluster.Close())
+	}
+	for i := range b.o.peers {
+		errs = append(errs, b.o.peers[i].close())
 	}
 	if b.echo != nil {
 		b.echo.Close()

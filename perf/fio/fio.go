@@ -29,6 +29,9 @@ type Job struct {
 	Size    int64
 	Seconds int // time-based; 0: until Size is done
 	Ramp    int // seconds before figures count
+	// Each, when set, makes a job of each of its elements, with these options more; all run at
+	// the same time and are reported as one.
+	Each [][]string
 }
 
 // Result is what the job did; writes and reads of a mixed job together.
@@ -64,7 +67,7 @@ func Run(ctx context.Context, job Job) (*Result, error) {
 }
 
 func (j *Job) args() []string {
-	args := []string{"--name=job", "--output-format=json", "--group_reporting=1",
+	args := []string{"--name=global", "--output-format=json", "--group_reporting=1",
 		"--randrepeat=0", "--norandommap=1", "--clat_percentiles=0", "--lat_percentiles=1",
 		"--percentile_list=50:99:99.9", "--rw=" + j.RW, fmt.Sprintf("--bs=%d", j.Block),
 		fmt.Sprintf("--iodepth=%d", j.Depth), fmt.Sprintf("--size=%d", j.Size)}
@@ -74,7 +77,18 @@ func (j *Job) args() []string {
 	if j.Ramp > 0 {
 		args = append(args, fmt.Sprintf("--ramp_time=%d", j.Ramp))
 	}
-	for _, o := range j.Options {
+	args = dashed(args, j.Options)
+	if len(j.Each) == 0 {
+		return append(args, "--name=job")
+	}
+	for i, options := range j.Each {
+		args = dashed(append(args, fmt.Sprintf("--name=job%d", i+1)), options)
+	}
+	return args
+}
+
+func dashed(args, options []string) []string {
+	for _, o := range options {
 		args = append(args, "--"+o)
 	}
 	return args
