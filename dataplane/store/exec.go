@@ -197,13 +197,46 @@ func (s *Store) deleteVolume(group, volume uint64) error {
 	return nil
 }
 
+// runWrite is memory for the writes of a flush job, which has up to some hundred runs.
+type runWrite struct {
+	wait sync.WaitGroup
+	ios  []*chunkfile.IO
+	vecs [][]byte
+	done func(*chunkfile.IO)
+}
+
+var runWrites = sync.Pool{New: func() any {
+	w := new(runWrite)
+	w.done = func(*chunkfile.IO) { w.wait.Done() }
+	return w
+}}
+
+// room gives n writes, none of which has failed.
+func (w *runWrite) room(n int) []*chunkfile.IO {
+	for len(w.ios) < n {
+		w.ios = append(w.ios, &chunkfile.IO{Done: w.done})
+	}
+	for _, io := range w.ios[:n] {
+		io.Err = nil
+	}
+	return w.ios[:n]
+}
+
+// put gives the memory back, without what it refers to.
+func (w *runWrite) put() {
+	for _, io := range w.ios {
+		io.Vec, io.CRCs = nil, nil
+	}
+	clear(w.vecs)
+	runWrites.Put(w)
+}
+
 // writeRuns writes the runs of a job to the chunk and waits for all of them.
 func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
 	runs := job.Runs
-	var wait sync.WaitGroup
-	ios := make([]chunkfile.IO, len(runs))
-	vecs := make([][]byte, 0, len(runs))
-	done := func(*chunkfile.IO) { wait.Done() }
+	w := runWrites.Get().(*runWrite)
+	defer w.put()
+	wait, ios, vecs := &w.wait, w.room(len(runs)), w.vecs[:0]
 	var loadErr error
 	pending := 0
 	for i, run := range runs {
@@ -214,12 +247,11 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
 		if loadErr = s.loadRun(job, run); loadErr != nil {
 			break
 		}
-		io := &ios[i]
+		io := ios[i]
 		io.Block, io.Count, io.CRCs = int(run.First), int(run.Count), run.CRCs
 		from := len(vecs)
 		vecs = joined(vecs, run.Data)
 		io.Vec = vecs[from:len(vecs):len(vecs)]
-		io.Done = done
 		wait.Add(1)
 		chunk.Write(io)
 		if pending++; pending >= flushPiece && s.poolShare() < pressureLow {
@@ -230,6 +262,7 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
 	}
 	s.disk.Flush()
 	wait.Wait()
+	w.vecs = vecs
 	for i := range ios {
 		if ios[i].Err != nil {
 			return ios[i].Err
