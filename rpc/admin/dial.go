@@ -128,9 +128,9 @@ func (k *core) kitexOptions(o options) []client.Option {
 		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
 		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxFrameBytes)),
 		client.WithMiddleware(fixedInstance(k.endpoint)),
+		client.WithMiddleware(limited),
 		client.WithConnPool(k.pool),
 		client.WithConnectTimeout(o.connect),
-		client.WithRPCTimeout(o.call),
 	}
 }
 
@@ -147,6 +147,24 @@ func fixedInstance(hostport string) endpoint.Middleware {
 			}
 			return next(ctx, req, resp)
 		}
+	}
+}
+
+// limitKey has a call's time limit in its context.
+type limitKey struct{}
+
+// limited bounds a call's waiting on its connection. It stands behind Kitex's own time-out, which
+// is not used: that runs calls on a pool of goroutines, and ticks 21 times in a second for as long
+// as there is one in it.
+func limited(next endpoint.Endpoint) endpoint.Endpoint {
+	return func(ctx context.Context, req, resp any) error {
+		limit, _ := ctx.Value(limitKey{}).(time.Duration)
+		if ri := rpcinfo.GetRPCInfo(ctx); ri != nil && limit > 0 {
+			if err := rpcinfo.AsMutableRPCConfig(ri.Config()).SetRPCTimeout(limit); err != nil {
+				return err
+			}
+		}
+		return next(ctx, req, resp)
 	}
 }
 
@@ -167,7 +185,7 @@ func call[Q, R any](ctx context.Context, k *core, name string, fn method[Q, R], 
 	if ctx.Err() != nil || limit <= 0 {
 		return nil, newCallError(ctx, name, k.endpoint, context.DeadlineExceeded)
 	}
-	resp, err := fn(ctx, req, append(opts, callopt.WithRPCTimeout(limit))...)
+	resp, err := within(ctx, limit, fn, req, opts)
 	if err == nil {
 		return resp, nil
 	}
@@ -175,4 +193,31 @@ func call[Q, R any](ctx context.Context, k *core, name string, fn method[Q, R], 
 		return nil, classed
 	}
 	return nil, newCallError(ctx, name, k.endpoint, err)
+}
+
+// within ends with ctx or at the limit, whatever comes first. The call goes on in the background
+// until its connection's time-out; its goroutine is one of those that calls under way have.
+func within[Q, R any](ctx context.Context, limit time.Duration, fn method[Q, R], req *Q,
+	opts []callopt.Option,
+) (*R, error) {
+	type result struct {
+		resp *R
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		background := context.WithValue(context.WithoutCancel(ctx), limitKey{}, limit)
+		resp, err := fn(background, req, opts...)
+		done <- result{resp, err}
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.resp, r.err
+	case <-timer.C:
+		return nil, context.DeadlineExceeded
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

@@ -1,10 +1,12 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -144,6 +146,19 @@ func TestContextDeadlineOverridesTheDefaultBothWays(t *testing.T) {
 	_, err = c.Node.RegisterNode(ctx, &v1.RegisterNodeRequest{Name: "slow"})
 	if !errors.Is(err, context.Canceled) || !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("a cancelled call says %v", err)
+	}
+}
+
+// A process that has nothing to do must not be woken by calls that ended long ago.
+func TestNothingOfACallGoesOnTicking(t *testing.T) {
+	c := dial(t, serve(t, &nodeStub{}), WithCallTimeout(50*time.Millisecond))
+	for _, name := range []string{"", "slow"} {
+		_, _ = c.Node.RegisterNode(context.Background(), &v1.RegisterNodeRequest{Name: name})
+	}
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	if i := bytes.Index(stacks, []byte("timeoutPool")); i >= 0 {
+		t.Errorf("Kitex's time-outs tick on: %s", stacks[i:min(i+300, len(stacks))])
 	}
 }
 

@@ -116,7 +116,7 @@ func newCallError(ctx context.Context, method, endpoint string, err error) error
 	switch {
 	case ctx.Err() != nil:
 		e.cause, e.text = ctx.Err(), "no answer: "+ctx.Err().Error()
-	case kerrors.IsTimeoutError(err):
+	case errors.Is(err, context.DeadlineExceeded) || kerrors.IsTimeoutError(err):
 		e.cause, e.text = context.DeadlineExceeded, "no answer within the time limit"
 	case errors.Is(err, kerrors.ErrGetConnection):
 		e.text = "cannot connect: " + connectText(err)
