@@ -98,6 +98,7 @@ func (s *Store) instruct(a Assignment) (runs bool, err error) {
 			runs = true
 			m.SetPeers(st.Epoch, st.Peers)
 			m.SetChange(a.Change)
+			o.touch(m)
 		}
 	})
 	if !ran {

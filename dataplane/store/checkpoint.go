@@ -20,7 +20,7 @@ func (s *Store) checkpointer(beats <-chan struct{}) {
 		case <-ctx.Done():
 		}
 	}()
-	last := time.Now()
+	next := time.Now().Add(checkpointEvery)
 	for {
 		select {
 		case <-s.stop:
@@ -30,22 +30,32 @@ func (s *Store) checkpointer(beats <-chan struct{}) {
 		if s.Failed() != nil {
 			continue
 		}
-		pressing := s.wal.Usage() > s.cfg.LogBytes/2
-		if pressing || time.Since(last) > checkpointEvery && s.due() {
+		switch pressing, now := s.wal.Usage() > s.cfg.LogBytes/2, time.Now(); {
+		case pressing || now.After(next) && s.due():
 			s.Checkpoint(ctx)
-			last = time.Now()
+			next = time.Now().Add(checkpointEvery)
+		case now.After(next):
+			next = now.Add(checkpointAgain)
 		}
 	}
 }
 
-// each runs f for every replica, on its owner. It is false when an owner has stopped, whose
-// replicas were not asked: then nothing may be concluded from what the others said.
+// each runs f for every replica, on its owner, and lets it decide what comes of that. It is false
+// when an owner has stopped, whose replicas were not asked: then nothing may be concluded from what
+// the others said.
 func (s *Store) each(f func(o *Owner, m *member)) bool {
+	return s.look(func(o *Owner, m *member) {
+		f(o, m)
+		o.touch(m)
+	})
+}
+
+// look is each for an f that changes nothing.
+func (s *Store) look(f func(o *Owner, m *member)) bool {
 	for _, o := range s.owners {
 		ran := o.Do(func() {
 			for _, m := range o.replicas {
 				f(o, m)
-				o.touch(m)
 			}
 		})
 		if !ran {
@@ -57,7 +67,7 @@ func (s *Store) each(f func(o *Owner, m *member)) bool {
 
 func (s *Store) due() bool {
 	due := false
-	return s.each(func(_ *Owner, m *member) { due = due || m.CheckpointDue() }) && due
+	return s.look(func(_ *Owner, m *member) { due = due || m.CheckpointDue() }) && due
 }
 
 // Checkpoint makes the chunk files hold everything that was applied when it began, and recycles

@@ -55,6 +55,10 @@ const (
 
 	// checkpointEvery is how long changes wait for a checkpoint when the log does not press.
 	checkpointEvery = 30 * time.Second
+	// checkpointAgain is when it is asked again whether there are any.
+	checkpointAgain = time.Second
+	// lookTicks is after how many ticks all replicas are looked at, not those alone that are awake.
+	lookTicks = 20
 	// drainPoll is how often it looks whether the replicas have drained.
 	drainPoll = 5 * time.Millisecond
 	// drainTime is how long a checkpoint waits for one copyset that cannot drain, because it is

@@ -42,6 +42,8 @@ type Owner struct {
 	queue     queue
 	spare     []event
 	fx        copyset.Effects
+	awake     []*member // get ticks: all that are not Asleep, and some that are
+	ticks     int
 	touched   []*member // to be made Ready in this turn
 	resting   []*member // the memory of the turn before
 	inflight  int64
@@ -57,6 +59,7 @@ type Owner struct {
 type member struct {
 	*copyset.Replica
 	touched   bool
+	awake     bool // in the owner's list
 	condemned bool
 	found     bool   // on the disk, when the store was opened
 	busy      int    // jobs of it that are under way
@@ -274,15 +277,30 @@ func (o *Owner) turn(tick bool) {
 	o.queue.leave()
 }
 
+// tick lets time pass for those that are not Asleep, which are few in a quiet store. Whoever is
+// woken is touched. All are looked at now and then, so that one whose waking nobody told of misses
+// no more than that.
 func (o *Owner) tick(now int64) {
+	pressed := o.pressure
 	o.watchPool()
-	for _, m := range o.replicas {
-		m.SetPressure(o.pressure)
-		if !m.Asleep() {
-			m.Tick(now)
-			o.touch(m)
+	if o.ticks++; o.ticks%lookTicks == 0 || o.pressure != pressed {
+		for _, m := range o.replicas {
+			m.SetPressure(o.pressure)
+			o.stir(m)
 		}
 	}
+	ticked := o.awake[:0]
+	for _, m := range o.awake {
+		if m.awake = !m.condemned && !m.Asleep(); !m.awake {
+			o.store.beat.wakes(-1)
+			continue
+		}
+		ticked = append(ticked, m)
+		m.Tick(now)
+		o.touch(m)
+	}
+	clear(o.awake[len(ticked):])
+	o.awake = ticked
 }
 
 // watchPool sets whether memory runs short, with some way between on and off.
@@ -295,7 +313,17 @@ func (o *Owner) watchPool() {
 	}
 }
 
+// stir has the next tick see whether a replica is awake.
+func (o *Owner) stir(m *member) {
+	if !m.awake {
+		m.awake = true
+		o.awake = append(o.awake, m)
+		o.store.beat.wakes(1)
+	}
+}
+
 func (o *Owner) touch(m *member) {
+	o.stir(m)
 	if !m.touched {
 		m.touched = true
 		o.touched = append(o.touched, m)

@@ -150,7 +150,9 @@ func (r *recovery) restore(id uint64, rc *copyset.Recovered) {
 		s.lose(id, rc.Replica(), err)
 		return
 	}
-	s.Owner(id).replicas[id] = &member{Replica: replica, found: true}
+	o, m := s.Owner(id), &member{Replica: replica, found: true}
+	o.replicas[id] = m
+	o.stir(m)
 }
 
 // lostChunk reports whether an error of a chunk file says that the chunk's metadata is gone, and

@@ -86,7 +86,7 @@ func (s *Store) with(copysetID uint64, f func(m *member)) {
 // Replicas reports every replica of the store, those that do not run too.
 func (s *Store) Replicas() []copyset.Status {
 	var out []copyset.Status
-	s.each(func(_ *Owner, m *member) { out = append(out, m.Status()) })
+	s.look(func(_ *Owner, m *member) { out = append(out, m.Status()) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, l := range s.lost {

@@ -77,6 +77,7 @@ type Store struct {
 	life    uint64
 	chunks  *chunkfile.Pool
 	owners  []*Owner
+	beat    beat
 	start   time.Time
 	stop    chan struct{}
 	stopped sync.Once
@@ -148,7 +149,8 @@ func Open(cfg Config) (*Store, error) {
 		flushes: make(chan struct{}, maxFlushJobs), logReads: make(chan struct{}, maxLogReads),
 		fetches: make(chan struct{}, maxFetches), fill: fillPace{rate: cfg.FillBytes},
 		lost: map[uint64]*lostReplica{},
-		room: room{promised: map[chunkfile.ID]time.Time{}}}
+		room: room{promised: map[chunkfile.ID]time.Time{}},
+		beat: beat{roused: make(chan struct{}, 1)}}
 	if err := s.loadIdentity(); err != nil {
 		return nil, err
 	}
@@ -180,7 +182,7 @@ func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.R
 // Run starts the owners, the checkpointer and the watchdog.
 func (s *Store) Run() {
 	s.running.Store(true)
-	var b beat
+	b := &s.beat
 	for _, o := range s.owners {
 		beats := b.listen()
 		s.background(func() { o.run(beats, s.stop) })

@@ -27,8 +27,10 @@ const (
 	// DefaultFrameTimeout closes a connection in which a begun frame makes no
 	// progress, because a begun frame may hold a buffer of MaxPayload bytes.
 	DefaultFrameTimeout = 30 * time.Second
-	// SweepInterval is how often time-outs are looked at.
-	SweepInterval = 100 * time.Millisecond
+	// sweepShare is how often in a time-out the connections are looked at, sweepMax how long they
+	// are not at most.
+	sweepShare = 10
+	sweepMax   = 500 * time.Millisecond
 	// OverloadedRetryMS is the hint, in milliseconds, in the answer to a
 	// request whose payload found no free buffer. Its payload is discarded.
 	OverloadedRetryMS = 5

@@ -267,9 +267,10 @@ func (s *Server) forget(c *serverConn) {
 	s.counts.open.Add(-1)
 }
 
-// sweep looks at every connection each SweepInterval.
+// sweep looks at every connection now and then. A time-out may last a tenth longer.
 func (s *Server) sweep() {
-	t := time.NewTicker(SweepInterval)
+	shortest := min(s.cfg.HelloTimeout, s.cfg.FrameTimeout)
+	t := time.NewTicker(max(min(shortest/sweepShare, sweepMax), time.Millisecond))
 	defer t.Stop()
 	var conns []*serverConn
 	for {
