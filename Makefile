@@ -112,7 +112,6 @@ bench: packages build ## latency, IOPS and cost per operation of a cluster besid
 	go run ./perf/bench $(BENCHFLAGS)
 
 bench-peers: packages build ## the same beside other block stores (PEERS='nbdkit qemu-nbd', or NAME:fio options of one that runs)
-	@deploy/install.sh peers.txt
 	go run ./perf/bench -peers "$(PEERS)" $(BENCHFLAGS)
 
 microbench: ## the Go benchmarks of every package
