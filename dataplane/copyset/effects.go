@@ -1,6 +1,8 @@
 package copyset
 
 import (
+	"sync"
+
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/ashlar-storage/ashlar/dataplane/lane"
@@ -105,6 +107,20 @@ type Message struct {
 	raftpb.Message
 	Stamp    int64 // the leader's clock, or its echo
 	Payloads []Payload
+}
+
+var messages = sync.Pool{New: func() any { return new(Message) }}
+
+// NewMessage is a message to decode into; Free takes it back.
+func NewMessage() *Message { return messages.Get().(*Message) }
+
+// Free releases the message and keeps its memory for another. Nobody may have it any more.
+func (m *Message) Free() {
+	payloads := m.Payloads
+	m.Release()
+	clear(payloads)
+	*m = Message{Payloads: payloads[:0]}
+	messages.Put(m)
 }
 
 // Release gives back the payload references.

@@ -50,6 +50,8 @@ const (
 	// maxPayloadPerMsg its payload, where it has more than one entry.
 	maxSizePerMsg    = 64 << 10
 	maxPayloadPerMsg = 256 << 10
+	// commandSlab is the piece of memory in which the commands of some forty entries are made.
+	commandSlab = 4 << 10
 	// maxInflightMsgs bounds the append messages under way to one follower: 4 MiB of payload when
 	// it catches up from the log, a fraction of a node's pool.
 	maxInflightMsgs = 16

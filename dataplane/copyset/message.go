@@ -165,7 +165,7 @@ func (m *Message) Decode(meta []byte, b *buf.Buf) error {
 	}
 	r := reader{b: meta[4:]}
 	count := r.u32()
-	*m = Message{Copyset: r.u64()}
+	*m = Message{Copyset: r.u64(), Payloads: m.Payloads[:0]}
 	m.Type, m.Reject = raftpb.MessageType(meta[1]), meta[2] == 1
 	for _, v := range [...]*uint64{&m.From, &m.To, &m.Term, &m.LogTerm, &m.Index, &m.Commit,
 		&m.Vote, &m.RejectHint} {
@@ -217,7 +217,8 @@ func (m *Message) decodeEntries(r *reader, count int, payload []byte, b *buf.Buf
 		return fmt.Errorf("%w: %d entries in %d bytes", ErrBadMessage, count, len(r.b))
 	}
 	if count > 0 {
-		m.Entries, m.Payloads = make([]raftpb.Entry, count), make([]Payload, count)
+		m.Entries = make([]raftpb.Entry, count) // raft keeps it
+		m.Payloads = append(m.Payloads, make([]Payload, count)...)
 	}
 	data := make([]byte, 0, len(r.b)-count*entryHeader)
 	for i := range count {

@@ -71,6 +71,7 @@ type Replica struct {
 	granted     []*lane.Op
 
 	proposals []*Request
+	room      []byte              // of slab
 	waiting   map[uint64]*Request // index -> the request proposed there
 	batch     []raftpb.Entry
 	cmd       Command // scratch

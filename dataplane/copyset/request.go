@@ -141,9 +141,20 @@ func (r *Replica) enqueue(q *Request, crcs []uint32, flags uint8) {
 	case KindFence:
 		c = Command{Kind: CmdFence, Session: q.Session, Epoch: q.Epoch, Volume: q.Chunk.Volume}
 	}
-	q.cmd = c.AppendTo(make([]byte, 0, c.size()))
+	q.cmd = c.AppendTo(r.slab(c.size()))
 	q.stage = stagePropose
 	r.proposals = append(r.proposals, q)
+}
+
+// slab gives room for n bytes of a command, which live as long as their log entry: in pieces of
+// memory that neighbours in the log share and go with.
+func (r *Replica) slab(n int) []byte {
+	if n > cap(r.room)-len(r.room) {
+		r.room = make([]byte, 0, max(n, commandSlab))
+	}
+	from := len(r.room)
+	r.room = r.room[:from+n]
+	return r.room[from:from:len(r.room)]
 }
 
 // Refuse answers a request that the owner does not let in.

@@ -145,10 +145,11 @@ var kinds = map[wire.Op]copyset.Kind{wire.OpRead: copyset.KindRead,
 // onRaft hands a raft message to the owner. One that does not decode closes the connection: the
 // other node, or the way from it, cannot be trusted.
 func (n *Node) onRaft(c transport.ServerConn, m *transport.Message) {
-	msg := new(copyset.Message)
+	msg := copyset.NewMessage()
 	err := msg.Decode(m.Meta, m.Payload)
 	drop(m)
 	if err != nil {
+		msg.Free()
 		c.Close(err)
 		return
 	}
@@ -157,7 +158,7 @@ func (n *Node) onRaft(c transport.ServerConn, m *transport.Message) {
 		c.User().(*batch).note(o)
 		return
 	}
-	msg.Release()
+	msg.Free()
 }
 
 // onBlocks answers another replica's read, or its question for checksums.

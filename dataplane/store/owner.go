@@ -159,10 +159,11 @@ func (o *Owner) Submit(copysetID uint64, q *copyset.Request) bool {
 	return o.queue.offer(event{copyset: copysetID, req: q})
 }
 
-// Message hands over a raft message with its payload references; Run makes the owner take it.
+// Message hands over a raft message with its payload references, and the message itself; Run makes
+// the owner take it.
 func (o *Owner) Message(m *copyset.Message) {
 	if !o.queue.offer(event{copyset: m.Copyset, msg: m}) {
-		m.Release()
+		m.Free()
 	}
 }
 
@@ -373,10 +374,11 @@ func (o *Owner) handle(e *event, now int64) {
 		o.submit(m, e.req, now)
 	case e.msg != nil:
 		if e.msg.To != m.Self() {
-			e.msg.Release()
+			e.msg.Free()
 			return
 		}
 		m.Message(e.msg, now, &o.fx)
+		e.msg.Free()
 		if why := m.Lost(); why != nil {
 			o.condemn(m, why)
 		}
@@ -484,7 +486,7 @@ func (o *Owner) refuse(e *event) {
 		e.req.Payload.Release()
 		o.reply(&copyset.Reply{Request: e.req, Status: o.store.missing(e.copyset)})
 	case e.msg != nil:
-		e.msg.Release()
+		e.msg.Free()
 	case e.peer != nil:
 		e.peer.Done(wire.StatusWrongCopyset, nil, nil, nil)
 	}
