@@ -57,29 +57,17 @@ type Request struct {
 	Payload        Payload  // write: the bytes, Length of them; the reference is handed over
 	Tag            any      // the owner's
 	ID             uint64   // the owner's
-	Arrived        int64    // ns
+	Arrived        int64    // ns, on the owner's clock; 0: when it is submitted
 
 	lane     lane.Op
 	cmd      []byte
 	entry    Payload
-	stage    stage
+	at       progress
 	term     uint64 // in which it was proposed
 	inLane   bool
 	byLease  bool
 	repaired bool
 }
-
-// stage is how far a request has come.
-type stage uint8
-
-const (
-	stageLane    stage = iota // waits in its lane
-	stageLease                // a read waits for proof of leadership
-	stageRead                 // its blocks are being read
-	stagePropose              // waits for the next batch of proposals
-	stageCommit               // proposed
-	stageAnswered
-)
 
 // Reply answers a request.
 type Reply struct {

@@ -54,7 +54,7 @@ func (r *Replica) beginRead(q *Request, fx *Effects) {
 		r.readBlocks(q, fx)
 		return
 	}
-	q.stage = stageLease
+	q.at.goes(StageLease, r.now)
 	r.reads.waiting = append(r.reads.waiting, q)
 }
 
@@ -110,8 +110,8 @@ func (r *Replica) serveProven(fx *Effects) {
 // readBlocks answers from the overlay when it has every block, and otherwise reads the missing
 // ones, in the lane, so that no flush of the same blocks is under way.
 func (r *Replica) readBlocks(q *Request, fx *Effects) {
-	q.stage = stageRead
 	if r.inMemory(q) {
+		q.at.goes(StageRead, r.now)
 		job := r.readJob(q)
 		r.plan(job)
 		r.finishRead(job, fx)
@@ -121,6 +121,7 @@ func (r *Replica) readBlocks(q *Request, fx *Effects) {
 		r.enter(q, fx)
 		return
 	}
+	q.at.goes(StageRead, r.now)
 	job := r.readJob(q)
 	if !r.allocate(job) {
 		r.refuse(q, wire.StatusOverloaded, fx)
@@ -304,7 +305,7 @@ func (r *Replica) finishRead(job *ReadJob, fx *Effects) {
 			r.refuse(q, wire.StatusNotLeader, fx)
 			return
 		}
-		q.stage = stageLease
+		q.at.goes(StageLease, r.now)
 		r.reads.waiting = append(r.reads.waiting, q)
 		return
 	}

@@ -135,7 +135,8 @@ func (r *Replica) propose(fx *Effects) {
 	}
 	for i, q := range reqs {
 		e := &r.batch[i] // raft filled in term and index
-		q.stage, q.term = stageCommit, e.Term
+		q.at.goes(StageCommit, r.now)
+		q.term = e.Term
 		r.waiting[e.Index] = q
 		if q.entry.Len > 0 {
 			r.staged = append(r.staged, stagedEntry{e.Index, e.Term, q.entry.Retain()})

@@ -28,7 +28,9 @@ type Config struct {
 	// ReadIndex has every read ask a majority who leads, instead of trusting the lease. It costs a
 	// round trip and needs no clock.
 	ReadIndex bool
-	Logger    *slog.Logger
+	// Timing gets what each request took; those of one owner may share it. nil: one of its own.
+	Timing *Timing
+	Logger *slog.Logger
 }
 
 // Replica is one member of a copyset: a step machine. Its owner calls one method at a time, each
@@ -45,6 +47,7 @@ type Replica struct {
 	pool        *buf.Pool
 	log         *slog.Logger
 	now         int64
+	timing      *Timing
 	voteAfter   int64 // ns; before it this replica takes part in no election
 	proof       proof
 	err         error  // what stopped it, for ever
@@ -124,13 +127,16 @@ func New(cfg Config) (*Replica, error) {
 	st := cfg.State
 	r := &Replica{
 		id: st.Copyset, self: st.Replica, epoch: st.Epoch, peers: st.Peers,
-		chunkBlocks: cfg.ChunkBlocks, pool: cfg.Pool, now: cfg.Now,
+		chunkBlocks: cfg.ChunkBlocks, pool: cfg.Pool, now: cfg.Now, timing: cfg.Timing,
 		log:     cfg.Logger.With("copyset", st.Copyset, "replica", st.Replica),
 		applied: st.Applied, appliedTerm: st.AppliedTerm,
 		overlay: newOverlay(), waiting: map[uint64]*Request{},
 		touched: map[Chunk]uint64{}, born: st.Applied, readIndex: cfg.ReadIndex,
 		rest:  rest{after: restTicks},
 		lease: lease{acked: map[uint64]int64{}}, reading: map[*ReadJob]struct{}{},
+	}
+	if r.timing == nil {
+		r.timing = new(Timing)
 	}
 	if _, err := r.sessions.decode(st.Sessions); err != nil {
 		return nil, err

@@ -11,6 +11,9 @@ import (
 // Submit takes a client's request; its Reply comes out of this call or a later one.
 func (r *Replica) Submit(q *Request, now int64, fx *Effects) {
 	r.now = now
+	if q.at.since = q.Arrived; q.Arrived == 0 {
+		q.at.since = now
+	}
 	r.stir()
 	if s := r.admit(q); s != wire.StatusOK {
 		r.refuse(q, s, fx)
@@ -108,7 +111,8 @@ func (q *Request) partialEnds() (head, tail bool) {
 }
 
 func (r *Replica) enter(q *Request, fx *Effects) {
-	q.stage, q.inLane = stageLane, true
+	q.at.goes(StageLane, r.now)
+	q.inLane = true
 	if r.lanes.Enter(&q.lane) {
 		r.begin(q, fx)
 	}
@@ -142,7 +146,7 @@ func (r *Replica) enqueue(q *Request, crcs []uint32, flags uint8) {
 		c = Command{Kind: CmdFence, Session: q.Session, Epoch: q.Epoch, Volume: q.Chunk.Volume}
 	}
 	q.cmd = c.AppendTo(r.slab(c.size()))
-	q.stage = stagePropose
+	q.at.goes(StagePropose, r.now)
 	r.proposals = append(r.proposals, q)
 }
 
@@ -181,10 +185,12 @@ func (r *Replica) refuse(q *Request, s wire.Status, fx *Effects) {
 // answer ends a request: its reply leaves, its place in the lane is free.
 func (r *Replica) answer(reply Reply, fx *Effects) {
 	q := reply.Request
-	if q.stage == stageAnswered {
+	if q.at.stage == stageAnswered {
 		panic("copyset: request answered twice")
 	}
-	q.stage = stageAnswered
+	if q.at.goes(stageAnswered, r.now); reply.Status == wire.StatusOK {
+		r.timing.note(q)
+	}
 	q.Payload.Release()
 	q.entry.Release()
 	fx.Replies = append(fx.Replies, reply)

@@ -26,7 +26,7 @@ func (n *Node) collectors() []prometheus.Collector {
 	stores.Look = func(each func(*storeSample, ...string)) {
 		for _, s := range n.stores {
 			sample := storeSample{stats: s.Stats(), report: s.Report(), scrub: s.ScrubReport(),
-				leaderChanges: s.LeaderChanges()}
+				leaderChanges: s.LeaderChanges(), timing: s.Timing()}
 			each(&sample, s.Path())
 		}
 	}
@@ -46,7 +46,8 @@ func sources() (*ops.Source[Config], *ops.Source[nodeSample], *ops.Source[storeS
 			Value: func(*Config) float64 { return 1 }}}}
 	stores := &ops.Source[storeSample]{Labels: []string{"store"}}
 	for _, part := range [][]ops.Metric[storeSample]{storeMetrics(), replicaMetrics(),
-		clientMetrics(), logMetrics(), deviceMetrics(), chunkMetrics(), scrubMetrics()} {
+		clientMetrics(), timingMetrics(), logMetrics(), deviceMetrics(), chunkMetrics(),
+		scrubMetrics()} {
 		stores.Metrics = append(stores.Metrics, part...)
 	}
 	return info, &ops.Source[nodeSample]{Metrics: nodeMetrics()}, stores

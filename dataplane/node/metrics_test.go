@@ -59,6 +59,7 @@ func TestMetricsMoveWithTheWorkOfANode(t *testing.T) {
 	moved := []string{"ashlar_store_writes_total", "ashlar_store_written_bytes_total",
 		"ashlar_store_log_writes_total", "ashlar_store_log_written_bytes_total",
 		"ashlar_store_log_payload_bytes_total", "ashlar_store_log_batch_records",
+		"ashlar_store_request_seconds",
 		"ashlar_store_device_durable_writes_total", "ashlar_store_device_written_bytes_total",
 		"ashlar_node_socket_reads_total"}
 	var after map[string]*dto.MetricFamily

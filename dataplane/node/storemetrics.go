@@ -3,6 +3,7 @@ package node
 import (
 	"time"
 
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/ops"
@@ -14,6 +15,7 @@ type storeSample struct {
 	report        store.Report
 	scrub         store.Scrub
 	leaderChanges uint64
+	timing        *copyset.Timing
 }
 
 type storeMetric = ops.Metric[storeSample]
@@ -95,6 +97,28 @@ func clientMetrics() []storeMetric {
 			func(t *s) uint64 { return t.stats.Replicas.Counters.Fenced }),
 		storeCount("flushed_bytes_total", "bytes", "Data moved from memory to the chunk files.",
 			func(t *s) uint64 { return t.stats.Replicas.Counters.FlushedBlocks * buf.BlockSize }),
+	}
+}
+
+func timingMetrics() []storeMetric {
+	return []storeMetric{{Name: "ashlar_store_request_seconds", Unit: "seconds",
+		Kind: ops.Histogram, Labels: []string{"op", "stage"}, Groups: stageTimes,
+		Help: "Time that clients' requests spent in each stage, on the leader."}}
+}
+
+// stageTimes gives the stages that requests were in, and the last of each kind in any case.
+func stageTimes(t *storeSample, each func(ops.Group)) {
+	for _, k := range copyset.Kinds {
+		for s := range copyset.Stages {
+			d := t.timing.Of(k, s)
+			if d.N == 0 && s != copyset.StageReply {
+				continue
+			}
+			g := ops.Group{Labels: []string{k.String(), s.String()}, Count: d.N,
+				Sum: float64(d.Sum) / 1e9, Buckets: map[float64]uint64{}}
+			d.Powers(func(bound, n uint64) { g.Buckets[float64(bound)/1e9] = n })
+			each(g)
+		}
 	}
 }
 

@@ -44,8 +44,10 @@ type Owner struct {
 	fx        copyset.Effects
 	awake     []*member // get ticks: all that are not Asleep, and some that are
 	ticks     int
-	touched   []*member // to be made Ready in this turn
-	resting   []*member // the memory of the turn before
+	timing    copyset.Timing
+	answered  [copyset.KindFence + 1]uint64 // well, in this turn
+	touched   []*member                     // to be made Ready in this turn
+	resting   []*member                     // the memory of the turn before
 	inflight  int64
 	reads     int  // queued on the disk in this turn
 	appended  bool // something was queued on the log in this turn
@@ -156,6 +158,7 @@ func newOwner(s *Store) *Owner {
 // Submit hands a client's request to the copyset's owner; Run makes it take it. A false result
 // means that the store is stopping: the caller answers.
 func (o *Owner) Submit(copysetID uint64, q *copyset.Request) bool {
+	q.Arrived = o.store.clock()
 	return o.queue.offer(event{copyset: copysetID, req: q})
 }
 
@@ -274,8 +277,23 @@ func (o *Owner) turn(tick bool) {
 		o.settle(now)
 	}
 	o.store.host.FlushReplies(o)
+	o.noteReplies(now)
 	o.begin()
 	o.queue.leave()
+}
+
+// noteReplies notes how long the turn took until its answers had left.
+func (o *Owner) noteReplies(now int64) {
+	if o.answered == [copyset.KindFence + 1]uint64{} {
+		return
+	}
+	took := o.store.clock() - now
+	for _, k := range copyset.Kinds {
+		if n := o.answered[k]; n > 0 {
+			o.timing.Replied(k, n, took)
+			o.answered[k] = 0
+		}
+	}
 }
 
 // tick lets time pass for those that are not Asleep, which are few in a quiet store. Whoever is
@@ -494,6 +512,9 @@ func (o *Owner) refuse(e *event) {
 
 func (o *Owner) reply(rep *copyset.Reply) {
 	o.inflight -= requestCost + int64(rep.Request.Length)
+	if rep.Status == wire.StatusOK {
+		o.answered[rep.Request.Kind]++
+	}
 	o.store.host.Reply(o, rep)
 }
 

@@ -38,6 +38,15 @@ func (s *Store) Stats() Stats {
 	return st
 }
 
+// Timing is how long clients' requests took, stage by stage, since the store was opened.
+func (s *Store) Timing() *copyset.Timing {
+	sum := new(copyset.Timing)
+	for _, o := range s.owners {
+		o.Do(func() { sum.Merge(&o.timing) })
+	}
+	return sum
+}
+
 // LogWrites is how many durable writes the log has made since the store was opened, and how long
 // they took together.
 func (s *Store) LogWrites() (n uint64, took time.Duration) {

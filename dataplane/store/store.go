@@ -176,7 +176,7 @@ func Open(cfg Config) (*Store, error) {
 func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.Replica, error) {
 	return copyset.New(copyset.Config{State: st, Recovered: rc, Pool: s.pool, Now: s.clock(),
 		ChunkBlocks: uint32(s.meta.ChunkSize / buf.BlockSize), ReadIndex: s.cfg.ReadIndex,
-		Unproven: s.cfg.Unproven, Logger: s.log})
+		Timing: &s.Owner(st.Copyset).timing, Unproven: s.cfg.Unproven, Logger: s.log})
 }
 
 // Run starts the owners, the checkpointer and the watchdog.

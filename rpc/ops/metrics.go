@@ -3,6 +3,7 @@ package ops
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -19,8 +20,8 @@ const (
 	Histogram Kind = "histogram" // counts by size
 )
 
-// Metric describes one metric of a T, and takes it out of it by the one of Value, States and Sizes
-// that is set.
+// Metric describes one metric of a T, and takes it out of it by the one of Value, States, Sizes and
+// Groups that is set.
 type Metric[T any] struct {
 	Name, Help string
 	Unit       string // "" where it is a plain number
@@ -32,6 +33,17 @@ type Metric[T any] struct {
 	States func(t *T, each func(state string, n float64))
 	// Sizes are the parts of a histogram; buckets count what is at most their key.
 	Sizes func(*T) (count uint64, sum float64, buckets map[float64]uint64)
+	// Labels are the further labels of the histograms that Groups gives.
+	Labels []string
+	Groups func(t *T, each func(g Group))
+}
+
+// Group is one of several histograms of a metric.
+type Group struct {
+	Labels  []string // values of the further labels
+	Count   uint64
+	Sum     float64
+	Buckets map[float64]uint64 // what is at most the key
 }
 
 // Info is what a manual says of a metric.
@@ -62,7 +74,7 @@ func (s *Source[T]) Catalog() []Info {
 
 func (m *Metric[T]) labels(common []string) []string {
 	if m.Label == "" {
-		return common
+		return slices.Concat(common, m.Labels)
 	}
 	return append(append([]string{}, common...), m.Label)
 }
@@ -103,6 +115,11 @@ func (m *Metric[T]) collect(t *T, common, labels []string, out chan<- prometheus
 	case m.Sizes != nil:
 		count, sum, buckets := m.Sizes(t)
 		send(prometheus.NewConstHistogram(d, count, sum, buckets, labels...))
+	case m.Groups != nil:
+		m.Groups(t, func(g Group) {
+			all := slices.Concat(labels, g.Labels)
+			send(prometheus.NewConstHistogram(d, g.Count, g.Sum, g.Buckets, all...))
+		})
 	case m.States != nil:
 		m.States(t, func(state string, n float64) {
 			all := append(append([]string{}, labels...), state)
