@@ -8,7 +8,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 
-	"github.com/ashlar-storage/ashlar/io/wal"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -99,11 +98,7 @@ func (r *Replica) applyBlocks(c *Command, first uint32, count, at int, index uin
 	p := r.entries.get(index).payload
 	chunk := Chunk{Volume: c.Volume, Index: c.Chunk}
 	for i := range count {
-		b := overlayBlock{index: index, crc: c.CRCs[at+i]}
-		b.data = Payload{B: p.block(at + i), Buf: p.Buf, Len: BlockSize}
-		if p.At != 0 {
-			b.data.At = p.At + wal.LSN(at+i)*BlockSize
-		}
+		b := overlayBlock{index: index, crc: c.CRCs[at+i], data: p.only(at + i)}
 		b.data.Retain()
 		r.overlay.put(chunk, first+uint32(i), b)
 	}

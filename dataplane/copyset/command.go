@@ -67,6 +67,20 @@ func (c *Command) PayloadBlocks() int {
 	return 0
 }
 
+// blockAt is which block of the payload becomes a block of the chunk; -1: none.
+func (c *Command) blockAt(block uint32) int {
+	switch last := c.First + c.Count - 1; {
+	case block < c.First || block > last:
+	case c.Kind == CmdWrite:
+		return int(block - c.First)
+	case c.Kind == CmdZero && c.Flags&flagHead != 0 && block == c.First:
+		return 0
+	case c.Kind == CmdZero && c.Flags&flagTail != 0 && block == last:
+		return len(c.CRCs) - 1
+	}
+	return -1
+}
+
 // OnBlocks says whether the command is about blocks of a chunk, and not about a volume.
 func (c *Command) OnBlocks() bool { return c.Kind == CmdWrite || c.Kind == CmdZero }
 

@@ -46,5 +46,14 @@ func (p Payload) block(i int) []byte {
 	return p.B[i*BlockSize : (i+1)*BlockSize]
 }
 
+// only is block i alone, under the same reference.
+func (p Payload) only(i int) Payload {
+	b := Payload{B: p.block(i), Buf: p.Buf, Len: BlockSize}
+	if p.At != 0 {
+		b.At = p.At + wal.LSN(i)*BlockSize
+	}
+	return b
+}
+
 // zeroes is what blocks that were never written read as. It is never written to.
 var zeroes [MaxOpBytes]byte

@@ -336,7 +336,7 @@ func (n *simNode) fetchRecord(job *SnapshotJob, leader *simNode, c Chunk, block 
 				done(nil)
 				return
 			}
-			if data, crc, ok := n.overlaid(c, block); ok && crc == crcs[0] {
+			if data := n.held(c, block, crcs[0]); data != nil {
 				n.s.mark("wrote what the leader has lost")
 				n.chunks.write(c, block, data)
 				done(nil)
@@ -349,17 +349,17 @@ func (n *simNode) fetchRecord(job *SnapshotJob, leader *simNode, c Chunk, block 
 		})
 }
 
-// overlaid is a copy of what the overlay has of a block.
-func (n *simNode) overlaid(c Chunk, block uint32) (data []byte, crc uint32, ok bool) {
-	p, crc, ok := n.r.Overlaid(c, block)
+// held is a copy of what the replica has of a block outside the chunk file; nil: nothing.
+func (n *simNode) held(c Chunk, block, crc uint32) []byte {
+	p, ok := n.r.Held(c, block, crc)
 	defer p.Release()
 	switch {
 	case !ok:
-		return nil, 0, false
+		return nil
 	case p.B != nil:
-		return bytes.Clone(p.B), crc, true
+		return bytes.Clone(p.B)
 	case p.At != 0:
-		return n.log.block(p.At), crc, true
+		return n.log.block(p.At)
 	}
-	return zeroes[:BlockSize], crc, true
+	return zeroes[:BlockSize]
 }

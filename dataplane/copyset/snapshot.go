@@ -251,18 +251,30 @@ func (r *Replica) repairFetch(job *ReadJob, fx *Effects) {
 // that are newer.
 func (job *SnapshotJob) UpToDate(c ListedChunk) bool { return c.LastWrite <= job.base }
 
-// Overlaid is what the overlay has of a block, with its own reference. While chunks are fetched
-// that is all that may be left of a block which the leader has lost: the snapshot clears the
-// overlay. B is nil for a block that is only in the log, at At, and for one of zeroes.
-func (r *Replica) Overlaid(c Chunk, block uint32) (p Payload, crc uint32, ok bool) {
-	b, ok := r.overlay.lookup(c, block)
-	if !ok {
-		return Payload{}, 0, false
+// Held is what this replica has of a block with a checksum outside its chunk file, with its own
+// reference: in the overlay, or in an entry of its log that it does not know to be committed yet.
+// While chunks are fetched that is all that may be left of a block which the leader has lost: the
+// snapshot takes the place of both. B is nil for a block that is only in the log, at At, and for
+// one of zeroes.
+func (r *Replica) Held(c Chunk, block, crc uint32) (Payload, bool) {
+	if b, ok := r.overlay.lookup(c, block); ok && b.crc == crc {
+		if b.zero {
+			return Payload{}, true
+		}
+		return b.data.Retain(), true
 	}
-	if b.zero {
-		return Payload{}, wire.ZeroCRC, true
+	var cmd Command
+	for i := r.entries.last(); i > r.applied; i-- {
+		e := r.entries.get(i)
+		if e.entry.Type != raftpb.EntryNormal || cmd.Decode(e.entry.Data) != nil ||
+			(Chunk{Volume: cmd.Volume, Index: cmd.Chunk}) != c {
+			continue
+		}
+		if at := cmd.blockAt(block); at >= 0 && cmd.CRCs[at] == crc {
+			return e.payload.only(at).Retain(), true
+		}
 	}
-	return b.data.Retain(), b.crc, true
+	return Payload{}, false
 }
 
 // ListedChunk is a chunk that a replica has. No entry after LastWrite touched it: who has all up to

@@ -205,24 +205,23 @@ func (s *Store) hasBlock(chunk *chunkfile.Chunk, n uint32, p []byte, crc uint32)
 	return io.Err == nil && io.CRCs[0] == crc
 }
 
-// hadBlock reports whether the overlay, which the snapshot will clear, has the block with a
-// checksum; it is copied into p.
+// hadBlock reports whether the replica has the block with a checksum in its overlay or its log,
+// which the snapshot will take the place of; it is copied into p.
 func (s *Store) hadBlock(job *copyset.SnapshotJob, c copyset.Chunk, n uint32, p []byte,
 	want uint32) bool {
 	var own copyset.Payload
-	var crc uint32
 	had := false
-	if !s.Owner(job.Replica.ID()).Do(func() { own, crc, had = job.Replica.Overlaid(c, n) }) {
+	if !s.Owner(job.Replica.ID()).Do(func() { own, had = job.Replica.Held(c, n, want) }) {
 		return false
 	}
 	defer own.Release()
 	switch {
-	case !had || crc != want:
+	case !had:
 		return false
 	case own.B != nil:
 		copy(p, own.B)
 	case own.At != 0:
-		return s.readLogBlock(own.At, p, crc) == nil
+		return s.readLogBlock(own.At, p, want) == nil
 	default:
 		clear(p)
 	}
