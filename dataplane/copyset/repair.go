@@ -3,6 +3,8 @@ package copyset
 import (
 	"slices"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -11,6 +13,13 @@ import (
 // answer may then be older than what is in the chunk file, though its checksum is right, and must
 // not replace it. A lane would keep writes away only where this replica leads: every entry that
 // is applied says what it makes outdated.
+//
+// The answer may also be newer than what this replica has applied: a follower that heard of two
+// commits has both, while the leader waits for its own log to take in the first. A client that
+// reads the block here now would see the second write, and then the first. So the answer is not
+// used while the log has an entry for the block that is not applied; soon the block is in the
+// overlay. A leader's log has everything that anybody has applied; who does not lead answers no
+// client, and before it leads it has applied all of that.
 
 // repair begins a repair of the job's blocks.
 func (r *Replica) repair(job *RepairJob, fx *Effects) {
@@ -39,6 +48,23 @@ func (r *Replica) outdateAll() {
 	}
 }
 
+// pending reports whether an entry that is not applied yet changes a block.
+func (r *Replica) pending(c Chunk, block uint32) bool {
+	var cmd Command
+	for i := r.applied + 1; i <= r.entries.last(); i++ {
+		e := &r.entries.get(i).entry
+		if e.Type != raftpb.EntryNormal || len(e.Data) == 0 || cmd.Decode(e.Data) != nil ||
+			cmd.Volume != c.Volume {
+			continue
+		}
+		if cmd.Kind == CmdDeleteVolume || cmd.OnBlocks() && cmd.Chunk == c.Index &&
+			block >= cmd.First && block-cmd.First < cmd.Count {
+			return true
+		}
+	}
+	return false
+}
+
 func (job *RepairJob) outdate(first, count uint32) {
 	for _, n := range job.Blocks {
 		if n < first || n-first >= count {
@@ -57,7 +83,13 @@ func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
 	r.now = now
 	r.rouse() // what is good now goes to the chunk files
 	r.repairs = slices.DeleteFunc(r.repairs, func(j *RepairJob) bool { return j == job })
+	early := false
 	for n, p := range job.Good {
+		if r.pending(job.Chunk, n) {
+			p.Release()
+			early = true
+			continue
+		}
 		b, ok := r.overlay.lookup(job.Chunk, n)
 		if job.outdated[n] || ok && (b.zero || b.data.B != nil) {
 			p.Release() // newer; a block that is only in the log is the bad one
@@ -75,6 +107,9 @@ func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
 		return // for a flush, which is tried again by itself
 	}
 	switch {
+	case early:
+		r.readAgain(read, fx)
+		return
 	case len(job.Good) > 0:
 	case read.fetch != nil: // it has left its lane
 		read.release()
@@ -90,4 +125,14 @@ func (r *Replica) RepairDone(job *RepairJob, now int64, fx *Effects) {
 		return
 	}
 	r.Fetch(read.fetch, now, fx)
+}
+
+// readAgain has who asked for a read ask again in a while.
+func (r *Replica) readAgain(read *ReadJob, fx *Effects) {
+	read.release()
+	if q := read.req; q != nil {
+		r.refuse(q, wire.StatusRetry, fx)
+		return
+	}
+	read.fetch.Done(wire.StatusRetry, nil, nil, nil)
 }

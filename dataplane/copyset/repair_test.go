@@ -302,3 +302,36 @@ func (h *solo) flushJob() *FlushJob {
 	h.turn()
 	return job
 }
+
+// The peer may have applied what the log here has and this replica does not know to be committed,
+// or not yet have in its own log on disk.
+func TestABlockThatMayBeFromTheFutureIsNotUsed(t *testing.T) {
+	h := newSolo(t, 1)
+	repair := h.badRead()
+	h.uncommitted(Command{Kind: CmdWrite, Session: 1, OpID: 1, Volume: 1, First: 0, Count: 1}, 8,
+		0)
+	h.good(repair, 9)
+	h.r.RepairDone(repair, h.now, &h.fx)
+	h.turn()
+	if s := h.answer(); s != wire.StatusRetry {
+		t.Errorf("answered %v", s)
+	}
+	if h.r.overlay.blocks != 0 {
+		t.Error("a block from the future is in the overlay")
+	}
+}
+
+func TestEntriesForOtherBlocksDoNotHoldARepairUp(t *testing.T) {
+	h := newSolo(t, 1)
+	repair := h.badRead()
+	for _, c := range []Command{
+		{Kind: CmdWrite, Session: 1, OpID: 1, Volume: 1, First: 1, Count: 1},
+		{Kind: CmdWrite, Session: 1, OpID: 2, Volume: 1, Chunk: 1, First: 0, Count: 1},
+		{Kind: CmdWrite, Session: 1, OpID: 3, Volume: 2, First: 0, Count: 1},
+	} {
+		h.uncommitted(c, 8, 0)
+	}
+	h.good(repair, 9)
+	h.r.RepairDone(repair, h.now, &h.fx)
+	h.wantBlock(9)
+}
