@@ -39,6 +39,10 @@ func (r *Replica) Message(m *Message, now int64, fx *Effects) {
 		if !r.mayElect() {
 			return
 		}
+		if r.bound(m) {
+			r.hearRest(m) // somebody misses the leader
+			return
+		}
 		r.doubt()
 	case raftpb.MsgTimeoutNow:
 		if r.retiring || r.proof.missing(now) {
@@ -67,7 +71,8 @@ func (r *Replica) noteStamp(m *Message, now int64) {
 			if r.stampTerm != m.Term {
 				r.stampTerm, r.leaderStamp = m.Term, 0
 			}
-			r.leaderStamp, r.leaderHeard = max(r.leaderStamp, m.Stamp), now
+			r.leaderStamp = max(r.leaderStamp, m.Stamp)
+			r.leaderHeard, r.leaderFrom = now, m.From
 		}
 	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp:
 		if m.Type == raftpb.MsgHeartbeatResp {

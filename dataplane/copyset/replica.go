@@ -83,6 +83,7 @@ type Replica struct {
 	readIndex   bool  // no read is served under the lease
 	leaderStamp int64 // newest clock value of the leader of stampTerm
 	leaderHeard int64 // ns; when its newest message was taken
+	leaderFrom  uint64
 	stampTerm   uint64
 	suspect     suspicion
 	reads       readQueue

@@ -93,6 +93,17 @@ func (r *Replica) promised() int64 {
 	return r.leaderHeard + int64(promiseDuration)
 }
 
+// transferred is raft's word for an election that the leader asked for. It serves nobody any more
+// by a lease of its term (lease.given).
+const transferred = "CampaignTransfer"
+
+// bound reports whether a promise forbids to vote for who asks. Raft refuses too, while it follows
+// a leader; but it forgets the leader when it hears of a newer term, and what tells it may be the
+// late refusal of a vote that it asked for before it heard the leader.
+func (r *Replica) bound(m *Message) bool {
+	return r.now < r.promised() && m.From != r.leaderFrom && string(m.Context) != transferred
+}
+
 // turnToStand is when this replica stands for election, in ns: the voters one after the other,
 // because two at a time would divide the votes.
 func (r *Replica) turnToStand() int64 {

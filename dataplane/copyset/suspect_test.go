@@ -136,3 +136,37 @@ func TestReplicaToldToStandKeepsItsPromise(t *testing.T) {
 		t.Error("did not stand after that")
 	}
 }
+
+// Replica 1 asked 3 for its vote, then heard the leader, and then 3's refusal, which came from a
+// newer term: raft follows nobody any more.
+func TestAPromiseHoldsThoughANewerTermWasHeardOf(t *testing.T) {
+	h, heard := follow(t, 2)
+	h.receive(raftpb.Message{Type: raftpb.MsgPreVoteResp, From: 3, Term: h.r.status.Term + 1,
+		Reject: true})
+	if h.r.Leader() != 0 {
+		t.Fatalf("follows %d after it heard of a newer term", h.r.Leader())
+	}
+	voted := func(at int64, context string, from uint64) (granted bool) {
+		h.sent = nil
+		h.now = at
+		h.receive(raftpb.Message{Type: raftpb.MsgVote, From: from, Term: h.r.status.Term + 1,
+			Index: 100, LogTerm: 9, Context: []byte(context)})
+		for _, m := range h.sent {
+			granted = granted || m.Type == raftpb.MsgVoteResp && !m.Reject
+		}
+		return granted
+	}
+	over := heard + int64(promiseDuration)
+	if h.votes(over-2) || voted(over-1, "", 3) {
+		t.Error("voted while its promise held")
+	}
+	if !voted(over-1, "", 2) {
+		t.Error("does not vote for the leader that it promised to")
+	}
+	if !voted(over-1, transferred, 3) {
+		t.Error("does not vote for whom the leader hands over to")
+	}
+	if !voted(over, "", 3) {
+		t.Error("does not vote after that")
+	}
+}
