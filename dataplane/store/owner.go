@@ -310,13 +310,11 @@ func (o *Owner) tick(now int64) {
 	}
 	ticked := o.awake[:0]
 	for _, m := range o.awake {
-		if m.awake = !m.condemned && !m.Asleep(); !m.awake {
-			o.store.beat.wakes(-1)
-			continue
+		if m.awake = !m.condemned && !m.Asleep(); m.awake {
+			ticked = append(ticked, m)
+			m.Tick(now)
+			o.touch(m)
 		}
-		ticked = append(ticked, m)
-		m.Tick(now)
-		o.touch(m)
 	}
 	clear(o.awake[len(ticked):])
 	o.awake = ticked
@@ -337,7 +335,6 @@ func (o *Owner) stir(m *member) {
 	if !m.awake {
 		m.awake = true
 		o.awake = append(o.awake, m)
-		o.store.beat.wakes(1)
 	}
 }
 

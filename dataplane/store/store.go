@@ -77,7 +77,6 @@ type Store struct {
 	life    uint64
 	chunks  *chunkfile.Pool
 	owners  []*Owner
-	beat    beat
 	start   time.Time
 	stop    chan struct{}
 	stopped sync.Once
@@ -149,8 +148,7 @@ func Open(cfg Config) (*Store, error) {
 		flushes: make(chan struct{}, maxFlushJobs), logReads: make(chan struct{}, maxLogReads),
 		fetches: make(chan struct{}, maxFetches), fill: fillPace{rate: cfg.FillBytes},
 		lost: map[uint64]*lostReplica{},
-		room: room{promised: map[chunkfile.ID]time.Time{}},
-		beat: beat{roused: make(chan struct{}, 1)}}
+		room: room{promised: map[chunkfile.ID]time.Time{}}}
 	if err := s.loadIdentity(); err != nil {
 		return nil, err
 	}
@@ -182,7 +180,7 @@ func (s *Store) newReplica(st *copyset.State, rc *copyset.Recovered) (*copyset.R
 // Run starts the owners, the checkpointer and the watchdog.
 func (s *Store) Run() {
 	s.running.Store(true)
-	b := &s.beat
+	var b beat
 	for _, o := range s.owners {
 		beats := b.listen()
 		s.background(func() { o.run(beats, s.stop) })
