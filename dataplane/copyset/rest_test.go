@@ -225,8 +225,9 @@ func TestFollowerAtRestVotesOnceItsPromiseIsOver(t *testing.T) {
 		for _, m := range h.sent {
 			granted = granted || m.Type == raftpb.MsgPreVoteResp && !m.Reject
 		}
-		if granted != want || h.r.Asleep() {
-			t.Errorf("promise over %v: vote given %v, asleep %v", over, granted, h.r.Asleep())
+		if granted != want || h.r.Asleep() || (h.r.Leader() == 0) != want {
+			t.Errorf("promise over %v: vote given %v, asleep %v, follows %d", over, granted,
+				h.r.Asleep(), h.r.Leader())
 		}
 	}
 }

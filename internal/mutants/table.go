@@ -376,7 +376,7 @@ var mutants = []mutant{
 		"dataplane/copyset/rest.go",
 		`r.applied == r.entries.last() && r.applied == r.status.Commit &&`, `true &&`,
 		"./dataplane/copyset", "TestFollowerThatLacksSomethingDoesNotRest"},
-	{"copyset: a follower at rest breaks its promise", "P2", "dataplane/copyset/rest.go",
+	{"copyset: a follower at rest forgets a leader that it promised to", "P2", "dataplane/copyset/rest.go",
 		`!r.leading() && r.now >= r.promised() {`, `!r.leading() {`,
 		"./dataplane/copyset", "TestFollowerAtRestVotesOnceItsPromiseIsOver"},
 	{"copyset: a lease is trusted where clocks are not", "P2", "dataplane/copyset/read.go",
