@@ -67,10 +67,9 @@ func (c *Command) PayloadBlocks() int {
 	return 0
 }
 
-// blockAt is which block of the payload becomes a block of the chunk; -1: none.
+// blockAt is which block of the payload becomes a block that the command changes; -1: none.
 func (c *Command) blockAt(block uint32) int {
 	switch last := c.First + c.Count - 1; {
-	case block < c.First || block > last:
 	case c.Kind == CmdWrite:
 		return int(block - c.First)
 	case c.Kind == CmdZero && c.Flags&flagHead != 0 && block == c.First:
@@ -79,6 +78,17 @@ func (c *Command) blockAt(block uint32) int {
 		return len(c.CRCs) - 1
 	}
 	return -1
+}
+
+// changes says whether the command changes a block of a chunk.
+func (c *Command) changes(chunk Chunk, block uint32) bool {
+	switch {
+	case c.Volume != chunk.Volume:
+		return false
+	case c.Kind == CmdDeleteVolume:
+		return true
+	}
+	return c.OnBlocks() && c.Chunk == chunk.Index && block >= c.First && block-c.First < c.Count
 }
 
 // OnBlocks says whether the command is about blocks of a chunk, and not about a volume.

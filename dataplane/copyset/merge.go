@@ -11,7 +11,6 @@ import (
 
 // readEdges reads the end blocks that the request does not cover.
 func (r *Replica) readEdges(q *Request, fx *Effects) {
-	q.at.goes(StageRead, r.now)
 	job := r.readJob(q)
 	if q.Kind == KindZero {
 		r.readZeroEdges(job, fx)

@@ -111,7 +111,6 @@ func (r *Replica) serveProven(fx *Effects) {
 // ones, in the lane, so that no flush of the same blocks is under way.
 func (r *Replica) readBlocks(q *Request, fx *Effects) {
 	if r.inMemory(q) {
-		q.at.goes(StageRead, r.now)
 		job := r.readJob(q)
 		r.plan(job)
 		r.finishRead(job, fx)
@@ -121,7 +120,6 @@ func (r *Replica) readBlocks(q *Request, fx *Effects) {
 		r.enter(q, fx)
 		return
 	}
-	q.at.goes(StageRead, r.now)
 	job := r.readJob(q)
 	if !r.allocate(job) {
 		r.refuse(q, wire.StatusOverloaded, fx)
@@ -164,6 +162,7 @@ func (job *ReadJob) Abandoned() bool { return job.abandoned }
 var readJobs sync.Pool
 
 func (r *Replica) readJob(q *Request) *ReadJob {
+	q.at.goes(StageRead, r.now)
 	job, _ := readJobs.Get().(*ReadJob)
 	if job == nil {
 		job = new(ReadJob)

@@ -1,6 +1,7 @@
 package copyset
 
 import (
+	"iter"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -31,12 +32,10 @@ func (r *Replica) repair(job *RepairJob, fx *Effects) {
 // outdate tells the repairs under way what a command changes.
 func (r *Replica) outdate(c *Command) {
 	for _, job := range r.repairs {
-		switch {
-		case c.Volume != job.Chunk.Volume:
-		case c.Kind == CmdDeleteVolume:
-			job.outdate(0, r.chunkBlocks)
-		case c.OnBlocks() && c.Chunk == job.Chunk.Index:
-			job.outdate(c.First, c.Count)
+		for _, n := range job.Blocks {
+			if c.changes(job.Chunk, n) {
+				job.outdate(n)
+			}
 		}
 	}
 }
@@ -44,36 +43,41 @@ func (r *Replica) outdate(c *Command) {
 // outdateAll is for a snapshot, which changes everything.
 func (r *Replica) outdateAll() {
 	for _, job := range r.repairs {
-		job.outdate(0, r.chunkBlocks)
+		for _, n := range job.Blocks {
+			job.outdate(n)
+		}
 	}
+}
+
+func (job *RepairJob) outdate(block uint32) {
+	if job.outdated == nil {
+		job.outdated = map[uint32]bool{}
+	}
+	job.outdated[block] = true
 }
 
 // pending reports whether an entry that is not applied yet changes a block.
 func (r *Replica) pending(c Chunk, block uint32) bool {
-	var cmd Command
-	for i := r.applied + 1; i <= r.entries.last(); i++ {
-		e := &r.entries.get(i).entry
-		if e.Type != raftpb.EntryNormal || len(e.Data) == 0 || cmd.Decode(e.Data) != nil ||
-			cmd.Volume != c.Volume {
-			continue
-		}
-		if cmd.Kind == CmdDeleteVolume || cmd.OnBlocks() && cmd.Chunk == c.Index &&
-			block >= cmd.First && block-cmd.First < cmd.Count {
+	for cmd := range r.unapplied() {
+		if cmd.changes(c, block) {
 			return true
 		}
 	}
 	return false
 }
 
-func (job *RepairJob) outdate(first, count uint32) {
-	for _, n := range job.Blocks {
-		if n < first || n-first >= count {
-			continue
+// unapplied gives the commands in the log that are not applied yet, with their payloads. A command
+// is valid until the next.
+func (r *Replica) unapplied() iter.Seq2[*Command, Payload] {
+	return func(yield func(*Command, Payload) bool) {
+		var cmd Command
+		for i := r.applied + 1; i <= r.entries.last(); i++ {
+			e := r.entries.get(i)
+			if e.entry.Type == raftpb.EntryNormal && len(e.entry.Data) > 0 &&
+				cmd.Decode(e.entry.Data) == nil && !yield(&cmd, e.payload) {
+				return
+			}
 		}
-		if job.outdated == nil {
-			job.outdated = map[uint32]bool{}
-		}
-		job.outdated[n] = true
 	}
 }
 

@@ -263,15 +263,12 @@ func (r *Replica) Held(c Chunk, block, crc uint32) (Payload, bool) {
 		}
 		return b.data.Retain(), true
 	}
-	var cmd Command
-	for i := r.entries.last(); i > r.applied; i-- {
-		e := r.entries.get(i)
-		if e.entry.Type != raftpb.EntryNormal || cmd.Decode(e.entry.Data) != nil ||
-			(Chunk{Volume: cmd.Volume, Index: cmd.Chunk}) != c {
+	for cmd, payload := range r.unapplied() {
+		if !cmd.OnBlocks() || !cmd.changes(c, block) {
 			continue
 		}
 		if at := cmd.blockAt(block); at >= 0 && cmd.CRCs[at] == crc {
-			return e.payload.only(at).Retain(), true
+			return payload.only(at).Retain(), true
 		}
 	}
 	return Payload{}, false

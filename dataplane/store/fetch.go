@@ -184,8 +184,8 @@ func (s *Store) fetchRecord(job *copyset.SnapshotJob, chunk *chunkfile.Chunk, c 
 		return nil
 	}
 	if s.hadBlock(job, c, n, b.Bytes(), crcs[0]) {
-		s.log.Warn("the leader has lost a block that is here in memory", "copyset", group,
-			"chunk", c, "block", n)
+		s.log.Warn("the leader has lost a block that is here in memory or in the log",
+			"copyset", group, "chunk", c, "block", n)
 		return s.keepFetched(chunk, n, b.Bytes(), crcs)
 	}
 	s.log.Error("a block is bad in the replica that is copied, and stays so in the copy",
