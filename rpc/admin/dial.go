@@ -205,18 +205,16 @@ func within[Q, R any](ctx context.Context, limit time.Duration, fn method[Q, R],
 		err  error
 	}
 	done := make(chan result, 1)
+	background := context.WithValue(context.WithoutCancel(ctx), limitKey{}, limit)
 	go func() {
-		background := context.WithValue(context.WithoutCancel(ctx), limitKey{}, limit)
 		resp, err := fn(background, req, opts...)
 		done <- result{resp, err}
 	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	select {
 	case r := <-done:
 		return r.resp, r.err
-	case <-timer.C:
-		return nil, context.DeadlineExceeded
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

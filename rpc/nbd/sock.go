@@ -106,25 +106,13 @@ func (s *sock) try(fd uintptr) bool {
 			s.err = io.ErrShortWrite
 			return true
 		default:
-			s.advance(n)
+			s.vec = socket.Advance(s.vec, n)
 			if s.block && len(s.vec) > 0 {
 				return true // progress: the caller renews the deadline
 			}
 		}
 	}
 	return true
-}
-
-func (s *sock) advance(n int) {
-	for n > 0 {
-		if n < len(s.vec[0]) {
-			s.vec[0] = s.vec[0][n:]
-			return
-		}
-		n -= len(s.vec[0])
-		s.vec[0] = nil
-		s.vec = s.vec[1:]
-	}
 }
 
 // isTimeout reports whether err is a deadline that passed.

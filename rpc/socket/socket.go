@@ -76,6 +76,19 @@ func (r *reader) once(fd uintptr) bool {
 	}
 }
 
+// Advance drops the first n bytes of vec, and lets the slices go that they end.
+func Advance(vec [][]byte, n int) [][]byte {
+	for len(vec) > 0 && n >= len(vec[0]) {
+		n -= len(vec[0])
+		vec[0] = nil
+		vec = vec[1:]
+	}
+	if n > 0 {
+		vec[0] = vec[0][n:]
+	}
+	return vec
+}
+
 // Vector is the memory of vectored writes, for one at a time.
 type Vector struct{ iov []unix.Iovec }
 

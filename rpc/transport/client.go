@@ -244,7 +244,7 @@ func (c *clientConn) tryOnce(fd uintptr) bool {
 			c.tryErr = os.NewSyscallError("writev", errno)
 			return true
 		default:
-			c.left = advance(c.left, n)
+			c.left = socket.Advance(c.left, n)
 		}
 	}
 	return true

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ashlar-storage/ashlar/rpc/socket"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -152,7 +153,7 @@ func (c *serverConn) writeCur() (full bool, err error) {
 		n, err := c.writev()
 		switch err {
 		case nil:
-			c.vec = advance(c.vec, n)
+			c.vec = socket.Advance(c.vec, n)
 			c.unsent.Add(-int64(n))
 		case unix.EINTR:
 		case unix.EAGAIN:
@@ -186,16 +187,4 @@ func (c *serverConn) writev() (int, error) {
 		return 0, errno
 	}
 	return n, nil
-}
-
-// advance drops the first n bytes of vec.
-func advance(vec [][]byte, n int) [][]byte {
-	for len(vec) > 0 && n >= len(vec[0]) {
-		n -= len(vec[0])
-		vec = vec[1:]
-	}
-	if n > 0 {
-		vec[0] = vec[0][n:]
-	}
-	return vec
 }
