@@ -10,13 +10,17 @@ func mbps(size int) func(*sample) float64 {
 	return func(s *sample) float64 { return s.IOPS * float64(size) / 1e6 }
 }
 
+// peers are those that took part, each as if it could do all jobs.
+func (r *results) peers() (out []peer) {
+	for _, name := range r.Peers {
+		out = append(out, peer{name: name, options: []string{numberMark}})
+	}
+	return out
+}
+
 // cases are those that were measured.
 func (r *results) cases() (out []benchCase) {
-	var peers []peer
-	for _, name := range r.Peers {
-		peers = append(peers, peer{name: name, options: []string{numberMark}})
-	}
-	for _, c := range cases(peers) {
+	for _, c := range cases(r.peers()) {
 		if len(r.of(c.name, p50)) > 0 {
 			out = append(out, c)
 		}
@@ -45,7 +49,7 @@ func (c *benchCase) figure() figure {
 
 // beside is the table of everybody's figure for each job.
 func (r *results) beside(b *strings.Builder) {
-	who := append([]string{onRaw, byNative, byNBD}, r.Peers...)
+	who := all(r.peers())
 	var rows []benchCase
 	for _, c := range r.cases() {
 		if c.who == byNative && (!c.main() || len(r.Peers) > 0) {

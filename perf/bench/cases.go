@@ -4,15 +4,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 )
 
 const (
 	block     = 4096
 	large     = 128 << 10
 	queue     = 32 // the deeper of the two depths
-	warmUp    = 300 * time.Millisecond
-	echoShare = 2 // round trips are measured for 1/echoShare of a case's time
+	echoShare = 2  // round trips are measured for 1/echoShare of a case's time
 	// many volumes are written at the same time, by several clients of a pool.
 	many, manyDepth = 4, 8
 	largeDepth      = 8

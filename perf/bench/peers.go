@@ -106,10 +106,7 @@ func (p *peer) fill(ctx context.Context, size int64) error {
 	if _, err := fio.Run(ctx, job); err != nil || !p.several() {
 		return err
 	}
-	job.Options, job.Size = nil, size/many
-	for n := range many {
-		job.Each = append(job.Each, p.numbered(n+1))
-	}
+	job.Options, job.Each, job.Size = nil, p.each(many), size/many
 	_, err := fio.Run(ctx, job)
 	return err
 }
@@ -150,10 +147,7 @@ func (b *bench) onPeer(c *benchCase, job *fio.Job) {
 			continue
 		}
 		if c.volumes > 1 {
-			job.Size = b.manySize()
-			for n := range c.volumes {
-				job.Each = append(job.Each, p.numbered(n+1))
-			}
+			job.Each, job.Size = p.each(c.volumes), b.manySize()
 			return
 		}
 		job.Options = p.numbered(1)
@@ -163,6 +157,14 @@ func (b *bench) onPeer(c *benchCase, job *fio.Job) {
 func (p *peer) numbered(n int) (out []string) {
 	for _, o := range p.options {
 		out = append(out, strings.ReplaceAll(o, numberMark, fmt.Sprint(n)))
+	}
+	return out
+}
+
+// each is the options for the first n volumes.
+func (p *peer) each(n int) (out [][]string) {
+	for i := range n {
+		out = append(out, p.numbered(i+1))
 	}
 	return out
 }
