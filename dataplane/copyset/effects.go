@@ -64,6 +64,8 @@ type Request struct {
 	entry    Payload
 	at       progress
 	term     uint64 // in which it was proposed
+	index    uint64 // of its entry
+	copyset  uint64 // where it was submitted
 	inLane   bool
 	byLease  bool
 	repaired bool
@@ -131,6 +133,17 @@ type Append struct {
 	done       bool
 	state      Payload // the encoded state of a checkpoint or snapshot, if any
 	stateIndex uint64
+	// Queued is the owner's: when it gave the append to the log.
+	Queued int64
+}
+
+// Entries is what part of the copyset's log the append has: count entries from first on, with so
+// many bytes of payload; none where count is 0.
+func (a *Append) Entries() (term, first uint64, count, bytes int) {
+	for _, r := range a.Records[a.firstAt : a.firstAt+a.count] {
+		term, bytes = r.Term, bytes+len(r.Payload)
+	}
+	return term, a.first, a.count, bytes
 }
 
 // ReadPart is adjacent blocks to read: from the chunk file, which also has their checksums, or one

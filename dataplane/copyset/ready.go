@@ -141,7 +141,7 @@ func (r *Replica) propose(fx *Effects) {
 	for i, q := range reqs {
 		e := &r.batch[i] // raft filled in term and index
 		q.at.goes(StageCommit, r.now)
-		q.term = e.Term
+		q.term, q.index = e.Term, e.Index
 		r.waiting[e.Index] = q
 		if q.entry.Len > 0 {
 			r.staged = append(r.staged, stagedEntry{e.Index, e.Term, q.entry.Retain()})

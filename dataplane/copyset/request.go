@@ -11,9 +11,7 @@ import (
 // Submit takes a client's request; its Reply comes out of this call or a later one.
 func (r *Replica) Submit(q *Request, now int64, fx *Effects) {
 	r.now = now
-	if q.at.since = q.Arrived; q.Arrived == 0 {
-		q.at.since = now
-	}
+	r.arrive(q, now)
 	r.stir()
 	if s := r.admit(q); s != wire.StatusOK {
 		r.refuse(q, s, fx)
@@ -162,7 +160,10 @@ func (r *Replica) slab(n int) []byte {
 }
 
 // Refuse answers a request that the owner does not let in.
-func (r *Replica) Refuse(q *Request, s wire.Status, fx *Effects) { r.refuse(q, s, fx) }
+func (r *Replica) Refuse(q *Request, s wire.Status, fx *Effects) {
+	r.arrive(q, r.now)
+	r.refuse(q, s, fx)
+}
 
 // refuse answers a request with a failure.
 func (r *Replica) refuse(q *Request, s wire.Status, fx *Effects) {

@@ -42,11 +42,40 @@ type progress struct {
 	spent [stageAnswered]int64
 }
 
+// arrive begins the first stage.
+func (r *Replica) arrive(q *Request, now int64) {
+	q.copyset = r.id
+	if q.at.since = q.Arrived; q.Arrived == 0 {
+		q.at.since = now
+	}
+}
+
 // goes ends a stage.
 func (p *progress) goes(to Stage, now int64) {
 	p.spent[p.stage] += now - p.since
 	p.been |= 1 << p.stage
 	p.stage, p.since = to, now
+}
+
+// Journey is how a request came to its answer.
+type Journey struct {
+	Copyset     uint64 // 0: it never got to one
+	Term, Index uint64 // of its entry; 0: it had none
+	Arrived     int64  // on the owner's clock
+	Been        uint8  // a bit for each stage that it was in
+	Spent       [Stages]int64
+}
+
+// Journey tells of a request that was answered; the time until the answer leaves is the owner's to
+// add.
+func (q *Request) Journey() Journey {
+	j := Journey{Copyset: q.copyset, Term: q.term, Index: q.index, Arrived: q.at.since,
+		Been: q.at.been}
+	for s, ns := range q.at.spent {
+		j.Spent[s] = max(0, ns)
+		j.Arrived -= j.Spent[s]
+	}
+	return j
 }
 
 const (
@@ -106,9 +135,12 @@ func (d *Durations) merge(o *Durations) {
 	}
 }
 
-// Timing is how long an owner's requests that were answered well took in each stage.
+// Timing is how long an owner's requests that were answered well took in each stage, and its
+// replicas' appends to the log.
 type Timing struct {
 	of [KindFence + 1][Stages]Durations
+	// LogWait is what appends waited for the writes before them, and LogWrite what their own took.
+	LogWait, LogWrite Durations
 }
 
 // Of is one kind's times in one stage.
@@ -121,6 +153,14 @@ func (t *Timing) Merge(o *Timing) {
 			t.of[k][s].merge(&o.of[k][s])
 		}
 	}
+	t.LogWait.merge(&o.LogWait)
+	t.LogWrite.merge(&o.LogWrite)
+}
+
+// Logged counts an append that is durable.
+func (t *Timing) Logged(wait, write int64) {
+	t.LogWait.add(wait, 1)
+	t.LogWrite.add(write, 1)
 }
 
 // note counts a request that is answered.

@@ -70,6 +70,7 @@ func newBatch(segment int64) *batch {
 func (b *batch) reset() {
 	clear(b.vec) // payloads belong to their callers again
 	b.vec, b.extent, b.seg, b.fresh, b.bytes = b.vec[:0], extent{}, nil, false, 0
+	b.began, b.took = time.Time{}, 0
 }
 
 // encode lays out the frame, and tells every record where it lies.

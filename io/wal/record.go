@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/ashlar-storage/ashlar/io/disk"
 )
@@ -66,6 +67,10 @@ type Append struct {
 	Err error
 	// End is the position after the records.
 	End LSN
+	// Began is when the write that made them durable began, and Took how long it took. Zero where
+	// there was none.
+	Began time.Time
+	Took  time.Duration
 
 	next   *Append
 	extent extent

@@ -17,7 +17,7 @@ func (l *Log) Append(a *Append) {
 // Queue is Append without the start of the write, which comes with Write, or with somebody's
 // Append.
 func (l *Log) Queue(a *Append) {
-	a.next, a.End = nil, 0
+	a.next, a.End, a.Began, a.Took = nil, 0, time.Time{}, 0
 	a.extent, a.Err = measure(a.Records, l.size)
 	l.mu.Lock()
 	if l.closing {
@@ -251,6 +251,7 @@ func (l *Log) complete(b *batch) {
 		if a.Err == nil && len(a.Records) == 0 {
 			a.End = end
 		}
+		a.Began, a.Took = b.began, b.took
 		a.Done(a)
 	}
 }
