@@ -103,7 +103,24 @@ func clientMetrics() []storeMetric {
 func timingMetrics() []storeMetric {
 	return []storeMetric{{Name: "ashlar_store_request_seconds", Unit: "seconds",
 		Kind: ops.Histogram, Labels: []string{"op", "stage"}, Groups: stageTimes,
-		Help: "Time that clients' requests spent in each stage, on the leader."}}
+		Help: "Time that clients' requests spent in each stage, on the leader."},
+		{Name: "ashlar_store_log_seconds", Unit: "seconds", Kind: ops.Histogram,
+			Labels: []string{"stage"}, Groups: logTimes,
+			Help: "Time that replicas' appends waited for the log (wait), and that it took to " +
+				"make them durable (write)."}}
+}
+
+// logTimes gives what appends to the log took.
+func logTimes(t *storeSample, each func(ops.Group)) {
+	each(groupOf(&t.timing.LogWait, "wait"))
+	each(groupOf(&t.timing.LogWrite, "write"))
+}
+
+func groupOf(d *copyset.Durations, labels ...string) ops.Group {
+	g := ops.Group{Labels: labels, Count: d.N, Sum: float64(d.Sum) / 1e9,
+		Buckets: map[float64]uint64{}}
+	d.Powers(func(bound, n uint64) { g.Buckets[float64(bound)/1e9] = n })
+	return g
 }
 
 // stageTimes gives the stages that requests were in, and the last of each kind in any case.
@@ -114,10 +131,7 @@ func stageTimes(t *storeSample, each func(ops.Group)) {
 			if d.N == 0 && s != copyset.StageReply {
 				continue
 			}
-			g := ops.Group{Labels: []string{k.String(), s.String()}, Count: d.N,
-				Sum: float64(d.Sum) / 1e9, Buckets: map[float64]uint64{}}
-			d.Powers(func(bound, n uint64) { g.Buckets[float64(bound)/1e9] = n })
-			each(g)
+			each(groupOf(d, k.String(), s.String()))
 		}
 	}
 }

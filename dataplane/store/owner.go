@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/ebpf/mark"
 	"github.com/ashlar-storage/ashlar/io/wal"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
@@ -45,9 +46,11 @@ type Owner struct {
 	awake     []*member // get ticks: all that are not Asleep, and some that are
 	ticks     int
 	timing    copyset.Timing
+	now       int64                         // when this turn began
 	answered  [copyset.KindFence + 1]uint64 // well, in this turn
-	touched   []*member                     // to be made Ready in this turn
-	resting   []*member                     // the memory of the turn before
+	marks     marks
+	touched   []*member // to be made Ready in this turn
+	resting   []*member // the memory of the turn before
 	inflight  int64
 	reads     int  // queued on the disk in this turn
 	appended  bool // something was queued on the log in this turn
@@ -265,6 +268,7 @@ func (o *Owner) locked(f func()) {
 func (o *Owner) turn(tick bool) {
 	events := o.queue.take(o.spare)
 	now := o.store.clock()
+	o.now, o.marks.on = now, mark.Attached()
 	if tick {
 		o.tick(now)
 	}
@@ -284,6 +288,9 @@ func (o *Owner) turn(tick bool) {
 
 // noteReplies notes how long the turn took until its answers had left.
 func (o *Owner) noteReplies(now int64) {
+	if o.marks.on {
+		o.sendMarks(now)
+	}
 	if o.answered == [copyset.KindFence + 1]uint64{} {
 		return
 	}
@@ -392,6 +399,9 @@ func (o *Owner) handle(e *event, now int64) {
 			e.msg.Free()
 			return
 		}
+		if o.marks.on {
+			o.markAck(m, e.msg)
+		}
 		m.Message(e.msg, now, &o.fx)
 		e.msg.Free()
 		if why := m.Lost(); why != nil {
@@ -400,6 +410,7 @@ func (o *Owner) handle(e *event, now int64) {
 	case e.peer != nil:
 		m.Fetch(e.peer, now, &o.fx)
 	case e.appnd != nil:
+		o.noteAppend(m, e.appnd)
 		m.AppendDone(e.appnd, now, &o.fx)
 	case e.read != nil:
 		m.ReadDone(e.read, now, &o.fx)
@@ -512,6 +523,9 @@ func (o *Owner) reply(rep *copyset.Reply) {
 	if rep.Status == wire.StatusOK {
 		o.answered[rep.Request.Kind]++
 	}
+	if o.marks.on {
+		o.markOp(rep)
+	}
 	o.store.host.Reply(o, rep)
 }
 
@@ -535,6 +549,7 @@ func (o *Owner) execute() {
 			}
 		}
 		o.started(a.Replica)
+		a.Queued = o.now
 		s.wal.Queue(&a.Append)
 		o.appended = true
 	}

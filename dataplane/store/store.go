@@ -78,6 +78,7 @@ type Store struct {
 	chunks  *chunkfile.Pool
 	owners  []*Owner
 	start   time.Time
+	epoch   int64 // CLOCK_MONOTONIC when the store's clock was 0, in ns
 	stop    chan struct{}
 	stopped sync.Once
 	workers sync.WaitGroup
@@ -149,6 +150,7 @@ func Open(cfg Config) (*Store, error) {
 		fetches: make(chan struct{}, maxFetches), fill: fillPace{rate: cfg.FillBytes},
 		lost: map[uint64]*lostReplica{},
 		room: room{promised: map[chunkfile.ID]time.Time{}}}
+	s.epoch = uptime() - s.clock()
 	if err := s.loadIdentity(); err != nil {
 		return nil, err
 	}

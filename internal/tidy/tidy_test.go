@@ -35,12 +35,16 @@ const evidence = module + "/internal/evidence"
 // loopback is how a cluster of one machine gets its addresses: no node or control plane may.
 const loopback = module + "/internal/loopback"
 
-// room says what a folder may import of this module. The longest matching folder decides; folders
-// absent from the table may import nothing of the module.
+// marks is what every layer may tell a tracer by; what a tracer is made of, none may know.
+const marks = module + "/ebpf/mark"
+
+// rooms says what a folder may import of this module; folders absent from the table may import
+// nothing of it.
 var rooms = map[string][]string{
-	"cmd":          {"cmd", "controlplane", "dataplane", "perf", "rpc", "io"},
+	"cmd":          {"cmd", "controlplane", "dataplane", "ebpf", "perf", "rpc", "io"},
 	"controlplane": {"controlplane", "rpc"},
 	"dataplane":    {"dataplane", "rpc", "io"},
+	"ebpf":         {"ebpf"},
 	"perf":         {"perf", "rpc", "io"},
 	"rpc":          {"rpc", "io"},
 	"io":           {"io"},
@@ -189,7 +193,8 @@ func findImports(tr *tree) (found []string) {
 				continue
 			}
 			to := folder(strings.TrimPrefix(name, module+"/"))
-			if name == evidence && leavesCounts(s) || name == loopback && startsProcesses(s) {
+			if name == evidence && leavesCounts(s) || name == loopback && startsProcesses(s) ||
+				name == marks {
 				continue
 			}
 			if !mayImport(from, to) {

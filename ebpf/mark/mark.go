@@ -1,0 +1,82 @@
+package mark
+
+// Layout is the version of the records. Probes leave those of another version alone.
+const Layout = 1
+
+// Stages is how many stages a request can be in; what they are is the data path's to say.
+const Stages = 7
+
+// Op is a client's request that has been answered.
+type Op struct {
+	Session uint64 // of the client's attachment
+	ID      uint64 // of the operation in the session
+	Copyset uint64
+	Term    uint64
+	Index   uint64 // of its entry; 0: it has none
+	Volume  uint64
+	Offset  uint64 // bytes into the volume
+	Length  uint32
+	Kind    uint8
+	Been    uint8  // a bit for each stage that it was in
+	Status  uint16 // rpc/wire's; 0: it was answered well
+	Arrived int64
+	Spent   [Stages]int64 // ns in each stage
+	Node    uint64
+	Store   uint64
+}
+
+// Append is a part of a copyset's log that a store has made durable.
+type Append struct {
+	Copyset uint64
+	Term    uint64
+	First   uint64 // index of the first entry
+	Count   uint32 // entries
+	Bytes   uint32 // their payload
+	Queued  int64  // given to the log
+	Began   int64  // its write to the device began
+	Durable int64  // and ended
+	Taken   int64  // the copyset's owner heard of it
+	Node    uint64
+	Store   uint64
+}
+
+// Ack is a follower's word that it has a copyset's log, as its leader heard it.
+type Ack struct {
+	Copyset uint64
+	Term    uint64
+	Index   uint64 // all entries up to it
+	At      int64
+	From    uint64 // the follower's node
+	Node    uint64
+	Store   uint64
+}
+
+// Batch is how many records a marker is handed at most.
+const Batch = 64
+
+// Ops tells of requests that were answered.
+func Ops(all []Op) {
+	for len(all) > 0 {
+		n := min(len(all), Batch)
+		ops(&all[0], n, Layout)
+		all = all[n:]
+	}
+}
+
+// Appends tells of appends that became durable.
+func Appends(all []Append) {
+	for len(all) > 0 {
+		n := min(len(all), Batch)
+		appends(&all[0], n, Layout)
+		all = all[n:]
+	}
+}
+
+// Acks tells of followers that answered.
+func Acks(all []Ack) {
+	for len(all) > 0 {
+		n := min(len(all), Batch)
+		acks(&all[0], n, Layout)
+		all = all[n:]
+	}
+}
