@@ -20,10 +20,10 @@ KINDS       ?=
 # MiB that the replicas of a node are given anew.
 FILL_MIB    ?= 4096
 # Packages with concurrency of their own that a machine of two cores can run under -race in minutes.
-RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./cmd/...
+RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./ebpf/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis sim fill
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis trace sim fill
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -42,7 +42,7 @@ race: ## every test that takes -short, under the race detector
 	@echo "race: ok"
 
 lint: ## go vet, staticcheck, gofmt, the tidy test
-	@out=$$(gofmt -l cmd controlplane dataplane perf rpc io internal); \
+	@out=$$(gofmt -l cmd controlplane dataplane ebpf perf rpc io internal); \
 		if [ -n "$$out" ]; then echo "lint: run gofmt -w on:"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
@@ -93,6 +93,10 @@ nemesis: packages build ## a node killed, frozen, stopped and cut off under load
 		-timeout $(if $(NIGHTLY),360m,60m) ./perf/nemesis \
 		-run 'TestClientsGoOn$(if $(KINDS),/($(KINDS)))'
 	@echo "nemesis: ok"
+
+trace: packages build ## `ashlar trace` names a slow disk, a starved node and slow links, and counts what the nodes count; what it costs
+	LANE=required go test -count=1 -v -timeout 20m ./perf/nemesis -run 'TestTrace|TestWhatTracing'
+	@echo "trace: ok"
 
 fill: packages build ## a node that was away is given FILL_MIB (4096) beside a client: how fast, what the client feels
 	LANE=required FILL_MIB=$(FILL_MIB) go test -count=1 -v -timeout 30m ./perf/nemesis \

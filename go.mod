@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/anishathalye/porcupine v1.3.1
+	github.com/cilium/ebpf v0.22.0
 	github.com/cloudwego/kitex v0.16.3
 	github.com/cloudwego/prutal v0.1.3
 	github.com/cockroachdb/pebble/v2 v2.1.7
@@ -93,4 +94,7 @@ require (
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 )
 
-tool github.com/cloudwego/kitex/tool/cmd/kitex
+tool (
+	github.com/cilium/ebpf/cmd/bpf2go
+	github.com/cloudwego/kitex/tool/cmd/kitex
+)

@@ -14,6 +14,8 @@
 //	               same few blocks saw is linearizable. With NIGHTLY=1 every kind of blow that
 //	               there is: bad links, too little processor, disks that fail or are empty, the
 //	               control plane gone as well.
+//	make trace     a node with a slow disk, with too little processor and with slow links: `ashlar
+//	               trace` names each, counts what the nodes count, and what it costs is printed.
 //
 // They need bin/ashlar, root and /dev/fuse; the power cuts need fio as well. Without those, plain
 // `go test` skips and says so; the make targets set LANE=required, and then missing things fail.

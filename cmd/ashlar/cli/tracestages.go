@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/view"
+	"github.com/ashlar-storage/ashlar/ebpf/probe"
+	"github.com/ashlar-storage/ashlar/ebpf/trace"
+)
+
+// stagesDelay is from which length on a thread's wait for a processor is looked for in requests.
+const stagesDelay = 100 * time.Microsecond
+
+func (r *traceRun) stagesCommand() *cobra.Command {
+	cmd := r.verb("stages", "Time by stage and node, and what made the slow requests slow",
+		[]probe.Feature{probe.Marks, probe.RunQueue, probe.TCP},
+		func() (delay, bio time.Duration) { return stagesDelay, time.Hour },
+		func() tracer { return &stageTracer{run: r, Span: trace.NewSpan(r.cfg)} })
+	cmd.Long = "Requests by the stages of docs/tracing.md: how long they were where, on each " +
+		"node and between nodes. The column TAIL is a part's share in what made the slowest " +
+		"hundredth slower than others, and the last line says what had the largest."
+	return cmd
+}
+
+// stageTracer is a Span that is begun anew with every report.
+type stageTracer struct {
+	run *traceRun
+	*trace.Span
+}
+
+func (t *stageTracer) polled() error { return nil }
+
+func (t *stageTracer) report() error {
+	r := t.Span.Report()
+	t.Span = t.Span.Next()
+	return view.WriteTrace(t.run.app.stdout, t.run.json, view.Stages(r))
+}

@@ -1,0 +1,339 @@
+package probe
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ashlar-storage/ashlar/ebpf/mark"
+	"github.com/ashlar-storage/ashlar/ebpf/trace"
+)
+
+// needsRoot ends a test where no claim is made. A claim that holds must be kept.
+func needsRoot(t *testing.T, features ...Feature) {
+	t.Helper()
+	s := thisSystem()
+	for _, f := range features {
+		if why := s.unmet(claimOf(f)); why != nil {
+			t.Skipf("no claim is made here: %v", why)
+		}
+	}
+	if !s.root {
+		t.Skip("probes are for root")
+	}
+}
+
+// attach attaches to the test's own process.
+func attach(t *testing.T, features ...Feature) *Probes {
+	t.Helper()
+	needsRoot(t, features...)
+	p, err := Attach(Config{Processes: []int{os.Getpid()}, Features: features})
+	must(t, err)
+	t.Cleanup(p.Close)
+	return p
+}
+
+// told is a Sink that keeps what it is given.
+type told struct {
+	ops     []mark.Op
+	appends []mark.Append
+	acks    []mark.Ack
+	delays  []trace.Delay
+	bios    []trace.Bio
+	resends []trace.Resend
+}
+
+func (s *told) Op(_ int, o *mark.Op, _ int64)     { s.ops = append(s.ops, *o) }
+func (s *told) Append(_ int, a *mark.Append)      { s.appends = append(s.appends, *a) }
+func (s *told) Ack(_ int, a *mark.Ack)            { s.acks = append(s.acks, *a) }
+func (s *told) Delay(_ int, d trace.Delay)        { s.delays = append(s.delays, d) }
+func (s *told) Bio(_ int, b trace.Bio)            { s.bios = append(s.bios, b) }
+func (s *told) Resend(_ int, r trace.Resend)      { s.resends = append(s.resends, r) }
+func poll(t *testing.T, p *Probes, s *told) *told { t.Helper(); must(t, p.Poll(s)); return s }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// marked is a process with markers, which test binaries have not: they have no symbols.
+type marked struct {
+	pid int
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+func startMarked(t *testing.T, flags ...string) *marked {
+	t.Helper()
+	exe := filepath.Join(t.TempDir(), "marked")
+	build := exec.Command("go", append(append([]string{"build"}, flags...), "-o", exe,
+		"./testdata/marked")...)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := exec.Command(exe)
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = in.Close() // which ends it
+		must(t, cmd.Wait())
+	})
+	return &marked{cmd.Process.Pid, in, bufio.NewScanner(out)}
+}
+
+// send has it send records, and says whether it knows of a probe.
+func (m *marked) send(t *testing.T, what string, n int) (attached bool) {
+	t.Helper()
+	_, err := fmt.Fprintln(m.in, what, n)
+	must(t, err)
+	if !m.out.Scan() {
+		t.Fatalf("it ended: %v", m.out.Err())
+	}
+	return m.out.Text() == "true"
+}
+
+func attachMarks(t *testing.T) (*Probes, *marked) {
+	t.Helper()
+	needsRoot(t, Marks)
+	m := startMarked(t)
+	p, err := Attach(Config{Processes: []int{m.pid}, Features: []Feature{Marks}})
+	must(t, err)
+	t.Cleanup(p.Close)
+	return p, m
+}
+
+func TestMarkersTellOfEveryRecordAsItWas(t *testing.T) {
+	p, m := attachMarks(t)
+	if !m.send(t, "ops", 200) || !m.send(t, "appends", 1) || !m.send(t, "acks", 1) {
+		t.Error("a probe is attached and the process does not know")
+	}
+	got := poll(t, p, &told{})
+	if len(got.ops) != 200 || len(got.appends) != 1 || len(got.acks) != 1 {
+		t.Fatalf("%d requests, %d appends, %d acks", len(got.ops), len(got.appends), len(got.acks))
+	}
+	for i, o := range got.ops {
+		n := uint64(i)
+		if want := (mark.Op{Session: 1 << 60, ID: n, Copyset: 7, Term: 3, Index: n + 1, Volume: 9,
+			Offset: n << 12, Length: 4096, Kind: 2, Been: 0x51, Status: 300, Arrived: int64(i),
+			Spent: [mark.Stages]int64{1, 2, 3, 4, 5, 6, 7}, Node: 11, Store: 12}); o != want {
+			t.Fatalf("request %d is %+v", i, o)
+		}
+	}
+	if want := (mark.Append{Copyset: 1, Term: 2, First: 3, Count: 4, Bytes: 5, Queued: 6, Began: 7,
+		Durable: 8, Taken: 9, Node: 10, Store: 11}); got.appends[0] != want {
+		t.Errorf("append %+v", got.appends[0])
+	}
+	if want := (mark.Ack{Copyset: 1, Term: 2, Index: 3, At: 4, From: 5, Node: 6,
+		Store: 7}); got.acks[0] != want {
+		t.Errorf("ack %+v", got.acks[0])
+	}
+	p.Close()
+	if m.send(t, "ops", 1) {
+		t.Error("attached after the probes were taken away")
+	}
+}
+
+func TestEventsThatFindNoRoomAreCounted(t *testing.T) {
+	p, m := attachMarks(t)
+	const sent = 100_000
+	m.send(t, "ops", sent)
+	got := poll(t, p, &told{})
+	counts, err := p.Counts(0)
+	must(t, err)
+	if counts.Lost == 0 || uint64(len(got.ops))+counts.Lost != sent {
+		t.Errorf("%d came, %d were lost, %d were told", len(got.ops), counts.Lost, sent)
+	}
+}
+
+func TestDeviceOperationsAreTimed(t *testing.T) {
+	p := attach(t, Block)
+	name := filepath.Join(t.TempDir(), "file")
+	fd, err := unix.Open(name, unix.O_CREAT|unix.O_RDWR|unix.O_DIRECT|unix.O_DSYNC, 0o600)
+	must(t, err)
+	defer unix.Close(fd)
+	mem, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_ANON|unix.MAP_PRIVATE)
+	must(t, err)
+	const n = 20
+	for i := range n {
+		_, err := unix.Pwrite(fd, mem, int64(i)<<12)
+		must(t, err)
+		_, err = unix.Pread(fd, mem, int64(i)<<12)
+		must(t, err)
+	}
+	got := poll(t, p, &told{})
+	classes := map[Class]int{}
+	for _, b := range got.bios {
+		classes[Class(b.Class)]++
+		if b.Took <= 0 || b.Device == 0 {
+			t.Errorf("%+v", b)
+		}
+	}
+	if classes[ClassRead] < n || classes[ClassWrite] < n {
+		t.Errorf("operations by class: %v", classes)
+	}
+	for kind, least := range map[Times]uint64{TimesRead: n, TimesWrite: n} {
+		h, err := p.Times(0, kind)
+		must(t, err)
+		if h.N < least || h.Quantile(0.5) <= 0 {
+			t.Errorf("times %d: %d, p50 %v", kind, h.N, h.Quantile(0.5))
+		}
+	}
+	devices, err := p.Devices()
+	must(t, err)
+	if len(devices) == 0 {
+		t.Error("no device was seen")
+	}
+}
+
+func TestWaitsForAProcessorAreTimed(t *testing.T) {
+	p := attach(t, RunQueue)
+	deadline := time.Now().Add(10 * time.Second)
+	for h := (trace.Hist{}); h.N < 100; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d waits were seen", h.N)
+		}
+		time.Sleep(time.Millisecond)
+		var err error
+		h, err = p.Times(0, TimesRunQueue)
+		must(t, err)
+	}
+	if got := poll(t, p, &told{}); len(got.delays) == 0 || got.delays[0].Took <= 0 {
+		t.Errorf("delays: %v", got.delays)
+	}
+}
+
+func TestDataInSocketsIsTimed(t *testing.T) {
+	p := attach(t, TCP)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	out, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	defer out.Close()
+	in, err := l.Accept()
+	must(t, err)
+	defer in.Close()
+	const lay = 30 * time.Millisecond
+	for range 5 { // the first read makes the socket known
+		_, err := out.Write([]byte("x"))
+		must(t, err)
+		time.Sleep(lay)
+		_, err = in.Read(make([]byte, 1))
+		must(t, err)
+	}
+	h, err := p.Times(0, TimesReceive)
+	must(t, err)
+	if h.N < 4 || h.Quantile(0.5) < lay {
+		t.Errorf("%d reads, p50 %v; the data lay for %v", h.N, h.Quantile(0.5), lay)
+	}
+}
+
+func TestEveryClaimIsKept(t *testing.T) {
+	needsRoot(t, All()...)
+	m := startMarked(t)
+	for _, f := range append(All(), "") {
+		cfg := Config{Processes: []int{m.pid}}
+		if f != "" {
+			cfg.Features = []Feature{f}
+		}
+		p, err := Attach(cfg)
+		if err != nil {
+			t.Errorf("%q: %v", f, err)
+			continue
+		}
+		p.Close()
+	}
+}
+
+func TestProcessWithoutSymbolsIsRefused(t *testing.T) {
+	needsRoot(t, Marks)
+	m := startMarked(t, "-ldflags=-s")
+	_, err := Attach(Config{Processes: []int{m.pid}, Features: []Feature{Marks}})
+	var r *Refused
+	if !errors.As(err, &r) || !errors.Is(err, ErrRefused) ||
+		!strings.Contains(err.Error(), "symbols") {
+		t.Errorf("attached: %v", err)
+	}
+}
+
+func TestUnmetConditionsAreNamed(t *testing.T) {
+	good := system{major: 6, minor: 18, release: "6.18.1", btf: true, root: true}
+	if why := good.unmet(claimOf(TCP)); why != nil {
+		t.Errorf("refused: %v", why)
+	}
+	for want, change := range map[string]func(*system){
+		"it needs 6.3":    func(s *system) { s.major, s.minor, s.release = 5, 19, "5.19.0" },
+		"CONFIG_DEBUG_IN": func(s *system) { s.btf = false },
+		"confidentiality": func(s *system) { s.lockdown = "confidentiality" },
+	} {
+		s := good
+		change(&s)
+		if why := s.unmet(claimOf(TCP)); why == nil || !strings.Contains(why.Error(), want) {
+			t.Errorf("want %q in %v", want, why)
+		}
+	}
+	s := good
+	s.root = false
+	if err := s.explain(TCP, unix.EPERM); !strings.Contains(err.Error(), "CAP_PERFMON") {
+		t.Errorf("without rights: %v", err)
+	}
+	if got := lockdownMode("none [integrity] confidentiality\n"); got != "integrity" {
+		t.Errorf("mode %q", got)
+	}
+	if got := lockdownMode("[none] integrity confidentiality\n"); got != "" {
+		t.Errorf("mode %q", got)
+	}
+}
+
+func TestObjectsAreMadeFromTheSourcesBesideThem(t *testing.T) {
+	want, err := os.ReadFile("probe.sum")
+	must(t, err)
+	var got strings.Builder
+	for _, name := range []string{"bpf.h", "kernel.h", "probe.bpf.c", "generate.sh"} {
+		text, err := os.ReadFile(name)
+		must(t, err)
+		fmt.Fprintf(&got, "%x  %s\n", sha256.Sum256(text), name)
+	}
+	if got.String() != string(want) {
+		t.Errorf("a source was changed and `go generate` not run:\n%s\nnot\n%s", got.String(), want)
+	}
+}
+
+// The records are copied as they are.
+func TestRecordsLieAsTheProbesReadThem(t *testing.T) {
+	for _, pair := range [][2]any{
+		{probeOpEvent{}.Op, mark.Op{}}, {probeAppendEvent{}.Append, mark.Append{}},
+		{probeAckEvent{}.Ack, mark.Ack{}}, {probeHist{}, trace.Hist{}},
+	} {
+		c, g := reflect.TypeOf(pair[0]), reflect.TypeOf(pair[1])
+		if c.Size() != g.Size() {
+			t.Errorf("%v has %d bytes, %d in C", g, g.Size(), c.Size())
+		}
+		for i := range g.NumField() {
+			name := g.Field(i).Name
+			f, ok := c.FieldByNameFunc(func(s string) bool { return strings.EqualFold(s, name) })
+			if !ok || f.Offset != g.Field(i).Offset || f.Type.Size() != g.Field(i).Type.Size() {
+				t.Errorf("%v.%s lies at %d, in C at %d (%v)", g, name, g.Field(i).Offset,
+					f.Offset, ok)
+			}
+		}
+	}
+}

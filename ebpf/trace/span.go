@@ -1,0 +1,179 @@
+package trace
+
+import (
+	"slices"
+
+	"github.com/ashlar-storage/ashlar/ebpf/mark"
+)
+
+// Target is a process that is traced.
+type Target struct {
+	Name   string
+	Device string // what its stores are on; "": unknown
+}
+
+// Config says what the numbers in the events mean.
+type Config struct {
+	Targets []Target // by their number
+	Stages  []string // names, by number; of length mark.Stages
+	Commit  int      // the stage that is taken apart
+	Read    int      // the stage in which a device is read
+	Kinds   []string // of requests, by number; those without a name are not reported
+}
+
+// Delay is a thread that could run and had no processor.
+type Delay struct {
+	Began, Took int64 // ns
+	Thread, CPU uint32
+}
+
+// Bio is a device operation of a process.
+type Bio struct {
+	Began, Took   int64 // ns
+	Sector        uint64
+	Device, Bytes uint32
+	Class         uint32
+}
+
+// Resend is a segment that TCP sent once more.
+type Resend struct {
+	At            int64
+	Local, Remote uint32 // ports
+}
+
+// Span gathers the events of a stretch of time.
+type Span struct {
+	cfg     Config
+	ops     []targetOp
+	appends map[uint64][]mark.Append // by copyset
+	acks    map[uint64][]mark.Ack
+	delays  [][]Delay // by target
+	longest []int64   // of them
+	bios    [][]Bio
+	others  int
+	nodeOf  []uint64 // by target; 0: it has not said yet
+	// answered is the time of all requests that were answered well, by their stages, and elapsed
+	// from their arrivals to the telling.
+	answered, elapsed int64
+	resent            int
+	skipped           int
+	sorted            bool
+}
+
+type targetOp struct {
+	target int
+	mark.Op
+}
+
+// NewSpan begins a stretch.
+func NewSpan(cfg Config) *Span {
+	n := len(cfg.Targets)
+	return &Span{cfg: cfg, appends: map[uint64][]mark.Append{}, acks: map[uint64][]mark.Ack{},
+		delays: make([][]Delay, n), longest: make([]int64, n), bios: make([][]Bio, n),
+		nodeOf: make([]uint64, n)}
+}
+
+// Next is a Span for what comes after this one. It knows which process is which node.
+func (s *Span) Next() *Span {
+	n := NewSpan(s.cfg)
+	copy(n.nodeOf, s.nodeOf)
+	return n
+}
+
+// room counts an event that is not a request in, or out.
+func (s *Span) room(target int) bool {
+	if target < 0 || target >= len(s.nodeOf) || s.others >= MaxOthers {
+		s.skipped++
+		return false
+	}
+	s.others++
+	s.sorted = false
+	return true
+}
+
+// Op takes a request that was answered; at is when that was told, by a clock that is not the
+// node's.
+func (s *Span) Op(target int, o *mark.Op, at int64) {
+	if target < 0 || target >= len(s.nodeOf) || len(s.ops) >= MaxOps {
+		s.skipped++
+		return
+	}
+	if o.Status == 0 {
+		s.answered += took(o)
+		s.elapsed += at - o.Arrived
+	}
+	s.nodeOf[target] = o.Node
+	s.ops = append(s.ops, targetOp{target, *o})
+}
+
+// Append takes a part of a log that became durable.
+func (s *Span) Append(target int, a *mark.Append) {
+	if s.room(target) {
+		s.nodeOf[target] = a.Node
+		s.appends[a.Copyset] = append(s.appends[a.Copyset], *a)
+	}
+}
+
+// Ack takes a follower's word.
+func (s *Span) Ack(target int, a *mark.Ack) {
+	if s.room(target) {
+		s.nodeOf[target] = a.Node
+		s.acks[a.Copyset] = append(s.acks[a.Copyset], *a)
+	}
+}
+
+// Delay takes a thread's wait for a processor.
+func (s *Span) Delay(target int, d Delay) {
+	if s.room(target) {
+		s.delays[target] = append(s.delays[target], d)
+		s.longest[target] = max(s.longest[target], d.Took)
+	}
+}
+
+// Bio takes a device operation.
+func (s *Span) Bio(target int, b Bio) {
+	if s.room(target) {
+		s.bios[target] = append(s.bios[target], b)
+	}
+}
+
+// Resend takes a segment that was sent again.
+func (s *Span) Resend(int, Resend) { s.resent++ }
+
+// targetOf is the process of a node; -1: it is not traced.
+func (s *Span) targetOf(node uint64) int {
+	if node == 0 {
+		return -1
+	}
+	return slices.Index(s.nodeOf, node)
+}
+
+// sort puts the events in an order in which they are found.
+func (s *Span) sort() {
+	if s.sorted {
+		return
+	}
+	s.sorted = true
+	for _, all := range s.appends {
+		slices.SortFunc(all, func(a, b mark.Append) int { return compare(a.First, b.First) })
+	}
+	for _, all := range s.acks {
+		slices.SortFunc(all, func(a, b mark.Ack) int { return compare(a.At, b.At) })
+	}
+	for _, all := range s.delays {
+		slices.SortFunc(all, func(a, b Delay) int { return compare(a.Began, b.Began) })
+	}
+	for _, all := range s.bios {
+		slices.SortFunc(all, func(a, b Bio) int { return compare(a.Began, b.Began) })
+	}
+}
+
+func compare[T int64 | uint64](a, b T) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,306 @@
+package trace
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/ebpf/mark"
+)
+
+const (
+	us = int64(time.Microsecond)
+	ms = int64(time.Millisecond)
+
+	kindRead  = 1
+	kindWrite = 2
+
+	stageQueue  = 0
+	stageRead   = 3
+	stageCommit = 5
+	stageReply  = 6
+)
+
+func config() Config {
+	return Config{Stages: []string{"queue", "lane", "lease", "read", "propose", "commit", "reply"},
+		Commit: stageCommit, Read: stageRead, Kinds: []string{"", "read", "write"},
+		Targets: []Target{{Name: "n1", Device: "sda of store-1"}, {Name: "n2"}, {Name: "n3"}}}
+}
+
+// write is one write as a cluster of three tells of it: node 1 leads copyset 7.
+type write struct {
+	at                 int64
+	ownWait, ownWrite  int64 // of the leader's log
+	out, there, answer int64 // of node 2: on the way, in its log's write, and back
+	late               int64 // that node 3 is later than node 2
+}
+
+// typical is a write of 600 us, decided by the leader's log when node 2 is quicker.
+func typical(at int64) write {
+	return write{at: at, ownWait: 10 * us, ownWrite: 200 * us, out: 40 * us, there: 120 * us,
+		answer: 30 * us, late: 500 * us}
+}
+
+// tell puts all events of a write into a span, and returns how long it took.
+func (w write) tell(s *Span, index uint64) int64 {
+	proposed := w.at + 20*us
+	began := proposed + w.ownWait
+	own := mark.Append{Copyset: 7, Term: 3, First: index, Count: 1, Bytes: 4096, Queued: proposed,
+		Began: began, Durable: began + w.ownWrite, Taken: began + w.ownWrite + 5*us, Node: 1}
+	there := mark.Append{Copyset: 7, Term: 3, First: index, Count: 1, Queued: proposed + w.out,
+		Began: proposed + w.out + 5*us, Durable: proposed + w.out + 5*us + w.there, Node: 2}
+	there.Taken = there.Durable + us
+	ack := mark.Ack{Copyset: 7, Term: 3, Index: index, At: there.Durable + w.answer, From: 2,
+		Node: 1}
+	late := ack
+	late.From, late.At = 3, ack.At+w.late
+	committed := max(own.Taken, ack.At)
+	s.Append(0, &own)
+	s.Append(1, &there)
+	s.Ack(0, &ack)
+	s.Ack(0, &late)
+	op := mark.Op{Copyset: 7, Term: 3, Index: index, Kind: kindWrite, Length: 4096, Arrived: w.at,
+		Node: 1}
+	op.Spent[stageQueue], op.Spent[stageCommit] = 20*us, committed-proposed
+	op.Spent[stageReply] = 15 * us
+	s.Op(0, &op, committed+15*us)
+	return committed - w.at + 15*us
+}
+
+// spanOf has a hundred typical writes, and slow ones.
+func spanOf(slow ...func(*write)) *Span {
+	s := NewSpan(config())
+	for i := range 100 + len(slow) {
+		w := typical(int64(i) * 100 * ms)
+		if i >= 100 {
+			slow[i-100](&w)
+		}
+		w.tell(s, uint64(i)+1)
+	}
+	return s
+}
+
+func verdictOf(t *testing.T, s *Span) string {
+	t.Helper()
+	r := s.Report()
+	if len(r.Kinds) != 1 {
+		t.Fatalf("kinds: %+v", r.Kinds)
+	}
+	return r.Kinds[0].Verdict
+}
+
+func TestVerdictNamesWhatMadeTheTail(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		slow       func(*write)
+	}{
+		{"the leader's device", "device of n1 (sda of store-1), in writes of its log",
+			func(w *write) { w.ownWrite = 20 * ms }},
+		{"the leader's log", "device of n1 (sda of store-1), in writes of its log",
+			func(w *write) { w.ownWait = 20 * ms }},
+		{"both followers' devices", "device of n2, in writes of its log",
+			func(w *write) { w.there = 20 * ms }},
+		{"the way there", "the way between n1 and n2", func(w *write) { w.out = 20 * ms }},
+		{"the way back", "the way between n1 and n2", func(w *write) { w.answer = 20 * ms }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := verdictOf(t, spanOf(c.slow)); !strings.Contains(got, c.want) {
+				t.Errorf("verdict %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestVerdictNamesTheNodeWhoseLinksAreAllSlow(t *testing.T) {
+	slow := func(w *write) { w.answer = 20 * ms }
+	s := spanOf(slow, slow)
+	for i, a := range s.acks[7] { // the last was decided by node 3, in the same way
+		if a.Index == 102 {
+			s.acks[7][i].From = 5 - a.From
+		}
+	}
+	for i, a := range s.appends[7] {
+		if a.First == 102 && a.Node == 2 {
+			s.appends[7][i].Node = 3
+		}
+	}
+	if got := verdictOf(t, s); !strings.Contains(got, "the ways between n1 and the other nodes") {
+		t.Errorf("verdict %q", got)
+	}
+}
+
+func TestVerdictNamesTheNodeThatLacksProcessors(t *testing.T) {
+	s := spanOf(func(w *write) { w.answer = 20 * ms })
+	slow := 100 * 100 * ms
+	// n1 heard of the answer late because no thread of it ran.
+	s.Delay(0, Delay{Began: slow + ms, Took: 19 * ms})
+	s.Delay(1, Delay{Began: slow - 30*ms, Took: 2 * ms})
+	if got := verdictOf(t, s); !strings.Contains(got, "processors of n1") {
+		t.Errorf("verdict %q", got)
+	}
+}
+
+func TestADelayElsewhereInTimeIsNoExcuseForADevice(t *testing.T) {
+	s := spanOf(func(w *write) { w.ownWrite = 20 * ms })
+	slow := 100 * 100 * ms
+	s.Delay(0, Delay{Began: slow + 2*ms, Took: 9 * ms}) // another thread, while the device was busy
+	if got := verdictOf(t, s); !strings.Contains(got, "device of n1") {
+		t.Errorf("verdict %q", got)
+	}
+}
+
+func TestSlowReadsAreTheDevices(t *testing.T) {
+	s := NewSpan(config())
+	for i := range 200 {
+		o := mark.Op{Copyset: 7, Kind: kindRead, Arrived: int64(i) * 100 * ms, Node: 1}
+		o.Spent[stageQueue], o.Spent[stageRead], o.Spent[stageReply] = 5*us, 60*us, 9*us
+		if i > 190 {
+			o.Spent[stageRead] = 8 * ms
+		}
+		s.Op(0, &o, o.Arrived)
+	}
+	if got := verdictOf(t, s); !strings.Contains(got, "device of n1 (sda of store-1), in reads") {
+		t.Errorf("verdict %q", got)
+	}
+}
+
+// Whatever comes, in whatever order and however incomplete, the parts of a request are its time.
+func TestPartsAddUpToTheWhole(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		s := NewSpan(config())
+		some := func(most int64) int64 { return r.Int64N(most) }
+		w := write{at: some(ms), ownWait: some(ms), ownWrite: some(ms), out: some(ms),
+			there: some(ms), answer: some(ms), late: some(ms) - ms/2}
+		w.tell(s, 1)
+		for range r.IntN(4) {
+			s.Delay(r.IntN(3), Delay{Began: some(4*ms) - ms, Took: some(2 * ms)})
+		}
+		if r.IntN(4) == 0 {
+			s.appends = map[uint64][]mark.Append{}
+		}
+		if r.IntN(4) == 0 {
+			s.acks = map[uint64][]mark.Ack{}
+		}
+		o := &s.ops[0].Op
+		sum := int64(0)
+		for _, p := range s.parts(o, nil) {
+			if p.took < 0 {
+				t.Fatalf("%+v: part %+v", w, p)
+			}
+			sum += p.took
+		}
+		if sum != took(o) {
+			t.Fatalf("%+v: parts %d, whole %d", w, sum, took(o))
+		}
+	}
+}
+
+func TestUntracedFollowerIsAllLink(t *testing.T) {
+	s := NewSpan(config())
+	w := typical(0)
+	w.there = 20 * ms
+	w.tell(s, 1)
+	s.appends[7] = slices.DeleteFunc(s.appends[7], func(a mark.Append) bool { return a.Node == 2 })
+	s.nodeOf[1] = 0
+	for _, p := range s.parts(&s.ops[0].Op, nil) {
+		if p.what == PartLink && p.took > 20*ms && s.name(p.where) == "n1 - node 2" {
+			return
+		}
+	}
+	t.Errorf("parts: %+v", s.parts(&s.ops[0].Op, nil))
+}
+
+func TestFailedRequestsAreOnlyCounted(t *testing.T) {
+	s := spanOf()
+	s.Op(0, &mark.Op{Copyset: 7, Kind: kindWrite, Status: 2, Node: 1,
+		Spent: [7]int64{int64(1e12)}}, 0)
+	k := s.Report().Kinds[0]
+	if k.Failed != 1 || k.Total.Count != 100 || k.Total.Max > time.Millisecond {
+		t.Errorf("%d failed, %+v", k.Failed, k.Total)
+	}
+}
+
+func TestEventsOfNobodyAreCounted(t *testing.T) {
+	s := NewSpan(config())
+	s.Op(7, &mark.Op{}, 0)
+	s.Append(-1, &mark.Append{})
+	s.Delay(3, Delay{})
+	if r := s.Report(); r.Skipped != 3 || len(r.Kinds) != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestSlowRequestIsToldWithEverythingAroundIt(t *testing.T) {
+	s := spanOf(func(w *write) { w.there, w.ownWait = 9*ms, 5*ms })
+	slow := 100 * 100 * ms
+	later := s.Next()
+	later.Delay(1, Delay{Began: slow + ms, Took: 2 * ms, Thread: 55, CPU: 1})
+	later.Bio(0, Bio{Began: slow + 6*ms, Took: 3 * ms, Bytes: 8192, Sector: 77, Class: 1})
+	later.Bio(2, Bio{Began: slow + 6*ms, Took: 3 * ms}) // n3 had no part in what is known
+	var got []string
+	s.Slow(time.Millisecond, later, func(l Timeline) {
+		for _, m := range l.Moments {
+			got = append(got, fmt.Sprint(m.Where, " ", m.What))
+		}
+	})
+	want := []string{"n1 queue", "n1 commit", "n1 log wait", "n2 log wait",
+		"n2 log write of 1 entries, 0 bytes", "n2 thread 55 waits for processor 1",
+		"n1 log write of 1 entries, 4096 bytes",
+		"n1 device write of 8192 bytes at sector 77", "n1 reply", "n1 has the word of n2"}
+	if !slices.Equal(got, want) {
+		t.Errorf("told %q\nwant %q", got, want)
+	}
+}
+
+func TestHistogramsAgreeWithTheTimesTheyCount(t *testing.T) {
+	for _, ns := range []uint64{0, 1, 1023, 1024, 1500, 2047, 2048, 1 << 20, 3 << 33, 1 << 40} {
+		var h Hist
+		h.Add(ns)
+		i := bucketOf(ns)
+		low := uint64(0)
+		if i > 0 {
+			low = bound(i - 1)
+		}
+		if ns < low || ns >= bound(i) && i != Buckets-1 {
+			t.Errorf("%d is in bucket %d, %d to %d", ns, i, low, bound(i))
+		}
+		if q := uint64(h.Quantile(0.5)); q != bound(i) {
+			t.Errorf("quantile of %d is %d", ns, q)
+		}
+	}
+	var h, old Hist
+	for i := range uint64(1000) {
+		h.Add(i * 1000)
+		if i == 499 {
+			old = h
+		}
+	}
+	if d := h.Less(&old); d.N != 500 || d.Quantile(0) < 500*time.Microsecond {
+		t.Errorf("the second half has %d, from %v on", d.N, d.Quantile(0))
+	}
+	if q := h.Quantile(0.99); q < 990*time.Microsecond || q > 1240*time.Microsecond {
+		t.Errorf("p99 is %v", q)
+	}
+}
+
+func TestHistogramIsPrintedAsTracersDo(t *testing.T) {
+	var h Hist
+	for _, us := range []uint64{0, 1, 3, 5, 5, 6, 6} {
+		h.Add(us * 1024)
+	}
+	var out bytes.Buffer
+	h.Print(&out)
+	want := "" +
+		"          usecs         : count    distribution\n" +
+		"         0 -> 1          : 2        |********************                    |\n" +
+		"         2 -> 3          : 1        |**********                              |\n" +
+		"         4 -> 7          : 4        |****************************************|\n"
+	if out.String() != want {
+		t.Errorf("printed\n%s\nwant\n%s", out.String(), want)
+	}
+}
