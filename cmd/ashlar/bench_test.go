@@ -22,6 +22,11 @@ type measured struct {
 			Cost       struct {
 				CPU     map[string]float64 `json:"cpu_us"`
 				Written float64            `json:"written_bytes_per_user_byte"`
+				Stages  []struct {
+					Op, Stage string
+					Count     int
+					Mean      float64 `json:"mean_us"`
+				}
 			}
 		}
 	}
@@ -53,7 +58,7 @@ func TestBenchMeasuresAClusterAsFioDoes(t *testing.T) {
 		t.Fatalf("status %d: %s, %v", status, said, err)
 	}
 	m := bench(t, "--floor="+floor, "--ioengine=ashlar", "--data", c.dir, "--volume=vol",
-		"--rw=randwrite", "--bs=4k",
+		"--rw=randwrite", "--bs=4k", "--stages",
 		"--iodepth=16", "--size=32m", "--number_ios=4000", "--verify=crc32c", "--verify_fatal")
 	if j := m.Jobs[0]; j.Write.Ops != 4000 || j.Read.Ops == 0 {
 		t.Errorf("native client: %+v", j)
@@ -62,6 +67,15 @@ func TestBenchMeasuresAClusterAsFioDoes(t *testing.T) {
 	if a := m.Jobs[0].Ashlar; len(a.Efficiency) != 1 || a.Efficiency[0].Ratio <= 0 ||
 		a.Cost.CPU["n1"] <= 0 || a.Cost.CPU["client"] <= 0 || a.Cost.Written < 3 {
 		t.Errorf("efficiency and cost: %+v", a)
+	}
+	commits := 0
+	for _, s := range m.Jobs[0].Ashlar.Cost.Stages {
+		if s.Op == "write" && s.Stage == "commit" && s.Mean > 0 {
+			commits = s.Count
+		}
+	}
+	if commits != 4000 {
+		t.Errorf("stages have %d commits of 4000 writes", commits)
 	}
 	bench(t, "--ioengine=nbd", "--uri", c.url, "--rw=write", "--bs=1m", "--iodepth=4",
 		"--size=64m") // first writes are dearer

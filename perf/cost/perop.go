@@ -24,6 +24,8 @@ type PerOp struct {
 	// Of the nodes together; absent when they are not known.
 	Allocations  *float64 `json:"allocations,omitempty"`
 	WrittenBytes *float64 `json:"written_bytes_per_user_byte,omitempty"`
+	// Stages are where the operations' time went inside the nodes; absent unless asked for.
+	Stages []Stage `json:"stages,omitempty"`
 }
 
 // settle is how long the nodes are given to write what they put off: blocks that wait in memory are

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/perf/cost"
 	"github.com/ashlar-storage/ashlar/perf/hist"
 	"github.com/ashlar-storage/ashlar/perf/job"
 )
@@ -232,6 +233,9 @@ func (e *Entry) notes(b *strings.Builder) {
 	}
 	if e.Cost != nil {
 		fmt.Fprintf(b, "  cost per op  : %v\n", e.Cost)
+		for _, line := range cost.Breakdown(e.Cost.Stages) {
+			fmt.Fprintf(b, "  in the nodes : %s\n", line)
+		}
 	}
 	if e.Err != nil {
 		fmt.Fprintf(b, "  ERROR        : %v\n", e.Err)

@@ -48,6 +48,7 @@ func (d *Data) HTML(title string) []byte {
 	d.curves(&b)
 	d.percentileChart(&b, "read")
 	d.percentileChart(&b, "write")
+	d.stageChart(&b)
 	d.costChart(&b)
 	d.table(&b)
 	b.WriteString("</body></html>\n")
@@ -151,49 +152,95 @@ func share(v float64) string {
 	return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.2f", 100-100/v), "0"), ".")
 }
 
-// costChart draws the CPU time of an operation by process, as bars.
-func (d *Data) costChart(b *strings.Builder) {
-	var with []*point
-	processes := map[string]bool{}
-	most := 0.0
-	for _, p := range d.points {
-		if p.cost != nil && p.cost.TotalCPU > 0 {
-			with = append(with, p)
-			most = math.Max(most, p.cost.TotalCPU)
-			for name := range p.cost.CPU {
-				processes[name] = true
-			}
-		}
+// stack is one bar of a chart, in pieces.
+type stack struct {
+	label  string
+	pieces map[string]float64 // by their name, in us
+}
+
+func (s *stack) total() (sum float64) {
+	for _, v := range s.pieces {
+		sum += v
 	}
-	if len(with) == 0 {
+	return sum
+}
+
+// stackChart draws bars, and a legend of their pieces in the order of names.
+func stackChart(b *strings.Builder, title, caption string, names []string, all []stack) {
+	most := 0.0
+	for i := range all {
+		most = math.Max(most, all[i].total())
+	}
+	if most == 0 {
 		return
 	}
-	names := slices.Sorted(maps.Keys(processes))
 	const row, label, bar = 26.0, 190.0, 450.0
-	tall := row * float64(len(with))
 	var svg strings.Builder
-	fmt.Fprintf(&svg, `<svg viewBox="0 0 %.0f %.0f" role="img">`, wide, tall)
-	for i, p := range with {
+	fmt.Fprintf(&svg, `<svg viewBox="0 0 %.0f %.0f" role="img">`, wide, row*float64(len(all)))
+	for i := range all {
 		y, x := float64(i)*row, label
 		fmt.Fprintf(&svg, `<text class="tick" x="%.1f" y="%.1f" text-anchor="end">%s</text>`,
-			label-8, y+17, html.EscapeString(p.name+" "+p.direction))
+			label-8, y+17, html.EscapeString(all[i].label))
 		for k, name := range names {
-			w := p.cost.CPU[name] / most * bar
+			w := all[i].pieces[name] / most * bar
 			fmt.Fprintf(&svg, `<rect class="bar c%d" x="%.1f" y="%.1f" width="%.1f" height="18">`+
 				`<title>%s: %.1f us</title></rect>`, k%colours, x, y+4, w, html.EscapeString(name),
-				p.cost.CPU[name])
+				all[i].pieces[name])
 			x += w
 		}
 		fmt.Fprintf(&svg, `<text class="tick" x="%.1f" y="%.1f">%s</text>`, x+6, y+17,
-			html.EscapeString(micro(p.cost.TotalCPU)))
+			html.EscapeString(micro(all[i].total())))
 	}
 	svg.WriteString("</svg>")
 	var lines []line
 	for k, name := range names {
 		lines = append(lines, line{name: name, colour: k})
 	}
-	section(b, "CPU time of an operation", "By process; client is the one that made the load. "+
-		"Jobs that ran together share it.", svg.String(), legend(lines))
+	section(b, title, caption, svg.String(), legend(lines))
+}
+
+// costChart draws the CPU time of an operation by process, as bars.
+func (d *Data) costChart(b *strings.Builder) {
+	var all []stack
+	processes := map[string]bool{}
+	for _, p := range d.points {
+		if p.cost == nil || p.cost.TotalCPU <= 0 {
+			continue
+		}
+		all = append(all, stack{p.name + " " + p.direction, p.cost.CPU})
+		for name := range p.cost.CPU {
+			processes[name] = true
+		}
+	}
+	stackChart(b, "CPU time of an operation", "By process; client is the one that made the load. "+
+		"Jobs that ran together share it.", slices.Sorted(maps.Keys(processes)), all)
+}
+
+// stageChart draws where operations spent their time inside the nodes, in the mean.
+func (d *Data) stageChart(b *strings.Builder) {
+	var all []stack
+	var names []string
+	for _, p := range d.points {
+		if p.cost == nil {
+			continue
+		}
+		s := stack{p.name + " " + p.direction, map[string]float64{}}
+		for _, t := range p.cost.Stages {
+			if t.Op != p.direction {
+				continue
+			}
+			s.pieces[t.Stage] = t.Mean
+			if !slices.Contains(names, t.Stage) {
+				names = append(names, t.Stage)
+			}
+		}
+		if len(s.pieces) > 0 {
+			all = append(all, s)
+		}
+	}
+	stackChart(b, "Time inside the nodes, by stage", "The mean of each stage, over the operations "+
+		"that were in it; the way through the client, the network and the sockets is not in it.",
+		names, all)
 }
 
 // table lists every figure.

@@ -22,8 +22,12 @@ func sweep(t *testing.T, name string) string {
 				`"iops":%d,`+
 				`"bw_bytes":1048576,"lat_ns":{"mean":%d},"clat_ns":{"percentile":{"50.000000":%d,`+
 				`"99.000000":900000,"99.900000":1900000}}},"ashlar":{"cost":{"total_cpu_us":50,`+
-				`"cpu_us":{"client":20,"n1":30}},"efficiency":[{"direction":"write","ratio":2.5,`+
-				`"unit":"us"}]}}`, depth, depth, 1000*depth+run, 100000*depth, 100000*depth))
+				`"cpu_us":{"client":20,"n1":30},"stages":[`+
+				`{"op":"write","stage":"queue","mean_us":7.5},`+
+				`{"op":"write","stage":"commit","mean_us":400},`+
+				`{"op":"log","stage":"wait","mean_us":9}]},`+
+				`"efficiency":[{"direction":"write","ratio":2.5,"unit":"us"}]}}`, depth,
+				depth, 1000*depth+run, 100000*depth, 100000*depth))
 		}
 	}
 	path := filepath.Join(t.TempDir(), name+".json")
@@ -44,7 +48,8 @@ func TestPageShowsCurvesAndNeedsNothingFromElsewhere(t *testing.T) {
 		t.Fatalf("%d points, the first %+v", len(d.points), d.points[0])
 	}
 	text := string(d.HTML("A & B"))
-	for want, times := range map[string]int{"<svg": 3, "Latency against rate: writes": 1,
+	for want, times := range map[string]int{"<svg": 4, "Time inside the nodes": 1,
+		"queue: 7.5 us": 6, "Latency against rate: writes": 1,
 		"Latency against rate: reads": 0, "Percentiles: writes": 1, "A &amp; B": 2, "w&lt;": 1,
 		"2.50 x latency":                   6,
 		"before: w&lt;, randwrite 4k, p50": 1, ">32</text>": 2, "X, 2 cores": 2} {

@@ -37,6 +37,7 @@ type benchRun struct {
 	pids       []int
 	cluster    string
 	syscalls   bool
+	stages     bool
 
 	depths []int // of a sweep
 }
@@ -95,6 +96,8 @@ func (r *benchRun) flags(cmd *cobra.Command) {
 		"processes are a cost of the jobs; default: that of --data")
 	f.BoolVar(&r.syscalls, "syscalls", false, "count system calls too, which makes them dearer; "+
 		"needs root")
+	f.BoolVar(&r.stages, "stages", false, "say where operations spent their time inside the "+
+		"nodes: of a cluster of ashlar up on this machine")
 	for _, o := range job.Options() {
 		p := f.VarPF(recorder{o.Name, &r.settings}, o.Name, "", o.Help)
 		if o.Flag {

@@ -75,7 +75,9 @@ func (c *costs) around(done []*suite.Done) func() {
 		c.say(err)
 		return func() {}
 	}
+	before := c.readStages()
 	return func() {
+		after := c.readStages()
 		var ops, written int64
 		for _, d := range done {
 			for k := range d.Load.Progress.Ops {
@@ -89,10 +91,26 @@ func (c *costs) around(done []*suite.Done) func() {
 			return
 		}
 		p.Shared = len(done)
+		if before != nil && after != nil {
+			p.Stages = after.Since(before)
+		}
 		for _, d := range done {
 			c.of[d] = p
 		}
 	}
+}
+
+// readStages is nil when nobody asked, or nobody answers.
+func (c *costs) readStages() *cost.StageReading {
+	if !c.run.stages {
+		return nil
+	}
+	s, err := cost.ReadStages(c.ctx, c.others)
+	if err != nil {
+		c.say(err)
+		return nil
+	}
+	return s
 }
 
 func (c *costs) say(err error) {
