@@ -169,7 +169,7 @@ type ReadJob struct {
 	// User is the owner's, and comes back with a job that is used again.
 	User any
 
-	req    *Request
+	req    *Request  // nil: it is no client's
 	term   uint64    // in which the blocks were asked for
 	buf    Payload   // Count blocks; those from the overlay are not filled
 	blocks []Payload // the overlay's blocks, held; B nil where buf has the bytes
@@ -182,6 +182,14 @@ type ReadJob struct {
 	body [][]byte // of the answer
 	hold []Payload
 	free func()
+}
+
+// For is the client's request that the job is for, by session and number; 0: none.
+func (job *ReadJob) For() (session, id uint64) {
+	if job.req == nil {
+		return 0, 0
+	}
+	return job.req.Session, job.req.Number()
 }
 
 // RepairJob asks the other replicas for blocks that are bad here. Any that has applied the log up

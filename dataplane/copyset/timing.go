@@ -57,6 +57,14 @@ func (p *progress) goes(to Stage, now int64) {
 	p.stage, p.since = to, now
 }
 
+// Number tells a session's requests of one moment apart: reads have no operation id.
+func (q *Request) Number() uint64 {
+	if q.OpID != 0 {
+		return q.OpID
+	}
+	return q.ID
+}
+
 // Journey is how a request came to its answer.
 type Journey struct {
 	Copyset     uint64 // 0: it never got to one

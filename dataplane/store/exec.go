@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/ebpf/mark"
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
@@ -58,6 +59,7 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 	rd.owner, rd.job = o, job
 	rd.left.Store(int32(len(job.Parts)) + 1)
 	id := o.store.chunkID(job.Replica.ID(), job.Chunk)
+	tag := mark.Tag(job.For())
 	for i := range job.Parts {
 		p := &job.Parts[i]
 		if p.At != 0 {
@@ -76,7 +78,7 @@ func (o *Owner) startRead(job *copyset.ReadJob) {
 		r := rd.part(i)
 		r.part, r.vec[0] = p, p.Dst
 		r.io.Block, r.io.Count, r.io.CRCs = int(p.First), int(p.Count), p.CRCs[:0]
-		r.io.Vec = r.vec[:]
+		r.io.Vec, r.io.Tag = r.vec[:], tag
 		if p.Dst == nil {
 			chunk.Sums(&r.io)
 			continue

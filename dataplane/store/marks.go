@@ -69,7 +69,7 @@ func (o *Owner) markOp(rep *copyset.Reply) {
 	if m == nil {
 		return
 	}
-	o.marks.ops = append(o.marks.ops, mark.Op{Session: q.Session, ID: q.OpID, Copyset: m.ID(),
+	o.marks.ops = append(o.marks.ops, mark.Op{Session: q.Session, ID: q.Number(), Copyset: m.ID(),
 		Term: j.Term, Index: j.Index, Volume: q.Chunk.Volume,
 		Offset: uint64(q.Chunk.Index)*uint64(o.store.meta.ChunkSize) + uint64(q.Offset),
 		Length: q.Length, Kind: uint8(q.Kind), Status: uint16(rep.Status), Been: j.Been,

@@ -9,7 +9,7 @@ const Stages = 7
 // Op is a client's request that has been answered.
 type Op struct {
 	Session uint64 // of the client's attachment
-	ID      uint64 // of the operation in the session
+	ID      uint64 // of the operation in the session, or of the frame that asked for it
 	Copyset uint64
 	Term    uint64
 	Index   uint64 // of its entry; 0: it has none
@@ -23,6 +23,15 @@ type Op struct {
 	Spent   [Stages]int64 // ns in each stage
 	Node    uint64
 	Store   uint64
+}
+
+// tagBits are what fits into the user data of an io_uring operation beside the ring's own.
+const tagBits = 48
+
+// Tag is what a request's operations on an io_uring carry: enough to tell those of one moment
+// apart.
+func Tag(session, id uint64) uint64 {
+	return (id ^ session*0x9e3779b97f4a7c15) & (1<<tagBits - 1)
 }
 
 // Append is a part of a copyset's log that a store has made durable.

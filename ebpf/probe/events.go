@@ -16,6 +16,7 @@ type Sink interface {
 	Delay(target int, d trace.Delay)
 	Bio(target int, b trace.Bio)
 	Resend(target int, r trace.Resend)
+	Ring(target int, r trace.RingOp)
 }
 
 // The kinds of events, as in probe.bpf.c.
@@ -26,6 +27,7 @@ const (
 	eventDelay
 	eventBio
 	eventResend
+	eventRing
 )
 
 // Events decodes events, one after the other in the same memory.
@@ -37,7 +39,11 @@ type Events struct {
 	delay   probeDelayEvent
 	bio     probeBioEvent
 	resend  probeResendEvent
+	ring    probeRingEvent
 }
+
+// slotBits of an operation's user data are the ring's own; see io/disk.
+const slotBits = 16
 
 // headSize is the size of what all events begin with.
 const headSize = int(unsafe.Sizeof(probeOpEvent{}.Head))
@@ -65,6 +71,9 @@ func (e *Events) decode(raw []byte, to Sink) bool {
 	case kind == eventResend && fill(&e.resend, raw):
 		to.Resend(target, trace.Resend{At: int64(e.resend.At), Local: e.resend.Local,
 			Remote: e.resend.Remote})
+	case kind == eventRing && fill(&e.ring, raw):
+		to.Ring(target, trace.RingOp{Began: int64(e.ring.Began), Took: int64(e.ring.Took),
+			Tag: e.ring.UserData >> slotBits, Opcode: e.ring.Opcode})
 	default:
 		return false
 	}

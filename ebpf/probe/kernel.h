@@ -49,6 +49,15 @@ struct request {
 	u32 cmd_flags;
 };
 
+struct io_cqe {
+	u64 user_data;
+};
+
+struct io_kiocb {
+	u8 opcode;
+	struct io_cqe cqe;
+};
+
 struct sock_common {
 	u16 skc_num;   /* the port here, in the processor's byte order */
 	u16 skc_dport; /* the port there, in the network's */

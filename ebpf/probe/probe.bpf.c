@@ -26,7 +26,7 @@ enum {
 };
 
 /* Events of a process, in the order of Go's EventKind. */
-enum event_kind { EVENT_OP = 1, EVENT_APPEND, EVENT_ACK, EVENT_DELAY, EVENT_BIO, EVENT_RESEND };
+enum event_kind { EVENT_OP = 1, EVENT_APPEND, EVENT_ACK, EVENT_DELAY, EVENT_BIO, EVENT_RESEND, EVENT_RING };
 
 /* Times of a process, in the order of Go's TimeKind. */
 enum time_kind {
@@ -113,6 +113,13 @@ struct resend_event {
 	u32 local, remote; /* ports */
 };
 
+/* An operation on an io_uring. */
+struct ring_event {
+	struct head head;
+	u64 began, took, user_data;
+	u32 opcode, pad;
+};
+
 /* Puts the types that Go decodes into the object's BTF, from which their Go twins are made. */
 const struct op_event *go_op __attribute__((unused));
 const struct append_event *go_append __attribute__((unused));
@@ -120,10 +127,11 @@ const struct ack_event *go_ack __attribute__((unused));
 const struct delay_event *go_delay __attribute__((unused));
 const struct bio_event *go_bio __attribute__((unused));
 const struct resend_event *go_resend __attribute__((unused));
+const struct ring_event *go_ring __attribute__((unused));
 
 /* What the loader sets. */
 const volatile u64 min_delay = 0; /* ns: shorter delays are counted, not told */
-const volatile u64 min_bio = 0;
+const volatile u64 min_bio = 0; /* of ring operations, too */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -468,8 +476,8 @@ int block_rq_complete(u64 *args)
 /* ---- ring: operations on an io_uring, from submission to completion ---- */
 
 struct ring_begun {
-	u64 at;
-	u32 target, pad;
+	u64 at, user_data;
+	u32 target, opcode;
 };
 
 struct {
@@ -485,8 +493,14 @@ int ring_submit(u64 *args)
 	u32 *t = target();
 	if (!t)
 		return 0;
+	struct io_kiocb *req = (void *)args[0];
 	u64 key = args[0];
-	struct ring_begun b = {.at = bpf_ktime_get_ns(), .target = *t};
+	struct ring_begun b = {
+		.at = bpf_ktime_get_ns(),
+		.user_data = req->cqe.user_data,
+		.target = *t,
+		.opcode = req->opcode,
+	};
 	bpf_map_update_elem(&ring_ops, &key, &b, BPF_ANY);
 	return 0;
 }
@@ -498,7 +512,19 @@ int ring_complete(u64 *args)
 	struct ring_begun *b = bpf_map_lookup_elem(&ring_ops, &key);
 	if (!b)
 		return 0;
-	add_time(b->target, TIME_RING, bpf_ktime_get_ns() - b->at);
+	u64 took = bpf_ktime_get_ns() - b->at;
+	add_time(b->target, TIME_RING, took);
+	if (took >= min_bio) {
+		struct ring_event *e = reserve(struct ring_event, EVENT_RING, b->target);
+		if (e) {
+			e->began = b->at;
+			e->took = took;
+			e->user_data = b->user_data;
+			e->opcode = b->opcode;
+			e->pad = 0;
+			submit(e);
+		}
+	}
 	bpf_map_delete_elem(&ring_ops, &key);
 	return 0;
 }

@@ -160,10 +160,26 @@ type probeResendEvent struct {
 }
 
 type probeRingBegun struct {
-	_      structs.HostLayout
-	At     uint64
-	Target uint32
-	Pad    uint32
+	_        structs.HostLayout
+	At       uint64
+	UserData uint64
+	Target   uint32
+	Opcode   uint32
+}
+
+type probeRingEvent struct {
+	_    structs.HostLayout
+	Head struct {
+		_      structs.HostLayout
+		Kind   uint32
+		Target uint32
+		At     uint64
+	}
+	Began    uint64
+	Took     uint64
+	UserData uint64
+	Opcode   uint32
+	Pad      uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -201,6 +217,7 @@ const (
 	probeVarGoDelay           = "go_delay"
 	probeVarGoOp              = "go_op"
 	probeVarGoResend          = "go_resend"
+	probeVarGoRing            = "go_ring"
 	probeVarMinBio            = "min_bio"
 	probeVarMinDelay          = "min_delay"
 	probeVarNoTimes           = "no_times"
@@ -291,6 +308,7 @@ type probeVariableSpecs struct {
 	GoDelay  *ebpf.VariableSpec `ebpf:"go_delay"`
 	GoOp     *ebpf.VariableSpec `ebpf:"go_op"`
 	GoResend *ebpf.VariableSpec `ebpf:"go_resend"`
+	GoRing   *ebpf.VariableSpec `ebpf:"go_ring"`
 	MinBio   *ebpf.VariableSpec `ebpf:"min_bio"`
 	MinDelay *ebpf.VariableSpec `ebpf:"min_delay"`
 	NoTimes  *ebpf.VariableSpec `ebpf:"no_times"`
@@ -353,6 +371,7 @@ type probeVariables struct {
 	GoDelay  *ebpf.Variable `ebpf:"go_delay"`
 	GoOp     *ebpf.Variable `ebpf:"go_op"`
 	GoResend *ebpf.Variable `ebpf:"go_resend"`
+	GoRing   *ebpf.Variable `ebpf:"go_ring"`
 	MinBio   *ebpf.Variable `ebpf:"min_bio"`
 	MinDelay *ebpf.Variable `ebpf:"min_delay"`
 	NoTimes  *ebpf.Variable `ebpf:"no_times"`

@@ -53,6 +53,7 @@ type told struct {
 	delays  []trace.Delay
 	bios    []trace.Bio
 	resends []trace.Resend
+	rings   []trace.RingOp
 }
 
 func (s *told) Op(_ int, o *mark.Op, _ int64)     { s.ops = append(s.ops, *o) }
@@ -61,6 +62,7 @@ func (s *told) Ack(_ int, a *mark.Ack)            { s.acks = append(s.acks, *a) 
 func (s *told) Delay(_ int, d trace.Delay)        { s.delays = append(s.delays, d) }
 func (s *told) Bio(_ int, b trace.Bio)            { s.bios = append(s.bios, b) }
 func (s *told) Resend(_ int, r trace.Resend)      { s.resends = append(s.resends, r) }
+func (s *told) Ring(_ int, r trace.RingOp)        { s.rings = append(s.rings, r) }
 func poll(t *testing.T, p *Probes, s *told) *told { t.Helper(); must(t, p.Poll(s)); return s }
 
 func must(t *testing.T, err error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ type Config struct {
 	Processes []int     // at most MaxTargets; a target's number is its place here
 	Features  []Feature // none: All
 	// MinDelay is from which length on a wait for a processor is told of on its own; MinBio a
-	// device operation. Shorter ones are counted only. 0: every one is told.
+	// device's or a ring's operation. Shorter ones are counted only. 0: every one is told.
 	MinDelay, MinBio time.Duration
 }
 
@@ -77,12 +78,22 @@ func (p *Probes) attach(cfg Config) error {
 	if err := p.open(spec, cfg); err != nil {
 		return s.explain(cfg.Features[0], err)
 	}
-	for _, f := range cfg.Features {
+	// Marks come last: what is told of a request should have everything around it.
+	features := slices.Clone(cfg.Features)
+	slices.SortStableFunc(features, func(a, b Feature) int { return last(a) - last(b) })
+	for _, f := range features {
 		if err := p.feature(claimOf(f), spec, cfg.Processes); err != nil {
 			return s.explain(f, err)
 		}
 	}
 	return nil
+}
+
+func last(f Feature) int {
+	if f == Marks {
+		return 1
+	}
+	return 0
 }
 
 // open makes the maps, which all features share, and names the processes to them.

@@ -35,6 +35,13 @@ type Bio struct {
 	Class         uint32
 }
 
+// RingOp is an operation of a process on an io_uring.
+type RingOp struct {
+	Began, Took int64 // ns
+	Tag         uint64
+	Opcode      uint32
+}
+
 // Resend is a segment that TCP sent once more.
 type Resend struct {
 	At            int64
@@ -50,6 +57,7 @@ type Span struct {
 	delays  [][]Delay // by target
 	longest []int64   // of them
 	bios    [][]Bio
+	rings   [][]RingOp
 	others  int
 	nodeOf  []uint64 // by target; 0: it has not said yet
 	// answered is the time of all requests that were answered well, by their stages, and elapsed
@@ -70,7 +78,7 @@ func NewSpan(cfg Config) *Span {
 	n := len(cfg.Targets)
 	return &Span{cfg: cfg, appends: map[uint64][]mark.Append{}, acks: map[uint64][]mark.Ack{},
 		delays: make([][]Delay, n), longest: make([]int64, n), bios: make([][]Bio, n),
-		nodeOf: make([]uint64, n)}
+		rings: make([][]RingOp, n), nodeOf: make([]uint64, n)}
 }
 
 // Next is a Span for what comes after this one. It knows which process is which node.
@@ -134,6 +142,13 @@ func (s *Span) Delay(target int, d Delay) {
 func (s *Span) Bio(target int, b Bio) {
 	if s.room(target) {
 		s.bios[target] = append(s.bios[target], b)
+	}
+}
+
+// Ring takes an operation on an io_uring.
+func (s *Span) Ring(target int, r RingOp) {
+	if s.room(target) {
+		s.rings[target] = append(s.rings[target], r)
 	}
 }
 

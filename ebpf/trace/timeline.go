@@ -108,6 +108,7 @@ func (s *Span) logMoments(t *Timeline, nodes []uint64) []uint64 {
 // systemMoments adds what the kernel saw of the nodes meanwhile.
 func (s *Span) systemMoments(t *Timeline, nodes []uint64) {
 	from, until := t.Op.Arrived, t.Op.Arrived+int64(t.Took)
+	tag := mark.Tag(t.Op.Session, t.Op.ID)
 	for _, node := range nodes {
 		target := s.targetOf(node)
 		if target < 0 {
@@ -118,6 +119,11 @@ func (s *Span) systemMoments(t *Timeline, nodes []uint64) {
 			if d.Began < until && d.Began+d.Took > from {
 				t.add(d.Began, d.Took, name, fmt.Sprintf("thread %d waits for processor %d",
 					d.Thread, d.CPU))
+			}
+		}
+		for _, r := range s.rings[target] {
+			if r.Tag == tag && node == t.Op.Node && r.Began < until && r.Began+r.Took > from {
+				t.add(r.Began, r.Took, name, "its operation on the ring")
 			}
 		}
 		for _, b := range s.bios[target] {

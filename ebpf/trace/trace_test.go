@@ -241,7 +241,10 @@ func TestSlowRequestIsToldWithEverythingAroundIt(t *testing.T) {
 	later := s.Next()
 	later.Delay(1, Delay{Began: slow + ms, Took: 2 * ms, Thread: 55, CPU: 1})
 	later.Bio(0, Bio{Began: slow + 6*ms, Took: 3 * ms, Bytes: 8192, Sector: 77, Class: 1})
-	later.Bio(2, Bio{Began: slow + 6*ms, Took: 3 * ms}) // n3 had no part in what is known
+	later.Ring(0, RingOp{Began: slow + 2*ms, Took: ms, Tag: mark.Tag(0, 0)})
+	later.Ring(0, RingOp{Began: slow + 2*ms, Took: ms, Tag: mark.Tag(0, 1)}) // of another request
+	// This one is of a node that had no part.
+	later.Bio(2, Bio{Began: slow + 6*ms, Took: 3 * ms})
 	var got []string
 	s.Slow(time.Millisecond, later, func(l Timeline) {
 		for _, m := range l.Moments {
@@ -250,6 +253,7 @@ func TestSlowRequestIsToldWithEverythingAroundIt(t *testing.T) {
 	})
 	want := []string{"n1 queue", "n1 commit", "n1 log wait", "n2 log wait",
 		"n2 log write of 1 entries, 0 bytes", "n2 thread 55 waits for processor 1",
+		"n1 its operation on the ring",
 		"n1 log write of 1 entries, 4096 bytes",
 		"n1 device write of 8192 bytes at sector 77", "n1 reply", "n1 has the word of n2"}
 	if !slices.Equal(got, want) {

@@ -31,7 +31,8 @@ const (
 	lateLink      = 30 * time.Millisecond
 	tracedTries   = 3 // the machine has disks and processors that are slow by themselves
 	readPause     = time.Millisecond
-	starvedShare  = 15 // percent of a processor
+	readStride    = 4099 // blocks: one in another chunk each time
+	starvedShare  = 15   // percent of a processor
 )
 
 // tracedReport is what these tests read of `ashlar trace stages -j`.
@@ -104,7 +105,7 @@ func (c *traced) under(workers int, f func()) {
 	}
 }
 
-// reads reads one block after the other until it is stopped, without haste.
+// reads reads blocks here and there until it is stopped, without haste.
 func (c *traced) reads(stop <-chan struct{}) error {
 	block := make([]byte, blockSize)
 	for n := int64(0); ; n++ {
@@ -113,7 +114,7 @@ func (c *traced) reads(stop <-chan struct{}) error {
 			return nil
 		case <-time.After(readPause):
 		}
-		if _, err := c.volume.ReadAt(block, n%tracedBlocks*blockSize); err != nil {
+		if _, err := c.volume.ReadAt(block, n*readStride%tracedBlocks*blockSize); err != nil {
 			return err
 		}
 	}
@@ -285,6 +286,49 @@ func TestTraceCountsWhatTheNodesCount(t *testing.T) {
 		t.Errorf("stages have %.4f of the time of requests", r.InStages)
 	}
 	t.Logf("in stages: %.4f of the time; skipped: %d", r.InStages, r.Skipped)
+}
+
+// A read is followed from the request to its operation on the ring and to the device.
+func TestTraceFollowsAReadToTheDevice(t *testing.T) {
+	c := newTraced(t)
+	c.under(8, func() { time.Sleep(time.Second) })
+	time.Sleep(flushTime) // what was written has left memory
+	cmd := c.command("slow", "-j", "--min", "1ns", "2", "1")
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- c.reads(stop) }()
+	err := cmd.Run()
+	close(stop)
+	if err := errors.Join(err, <-ended); err != nil {
+		t.Fatal(err)
+	}
+	reads, followed := 0, 0
+	for line := range strings.SplitSeq(strings.TrimSpace(out.String()), "\n") {
+		var r struct {
+			Kind, Node string
+			Moments    []struct{ Where, What string }
+		}
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		ring, device := false, false
+		for _, m := range r.Moments {
+			ring = ring || m.Where == r.Node && m.What == "its operation on the ring"
+			device = device || m.Where == r.Node && strings.HasPrefix(m.What, "device read")
+		}
+		if r.Kind == "read" {
+			reads++
+			if ring && device {
+				followed++
+			}
+		}
+	}
+	if reads < 100 || followed < 10 {
+		t.Errorf("of %d reads %d were followed to the device", reads, followed)
+	}
+	t.Logf("of %d reads, the rest of blocks that were never written, %d went to the device", reads,
+		followed)
 }
 
 // rate is how many operations were done in a stretch of time.

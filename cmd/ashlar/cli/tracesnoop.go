@@ -22,6 +22,7 @@ func (deaf) Ack(int, *mark.Ack)       {}
 func (deaf) Delay(int, trace.Delay)   {}
 func (deaf) Bio(int, trace.Bio)       {}
 func (deaf) Resend(int, trace.Resend) {}
+func (deaf) Ring(int, trace.RingOp)   {}
 
 func (r *traceRun) snoopCommand() *cobra.Command {
 	never := func() (delay, bio time.Duration) { return time.Hour, time.Hour }
