@@ -265,6 +265,18 @@ func TestEveryClaimIsKept(t *testing.T) {
 	}
 }
 
+func TestOptionalFeaturesAreDoneWithout(t *testing.T) {
+	needsRoot(t, TCP)
+	m := startMarked(t, "-ldflags=-s")
+	p, err := Attach(Config{Processes: []int{m.pid}, Features: []Feature{TCP},
+		Optional: []Feature{Marks}})
+	must(t, err)
+	defer p.Close()
+	if missing := p.Missing(); len(missing) != 1 || !errors.Is(missing[0], ErrRefused) {
+		t.Errorf("missing: %v", missing)
+	}
+}
+
 func TestProcessWithoutSymbolsIsRefused(t *testing.T) {
 	needsRoot(t, Marks)
 	m := startMarked(t, "-ldflags=-s")

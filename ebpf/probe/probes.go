@@ -24,6 +24,7 @@ const MaxTargets = 16
 type Config struct {
 	Processes []int     // at most MaxTargets; a target's number is its place here
 	Features  []Feature // none: All
+	Optional  []Feature // further ones, done without where they cannot be attached
 	// MinDelay is from which length on a wait for a processor is told of on its own; MinBio a
 	// device's or a ring's operation. Shorter ones are counted only. 0: every one is told.
 	MinDelay, MinBio time.Duration
@@ -38,10 +39,14 @@ type Probes struct {
 	record  ringbuf.Record
 	events  Events
 	targets int
+	missing []error
 }
 
-// Attach loads and attaches features. All of them, or none: an error of class ErrRefused says which
-// one cannot be and why.
+// Missing says which optional features were not attached, and why.
+func (p *Probes) Missing() []error { return p.missing }
+
+// Attach loads and attaches features. All that are not optional, or none: an error of class
+// ErrRefused says which one cannot be and why.
 func Attach(cfg Config) (*Probes, error) {
 	if n := len(cfg.Processes); n == 0 || n > MaxTargets {
 		return nil, fmt.Errorf("probe: %d processes: want 1 to %d", n, MaxTargets)
@@ -62,29 +67,39 @@ func Attach(cfg Config) (*Probes, error) {
 
 func (p *Probes) attach(cfg Config) error {
 	s := thisSystem()
-	for _, f := range cfg.Features {
-		c := claimOf(f)
-		if c == nil {
-			return fmt.Errorf("probe: no feature %q", f)
-		}
-		if r := s.unmet(c); r != nil {
-			return r
-		}
-	}
+	features := slices.Concat(cfg.Features, cfg.Optional)
+	// Marks come last: what is told of a request should have everything around it.
+	slices.SortStableFunc(features, func(a, b Feature) int { return last(a) - last(b) })
 	spec, err := loadProbe()
 	if err != nil {
-		return s.explain(cfg.Features[0], err)
+		return fmt.Errorf("probe: the object in this program: %w", err)
 	}
 	if err := p.open(spec, cfg); err != nil {
-		return s.explain(cfg.Features[0], err)
+		return s.explain(features[0], err)
 	}
-	// Marks come last: what is told of a request should have everything around it.
-	features := slices.Clone(cfg.Features)
-	slices.SortStableFunc(features, func(a, b Feature) int { return last(a) - last(b) })
 	for _, f := range features {
-		if err := p.feature(claimOf(f), spec, cfg.Processes); err != nil {
-			return s.explain(f, err)
+		switch err := p.try(f, s, spec, cfg.Processes); {
+		case err == nil:
+		case slices.Contains(cfg.Features, f) || !errors.Is(err, ErrRefused):
+			return err
+		default:
+			p.missing = append(p.missing, err)
 		}
+	}
+	return nil
+}
+
+// try attaches a feature, if its claim holds.
+func (p *Probes) try(f Feature, s system, spec *ebpf.CollectionSpec, processes []int) error {
+	c := claimOf(f)
+	if c == nil {
+		return fmt.Errorf("probe: no feature %q", f)
+	}
+	if r := s.unmet(c); r != nil {
+		return r
+	}
+	if err := p.feature(c, spec, processes); err != nil {
+		return s.explain(f, err)
 	}
 	return nil
 }

@@ -79,8 +79,9 @@ func (a *app) traceCommand() *cobra.Command {
 	return cmd
 }
 
-// verb makes a command that attaches features and lets a tracer have what they tell.
-func (r *traceRun) verb(use, short string, features []probe.Feature,
+// verb makes a command that attaches features, some if it can, and lets a tracer have what they
+// tell.
+func (r *traceRun) verb(use, short string, needs, likes []probe.Feature,
 	limits func() (delay, bio time.Duration), make func() tracer) *cobra.Command {
 	cmd := &cobra.Command{Use: use + " [INTERVAL [COUNT]]", Short: short,
 		Args: cobra.MaximumNArgs(2),
@@ -91,7 +92,8 @@ func (r *traceRun) verb(use, short string, features []probe.Feature,
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, unix.SIGTERM)
 			defer stop()
 			delay, bio := limits()
-			return r.run(ctx, probe.Config{Features: features, MinDelay: delay, MinBio: bio}, make)
+			return r.run(ctx, probe.Config{Features: needs, Optional: likes, MinDelay: delay,
+				MinBio: bio}, make)
 		}}
 	r.app.findFlags(cmd)
 	f := cmd.Flags()
@@ -131,6 +133,9 @@ func (r *traceRun) run(ctx context.Context, cfg probe.Config, make func() tracer
 		return err
 	}
 	defer r.probes.Close()
+	for _, why := range r.probes.Missing() {
+		fmt.Fprintf(r.app.stderr, "ashlar: goes on without: %s\n", oneLine(why))
+	}
 	var names []string
 	for _, t := range r.cfg.Targets {
 		names = append(names, t.Name)

@@ -21,7 +21,7 @@ const (
 func (r *traceRun) slowCommand() *cobra.Command {
 	least := time.Millisecond
 	cmd := r.verb("slow", "The full story of each slow request",
-		[]probe.Feature{probe.Marks, probe.RunQueue, probe.Block, probe.Ring},
+		[]probe.Feature{probe.Marks}, []probe.Feature{probe.RunQueue, probe.Block, probe.Ring},
 		func() (delay, bio time.Duration) { return least / slowParts, least / slowParts },
 		func() tracer {
 			return &slowTracer{run: r, least: least, Span: trace.NewSpan(r.cfg), since: time.Now()}

@@ -26,7 +26,7 @@ func (deaf) Ring(int, trace.RingOp)   {}
 
 func (r *traceRun) snoopCommand() *cobra.Command {
 	never := func() (delay, bio time.Duration) { return time.Hour, time.Hour }
-	cmd := r.verb("snoop", "A line for each request", []probe.Feature{probe.Marks}, never,
+	cmd := r.verb("snoop", "A line for each request", []probe.Feature{probe.Marks}, nil, never,
 		func() tracer { return &snoopTracer{run: r} })
 	cmd.Long = "A line for each request that a leader has answered: when, which block, how long " +
 		"it took, and the time in each stage, in microseconds. Lines that came too fast are " +

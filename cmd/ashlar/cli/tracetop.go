@@ -15,7 +15,7 @@ func (r *traceRun) topCommand() *cobra.Command {
 	never := func() (delay, bio time.Duration) { return time.Hour, time.Hour }
 	rows := 10
 	cmd := r.verb("top", "Which volumes, copysets and stores are busy",
-		[]probe.Feature{probe.Marks}, never, func() tracer {
+		[]probe.Feature{probe.Marks}, nil, never, func() tracer {
 			if r.interval == 0 {
 				r.interval = time.Second
 			}
