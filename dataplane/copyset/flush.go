@@ -11,10 +11,25 @@ import (
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
+// Memory is how much of the node's buffers is taken, as its owner sees it.
+type Memory uint8
+
+// The grades, each worse than the one before.
 const (
-	// flushStart is how many blocks gather in the overlay before they go to the chunk files: more
-	// of them lie side by side, and some are overwritten first.
+	// MemoryAmple lets blocks gather in the overlay: more of them come to lie side by side, and
+	// some are overwritten before they were ever written to a chunk file.
+	MemoryAmple Memory = iota
+	// MemoryLess has the chunks with the most of them go, of copysets that have many.
+	MemoryLess
+	// MemoryShort has all of them go, as fast as the device takes it.
+	MemoryShort
+)
+
+const (
+	// flushStart is how many blocks a copyset has at least that is flushed when there is less
+	// memory, and flushMost how many gather in any case.
 	flushStart = 512
+	flushMost  = 16384
 	// flushIdle is how long after the last commit a smaller rest goes too.
 	flushIdle = int64(time.Second)
 	// flushRetry is how long the chunk of a failed job is left before it is tried again.
@@ -45,7 +60,9 @@ func (r *Replica) maybeFlush(fx *Effects) {
 // flushLimit is the newest entry whose blocks should go now; 0: none.
 func (r *Replica) flushLimit() uint64 {
 	switch {
-	case r.overlay.blocks >= flushStart || r.pressure && r.overlay.blocks > 0:
+	case r.overlay.blocks >= flushMost,
+		r.memory >= MemoryLess && r.overlay.blocks >= flushStart,
+		r.memory == MemoryShort && r.overlay.blocks > 0:
 		return math.MaxUint64
 	case r.checkpoint != nil && r.checkpoint.record == nil:
 		return r.checkpoint.state.Applied

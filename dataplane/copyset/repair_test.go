@@ -210,9 +210,9 @@ func TestRepairForAFetchDoesNotUndoAWriteThatWasFlushedMeanwhile(t *testing.T) {
 		h.submit(h.request(KindWrite, c.offset, BlockSize, 9))
 		h.settle()
 		h.answer()
-		h.r.SetPressure(true)
+		h.r.SetMemory(MemoryShort)
 		h.r.FlushDone(h.flushJob(), h.now, &h.fx)
-		h.r.SetPressure(false)
+		h.r.SetMemory(MemoryAmple)
 		h.good(repair, 7)
 		h.r.RepairDone(repair, h.now, &h.fx)
 		h.turn()
@@ -268,7 +268,7 @@ func TestFlushOfABlockThatIsBadInTheLogRepairsIt(t *testing.T) {
 	h := newSolo(t, 1)
 	h.r.overlay.put(Chunk{Volume: 1}, 0, overlayBlock{index: 1, crc: 5,
 		data: Payload{At: 4096, Len: BlockSize}})
-	h.r.SetPressure(true)
+	h.r.SetMemory(MemoryShort)
 	job := h.flushJob()
 	job.Err, job.Bad = errSimBad, []uint32{0}
 	h.r.FlushDone(job, h.now, &h.fx)

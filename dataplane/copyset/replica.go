@@ -100,7 +100,7 @@ type Replica struct {
 	deletes    []uint64
 	deleting   bool
 	lastCommit int64 // ns
-	pressure   bool
+	memory     Memory
 	checkpoint *checkpoint
 	stateAt    wal.LSN // of the newest durable RecordState
 	stateIndex uint64  // and its applied index
@@ -256,8 +256,8 @@ func (r *Replica) Free() {
 	r.entries.truncate(r.entries.base + 1)
 }
 
-// SetPressure makes everything in the overlay go to the chunk files: memory runs short.
-func (r *Replica) SetPressure(on bool) { r.pressure = on }
+// SetMemory says how much memory there is, by which the overlay is flushed from then on.
+func (r *Replica) SetMemory(m Memory) { r.memory = m }
 
 // OverlayBytes is the memory that the overlay holds.
 func (r *Replica) OverlayBytes() int64 { return r.overlay.bytes }

@@ -388,7 +388,7 @@ func TestFetchWaitsForFlushesUnderWay(t *testing.T) {
 	h.r.Message(h.entryFrom(2, 1, 1), h.now, &h.fx)
 	h.settle()
 	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, Term: 1, Commit: 1})
-	h.r.SetPressure(true)
+	h.r.SetMemory(MemoryShort)
 	h.r.Ready(h.now, &h.fx)
 	if len(h.fx.Flushes) != 1 {
 		t.Fatalf("%d flushes under pressure", len(h.fx.Flushes))

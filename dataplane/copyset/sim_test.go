@@ -255,8 +255,11 @@ func (s *sim) faults() {
 		})
 	})
 	s.every(c.pressure, func() {
-		n, on := s.anyNode(), s.chance(0.5)
-		n.post(func(int64) { n.r.SetPressure(on) })
+		n, m := s.anyNode(), MemoryAmple
+		if s.chance(0.5) {
+			m = MemoryShort
+		}
+		n.post(func(int64) { n.r.SetMemory(m) })
 	})
 	s.every(c.takeover, func() { s.takeover(s.rng.IntN(simVolumes)) })
 	s.every(c.rot, s.bitRot)

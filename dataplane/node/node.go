@@ -60,7 +60,7 @@ type Config struct {
 
 const (
 	// DefaultPoolBytes is the buffer pool of a node.
-	DefaultPoolBytes = 256 << 20
+	DefaultPoolBytes = 512 << 20
 	// closeTime bounds the last checkpoint of a stop.
 	closeTime = 20 * time.Second
 	// handOffTime bounds the hand-over of leaderships at a stop.

@@ -247,14 +247,14 @@ func (l *lone) checkpoint(meanwhile func() error) error {
 func (l *lone) flush() error {
 	o := l.store.owners[0]
 	m := o.replicas[loneID]
-	press := func(on bool) {
+	press := func(memory copyset.Memory) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		m.SetPressure(on)
+		m.SetMemory(memory)
 		o.touch(m)
 	}
-	press(true)
-	defer press(false)
+	press(copyset.MemoryShort)
+	defer press(copyset.MemoryAmple)
 	return l.drive(func() bool { return m.Status().OverlayBlocks == 0 })
 }
 

@@ -144,9 +144,13 @@ func (rd *read) done(err error, bad []int, goesOn bool) {
 // flush does a FlushJob: on a goroutine of its own, because a new chunk may have to be written.
 func (o *Owner) flush(job *copyset.FlushJob) {
 	s := o.store
-	s.flushes <- struct{}{}
+	places := s.flushes
+	if s.mayTakeItsTime() {
+		places = s.calmFlushes
+	}
+	places <- struct{}{}
 	job.Err = s.flushJob(job)
-	<-s.flushes
+	<-places
 	switch {
 	case job.Err == nil:
 	case errors.Is(job.Err, disk.ErrNoSpace):
@@ -159,6 +163,12 @@ func (o *Owner) flush(job *copyset.FlushJob) {
 		s.fail(job.Err)
 	}
 	o.queue.post(event{copyset: job.Replica.ID(), flush: job})
+}
+
+// mayTakeItsTime reports whether neither memory nor log wait for flushes. Then few are under way at
+// a time, so that the device is there for clients, and blocks gather meanwhile.
+func (s *Store) mayTakeItsTime() bool {
+	return s.poolShare() < pressureLow && s.wal.Usage() < s.cfg.LogBytes/4*3
 }
 
 func (s *Store) flushJob(job *copyset.FlushJob) error {
@@ -256,7 +266,7 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
 		io.Vec = vecs[from:len(vecs):len(vecs)]
 		wait.Add(1)
 		chunk.Write(io)
-		if pending++; pending >= flushPiece && s.poolShare() < pressureLow {
+		if pending++; pending >= flushPiece && s.mayTakeItsTime() {
 			s.disk.Flush()
 			wait.Wait()
 			pending = 0

@@ -20,6 +20,10 @@ const (
 	// sockets.
 	runTurns = 2
 
+	// gatherHigh and gatherLow are the shares of the buffer pool, in percent, at which the overlays
+	// begin and cease to be flushed. Up to there blocks gather in them.
+	gatherHigh = 30
+	gatherLow  = 25
 	// pressureHigh and pressureLow are the shares of the buffer pool, in percent, at which the
 	// overlays begin and cease to be flushed as fast as the device takes it; at refuseShare
 	// writes are refused.
@@ -27,8 +31,10 @@ const (
 	pressureLow  = 35
 	refuseShare  = 80
 
-	// maxFlushJobs bounds the flush jobs of a store that write at one time.
-	maxFlushJobs = 8
+	// maxFlushJobs bounds the flush jobs of a store that write at one time because memory or log
+	// run short, calmFlushJobs those that do when neither does.
+	maxFlushJobs  = 8
+	calmFlushJobs = 2
 	// flushPiece is how many writes of a flush job are under way at one time, unless memory runs
 	// short: between them the device does what a client waits for.
 	flushPiece = 16

@@ -54,7 +54,7 @@ type Owner struct {
 	inflight  int64
 	reads     int  // queued on the disk in this turn
 	appended  bool // something was queued on the log in this turn
-	pressure  bool
+	memory    copyset.Memory
 	ended     bool // shut down: nobody takes a turn any more
 	stopped   chan struct{}
 	// Scratch is the host's, for what it gathers during a turn.
@@ -307,11 +307,11 @@ func (o *Owner) noteReplies(now int64) {
 // woken is touched. All are looked at now and then, so that one whose waking nobody told of misses
 // no more than that.
 func (o *Owner) tick(now int64) {
-	pressed := o.pressure
-	o.watchPool()
-	if o.ticks++; o.ticks%lookTicks == 0 || o.pressure != pressed {
+	was := o.memory
+	o.memory = memoryAt(o.store.poolShare(), was)
+	if o.ticks++; o.ticks%lookTicks == 0 || o.memory != was {
 		for _, m := range o.replicas {
-			m.SetPressure(o.pressure)
+			m.SetMemory(o.memory)
 			o.stir(m)
 		}
 	}
@@ -327,14 +327,16 @@ func (o *Owner) tick(now int64) {
 	o.awake = ticked
 }
 
-// watchPool sets whether memory runs short, with some way between on and off.
-func (o *Owner) watchPool() {
-	share := o.store.poolShare()
-	if share >= pressureHigh {
-		o.pressure = true
-	} else if share < pressureLow {
-		o.pressure = false
+// memoryAt grades the share of the pool that is taken, in percent. On the way down a grade lasts
+// a little longer than on the way up.
+func memoryAt(share int64, was copyset.Memory) copyset.Memory {
+	switch {
+	case share >= pressureHigh, was == copyset.MemoryShort && share >= pressureLow:
+		return copyset.MemoryShort
+	case share >= gatherHigh, was != copyset.MemoryAmple && share >= gatherLow:
+		return copyset.MemoryLess
 	}
+	return copyset.MemoryAmple
 }
 
 // stir has the next tick see whether a replica is awake.

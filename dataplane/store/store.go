@@ -83,9 +83,9 @@ type Store struct {
 	stopped sync.Once
 	workers sync.WaitGroup
 
-	flushes, logReads chan struct{}
-	fetches           chan struct{}
-	fill              fillPace
+	flushes, calmFlushes chan struct{}
+	logReads, fetches    chan struct{}
+	fill                 fillPace
 
 	mu         sync.Mutex
 	ckptMu     sync.Mutex // one checkpoint at a time
@@ -146,9 +146,9 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{cfg: cfg, log: cfg.Logger.With("store", cfg.Path),
 		disk: disk.Watch(cfg.Disk), pool: cfg.Pool,
 		host: cfg.Host, start: time.Now(), life: rand.Uint64() | 1, stop: make(chan struct{}),
-		flushes: make(chan struct{}, maxFlushJobs), logReads: make(chan struct{}, maxLogReads),
-		fetches: make(chan struct{}, maxFetches), fill: fillPace{rate: cfg.FillBytes},
-		lost: map[uint64]*lostReplica{},
+		flushes: make(chan struct{}, maxFlushJobs), calmFlushes: make(chan struct{}, calmFlushJobs),
+		logReads: make(chan struct{}, maxLogReads), fetches: make(chan struct{}, maxFetches),
+		fill: fillPace{rate: cfg.FillBytes}, lost: map[uint64]*lostReplica{},
 		room: room{promised: map[chunkfile.ID]time.Time{}}}
 	s.epoch = uptime() - s.clock()
 	if err := s.loadIdentity(); err != nil {

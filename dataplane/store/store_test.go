@@ -172,7 +172,7 @@ func TestFullStoreRefusesWritesAndKeepsReading(t *testing.T) {
 	eventually(t, "the store is full", func() bool {
 		chunk++
 		s := r.write(1, chunk, 0, pattern(byte(chunk), 4))
-		r.store(0).setPressure(true)
+		r.store(0).runShort()
 		time.Sleep(20 * time.Millisecond)
 		return s == wire.StatusNoSpace
 	})
@@ -187,9 +187,27 @@ func TestFullStoreRefusesWritesAndKeepsReading(t *testing.T) {
 	}
 }
 
-// setPressure has the overlays flushed at once.
-func (s *Store) setPressure(on bool) {
-	s.each(func(_ *Owner, m *member) { m.SetPressure(on) })
+// runShort has the overlays flushed at once.
+func (s *Store) runShort() {
+	s.each(func(_ *Owner, m *member) { m.SetMemory(copyset.MemoryShort) })
+}
+
+func TestOverlaysAreFlushedByTheShareOfMemoryThatIsTaken(t *testing.T) {
+	const ample, less, short = copyset.MemoryAmple, copyset.MemoryLess, copyset.MemoryShort
+	was := ample
+	for _, c := range []struct {
+		share int64
+		want  copyset.Memory
+	}{
+		{0, ample}, {29, ample}, {30, less}, {26, less}, {24, ample}, {29, ample}, {49, less},
+		{50, short}, {36, short}, {34, less}, {25, less}, {24, ample}, {80, short}, {10, ample},
+	} {
+		got := memoryAt(c.share, was)
+		if got != c.want {
+			t.Errorf("at %d %%, after %d, memory is %d, want %d", c.share, was, got, c.want)
+		}
+		was = got
+	}
 }
 
 func TestStoreOfOthersIsRefused(t *testing.T) {
@@ -403,7 +421,7 @@ func TestAcknowledgedWritesSurviveEveryPowerCut(t *testing.T) {
 		case 1:
 			r.checkpoint(0)
 		case 2:
-			r.store(0).setPressure(true)
+			r.store(0).runShort()
 		}
 		r.cutPower(0, disk.CrashPlan{Seed: uint64(round)})
 		r.open(0)

@@ -96,7 +96,7 @@ const (
 // DefaultNode returns the settings of a node that has a name and a place on disk.
 func DefaultNode() Node {
 	return Node{Name: "n1", Zone: "z1", Listen: DefaultNodeAddr, Control: DefaultControlAddr,
-		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 256 << 20,
+		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 512 << 20,
 		StallAfter: Duration(time.Second), ScrubRate: 8 << 20, FillRate: 16 << 20,
 		ReadMode: ReadLease, Log: defaultLog()}
 }
