@@ -1,16 +1,22 @@
 package copyset
 
-import "fmt"
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
 
 // A disk can come back older than it was: restored from a copy, or from the wrong half of a mirror.
 // All that is on it is sound, and yet the member has forgotten entries that it acknowledged and
 // votes that it gave. Such a member must not take part in an election, or what a majority had is a
-// minority's; and it must not stay, because nobody knows what it promised.
+// minority's. It must answer no leader either: one that was deposed with its forgotten vote would
+// take the answer for a majority's, and serve reads and commit writes beside its successor. And it
+// must not stay, because nobody knows what it promised.
 //
 // Two others remember. The control plane knows up to where the store's log once reached, which the
 // store asks it at its start: until it has answered, Proven, or a bounded time has passed, the
-// replica neither votes nor stands for election. And a leader that has led since before knows which
-// entries the member acknowledged, and says so with every heartbeat.
+// replica neither votes nor stands for election nor hears anybody. And a leader that has led since
+// before knows which entries the member acknowledged, and says so with every heartbeat.
 
 // proof is what a recovered replica waits for.
 type proof struct {
@@ -33,6 +39,16 @@ func (r *Replica) Proven() { r.proof.until = 0 }
 // mayElect reports whether this replica may vote and be voted for.
 func (r *Replica) mayElect() bool {
 	return r.now >= r.voteAfter && !r.proof.missing(r.now)
+}
+
+// unheard reports whether a message is dropped, as nobody knows yet what this replica has promised.
+// A heartbeat may tell.
+func (r *Replica) unheard(m *Message) bool {
+	missing := r.proof.missing(r.now)
+	if missing && m.Type == raftpb.MsgHeartbeat {
+		r.forgot(m)
+	}
+	return missing
 }
 
 // forgot reports whether a heartbeat speaks of committed entries that this member acknowledged and

@@ -52,6 +52,40 @@ func TestProvenReplicaTakesPartInElections(t *testing.T) {
 	}
 }
 
+func TestUnprovenReplicaAnswersNoLeader(t *testing.T) {
+	r, fx := unproven(t)
+	term, last := r.status.Term, r.entries.last()
+	hear := func() (answers int) {
+		for _, m := range []raftpb.Message{
+			{Type: raftpb.MsgHeartbeat, From: 2, To: 1, Term: term, Commit: last,
+				Context: []byte("read")},
+			{Type: raftpb.MsgApp, From: 2, To: 1, Term: term, Index: last, LogTerm: term,
+				Entries: []raftpb.Entry{{Term: term, Index: last + 1}}},
+		} {
+			r.Message(&Message{Copyset: 1, Message: m, Stamp: 7}, 200, fx)
+			r.Ready(200, fx)
+		}
+		return len(fx.Messages) + len(fx.Appends)
+	}
+	if n := hear(); n != 0 {
+		t.Fatalf("%d answers to a leader that the replica may have deposed: %+v", n, fx)
+	}
+	r.Proven()
+	if n := hear(); n == 0 {
+		t.Error("no answer when all is proven")
+	}
+}
+
+func TestUnprovenReplicaLearnsWhatItForgot(t *testing.T) {
+	r, fx := unproven(t)
+	beat := raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, To: 1, Term: r.status.Term,
+		Commit: r.entries.last() + 1}
+	r.Message(&Message{Copyset: 1, Message: beat}, 200, fx)
+	if err := r.Lost(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("without an entry that it had acknowledged: %v", err)
+	}
+}
+
 func TestReplicaThatForgotWhatItsLeaderKnowsIsLost(t *testing.T) {
 	h := newSolo(t, 3)
 	h.now += int64(time.Second)

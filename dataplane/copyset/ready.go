@@ -31,7 +31,7 @@ const (
 func (r *Replica) Message(m *Message, now int64, fx *Effects) {
 	r.now = now
 	defer m.Release()
-	if r.err != nil {
+	if r.err != nil || r.unheard(m) {
 		return
 	}
 	switch m.Type {
@@ -45,7 +45,7 @@ func (r *Replica) Message(m *Message, now int64, fx *Effects) {
 		}
 		r.doubt()
 	case raftpb.MsgTimeoutNow:
-		if r.retiring || r.proof.missing(now) {
+		if r.retiring {
 			return
 		}
 	case raftpb.MsgHeartbeat:
