@@ -263,11 +263,15 @@ func (r *Replica) CheckpointDue() bool { return r.err == nil && r.applied > r.st
 // Checkpointing reports whether a checkpoint is on its way.
 func (r *Replica) Checkpointing() bool { return r.checkpoint != nil }
 
-// Needs is the oldest place in the store's log that a restart of this replica would read.
+// Needs is the oldest place in the store's log that a restart of this replica would read, or that
+// a job reads.
 func (r *Replica) Needs() wal.LSN {
 	at := r.stateAt
 	if first := r.entries.firstNeeded(r.stateIndex); first != 0 && first < at {
 		at = first
+	}
+	for _, read := range r.logReads {
+		at = min(at, read)
 	}
 	return at
 }

@@ -134,6 +134,19 @@ func (r *Replica) startRead(job *ReadJob, fx *Effects) {
 	r.readSeq++
 	job.seq = r.readSeq
 	r.reading[job] = struct{}{}
+	r.ask(job, fx)
+}
+
+// ask begins a job. What it reads from the log stays there until it has ended: a newer write may
+// take the block's place meanwhile, so that no checkpoint waits for the older one any more.
+func (r *Replica) ask(job *ReadJob, fx *Effects) {
+	for i := range job.Parts {
+		if at := job.Parts[i].At; at != 0 {
+			if oldest, found := r.logReads[job]; !found || at < oldest {
+				r.logReads[job] = at
+			}
+		}
+	}
 	fx.Reads = append(fx.Reads, job)
 }
 
@@ -259,6 +272,7 @@ func (job *ReadJob) add(i, block uint32, at wal.LSN) {
 // ReadDone takes a finished ReadJob back.
 func (r *Replica) ReadDone(job *ReadJob, now int64, fx *Effects) {
 	r.now = now
+	delete(r.logReads, job)
 	if job.fetch != nil {
 		r.finishFetch(job, fx)
 		return

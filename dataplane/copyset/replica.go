@@ -88,6 +88,7 @@ type Replica struct {
 	suspect     suspicion
 	reads       readQueue
 	reading     map[*ReadJob]struct{} // under way for a client
+	logReads    map[*ReadJob]wal.LSN  // under way, by the oldest place in the log that they read
 	repairs     []*RepairJob          // under way
 	readSeq     uint64
 
@@ -135,6 +136,7 @@ func New(cfg Config) (*Replica, error) {
 		touched: map[Chunk]uint64{}, born: st.Applied, readIndex: cfg.ReadIndex,
 		rest:  rest{after: restTicks},
 		lease: lease{acked: map[uint64]int64{}}, reading: map[*ReadJob]struct{}{},
+		logReads: map[*ReadJob]wal.LSN{},
 	}
 	if r.timing == nil {
 		r.timing = new(Timing)

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/ashlar-storage/ashlar/dataplane/lane"
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
@@ -610,5 +611,29 @@ func TestReadsOfClientsAllocateNothing(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(200, cycle); n != 0 && !raceEnabled {
 		t.Errorf("%v allocations for each read", n)
+	}
+}
+
+// A newer write of a block takes its place in the overlay, after which no checkpoint waits for the
+// older one; but somebody reads it still.
+func TestLogIsKeptWhileAJobReadsIt(t *testing.T) {
+	h := newSolo(t, 1)
+	h.r.stateAt, h.r.stateIndex = 1<<20, h.r.applied
+	if at := h.r.Needs(); at != 1<<20 {
+		t.Fatalf("needs the log from %d", at)
+	}
+	job := &ReadJob{Replica: h.r, abandoned: true, Parts: []ReadPart{{}, {At: 12288}, {At: 8192}},
+		op: lane.Op{Chunk: Chunk{Volume: 1}, Count: 1, Mode: lane.Read}}
+	if !h.r.lanes.Enter(&job.op) {
+		t.Fatal("somebody else is in the lane")
+	}
+	h.r.ask(job, &h.fx)
+	h.fx.Reset()
+	if at := h.r.Needs(); at != 8192 {
+		t.Errorf("needs the log from %d while a job reads at 8192", at)
+	}
+	h.r.ReadDone(job, h.now, &h.fx)
+	if at := h.r.Needs(); at != 1<<20 {
+		t.Errorf("needs the log from %d when the job has ended", at)
 	}
 }

@@ -180,7 +180,7 @@ func (r *Replica) fetchGranted(job *ReadJob, fx *Effects) {
 	} else {
 		r.plan(job)
 	}
-	fx.Reads = append(fx.Reads, job)
+	r.ask(job, fx)
 }
 
 // planSums takes the overlay's checksums, and lists the rest as parts without room for bytes.

@@ -213,6 +213,16 @@ var mutants = []mutant{
 	{"copyset: vote before the disk is known to be the newest", "P5",
 		"dataplane/copyset/proof.go", `return now < p.until }`, `return p.until < 0 }`,
 		"./dataplane/copyset", "TestUnprovenReplicaTakesNoPartInElections"},
+	{"copyset: answer a leader before it is known what was promised", "P5",
+		"dataplane/copyset/proof.go", `	return missing`, `	return false`,
+		"./dataplane/copyset", "TestUnprovenReplicaAnswersNoLeader"},
+	{"copyset: hear nothing before it is known what was promised", "P5",
+		"dataplane/copyset/proof.go", `if missing && m.Type == raftpb.MsgHeartbeat {`,
+		`if missing && m.Type == raftpb.MsgSnap {`,
+		"./dataplane/copyset", "TestUnprovenReplicaLearnsWhatItForgot"},
+	{"copyset: recycle log that a job reads", "P4", "dataplane/copyset/flush.go",
+		`		at = min(at, read)`, `		_ = min(at, read)`,
+		"./dataplane/copyset", "TestLogIsKeptWhileAJobReadsIt"},
 	{"copyset: overlook that a leader knows more", "P5", "dataplane/copyset/proof.go",
 		`	return true
 }`, `	r.proof.lost = nil
