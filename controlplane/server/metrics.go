@@ -116,8 +116,8 @@ func zeroed(states []string) map[string]int {
 }
 
 func byState(name, label, help string, f func(*sample) map[string]int) ops.Metric[sample] {
-	return ops.Metric[sample]{Name: "ashlar_cluster_" + name, Kind: ops.Gauge, Label: label,
-		Help: help, States: func(t *sample, each func(string, float64)) {
+	return ops.Metric[sample]{Name: "ashlar_cluster_" + name, Kind: ops.Gauge,
+		Labels: []string{label}, Help: help, States: func(t *sample, each func(string, float64)) {
 			for state, n := range f(t) {
 				each(state, float64(n))
 			}
@@ -131,7 +131,7 @@ func gauge[N int | uint64](name, unit, help string, f func(*sample) N) ops.Metri
 
 func healthMetrics() []ops.Metric[sample] {
 	return []ops.Metric[sample]{
-		{Name: "ashlar_cluster_health", Kind: ops.Gauge, Label: "health",
+		{Name: "ashlar_cluster_health", Kind: ops.Gauge, Labels: []string{"health"},
 			Help: "1 for the health that `ashlar cluster status` tells, 0 for the others.",
 			States: func(t *sample, each func(string, float64)) {
 				ops.OneOf(t.health, copysetHealths, each)

@@ -38,7 +38,7 @@ var storeStates = []string{string(store.StateUp), string(store.StateFull),
 func storeMetrics() []storeMetric {
 	type s = storeSample
 	return []storeMetric{
-		{Name: "ashlar_store_state", Kind: ops.Gauge, Label: "state",
+		{Name: "ashlar_store_state", Kind: ops.Gauge, Labels: []string{"state"},
 			Help: "1 for the state that the store is in, 0 for the others.",
 			States: func(t *s, each func(string, float64)) {
 				ops.OneOf(string(t.report.State), storeStates, each)
@@ -102,10 +102,10 @@ func clientMetrics() []storeMetric {
 
 func timingMetrics() []storeMetric {
 	return []storeMetric{{Name: "ashlar_store_request_seconds", Unit: "seconds",
-		Kind: ops.Histogram, Labels: []string{"op", "stage"}, Groups: stageTimes,
+		Kind: ops.Histogram, Labels: []string{"op", "stage"}, Histograms: stageTimes,
 		Help: "Time that clients' requests spent in each stage, on the leader."},
 		{Name: "ashlar_store_log_seconds", Unit: "seconds", Kind: ops.Histogram,
-			Labels: []string{"stage"}, Groups: logTimes,
+			Labels: []string{"stage"}, Histograms: logTimes,
 			Help: "Time that replicas' appends waited for the log (wait), and that it took to " +
 				"make them durable (write)."}}
 }
@@ -150,7 +150,7 @@ func logMetrics() []storeMetric {
 		storeCount("log_appends_total", "", "Appends to the log that became durable.",
 			func(t *s) uint64 { return t.stats.Log.Appends }),
 		{Name: "ashlar_store_log_batch_records", Kind: ops.Histogram,
-			Help: "Records that became durable with one write of the log.", Sizes: logBatches},
+			Help: "Records that became durable with one write of the log.", Histograms: logBatches},
 		storeCount("log_starved_total", "",
 			"Segments that the log had to wait for, as none was ready.",
 			func(t *s) uint64 { return t.stats.Log.Starved }),
@@ -168,16 +168,17 @@ func logMetrics() []storeMetric {
 }
 
 // logBatches has a bucket for each power of two; what is beyond the last is in the count only.
-func logBatches(t *storeSample) (count uint64, sum float64, buckets map[float64]uint64) {
+func logBatches(t *storeSample, each func(ops.Group)) {
 	all := t.stats.Log.Batches
-	buckets = make(map[float64]uint64, len(all))
+	g := ops.Group{Sum: float64(t.stats.Log.Records),
+		Buckets: make(map[float64]uint64, len(all))}
 	for i, n := range all {
-		count += n
+		g.Count += n
 		if i < len(all)-1 {
-			buckets[float64(uint64(2)<<i-1)] = count
+			g.Buckets[float64(uint64(2)<<i-1)] = g.Count
 		}
 	}
-	return count, float64(t.stats.Log.Records), buckets
+	each(g)
 }
 
 func deviceMetrics() []storeMetric {
@@ -207,7 +208,7 @@ func deviceMetrics() []storeMetric {
 func chunkMetrics() []storeMetric {
 	type s = storeSample
 	return []storeMetric{
-		{Name: "ashlar_store_chunk_files", Kind: ops.Gauge, Label: "use",
+		{Name: "ashlar_store_chunk_files", Kind: ops.Gauge, Labels: []string{"use"},
 			Help: "Chunk files: those of chunks, those made ready, those that cannot be trusted.",
 			States: func(t *s, each func(string, float64)) {
 				each("chunk", float64(t.stats.Chunks.Used))

@@ -20,25 +20,23 @@ const (
 	Histogram Kind = "histogram" // counts by size
 )
 
-// Metric describes one metric of a T, and takes it out of it by the one of Value, States, Sizes and
-// Groups that is set.
+// Metric describes one metric of a T, and takes it out of it by the one of Value, States and
+// Histograms that is set.
 type Metric[T any] struct {
 	Name, Help string
 	Unit       string // "" where it is a plain number
 	Kind       Kind
+	// Labels are further labels, beside those of every metric of the source.
+	Labels []string
 	// Value is the number.
 	Value func(*T) float64
-	// Label is the further label whose values States gives with their numbers.
-	Label  string
+	// States gives the values of the one further label, each with its number.
 	States func(t *T, each func(state string, n float64))
-	// Sizes are the parts of a histogram; buckets count what is at most their key.
-	Sizes func(*T) (count uint64, sum float64, buckets map[float64]uint64)
-	// Labels are the further labels of the histograms that Groups gives.
-	Labels []string
-	Groups func(t *T, each func(g Group))
+	// Histograms gives the histograms that there are.
+	Histograms func(t *T, each func(g Group))
 }
 
-// Group is one of several histograms of a metric.
+// Group is a histogram of a metric.
 type Group struct {
 	Labels  []string // values of the further labels
 	Count   uint64
@@ -67,20 +65,13 @@ func (s *Source[T]) Catalog() []Info {
 	for i := range s.Metrics {
 		m := &s.Metrics[i]
 		list = append(list, Info{Name: m.Name, Help: m.Help, Unit: m.Unit, Kind: m.Kind,
-			Labels: m.labels(s.Labels)})
+			Labels: slices.Concat(s.Labels, m.Labels)})
 	}
 	return list
 }
 
-func (m *Metric[T]) labels(common []string) []string {
-	if m.Label == "" {
-		return slices.Concat(common, m.Labels)
-	}
-	return append(append([]string{}, common...), m.Label)
-}
-
 func (m *Metric[T]) desc(common []string) *prometheus.Desc {
-	return prometheus.NewDesc(m.Name, m.Help, m.labels(common), nil)
+	return prometheus.NewDesc(m.Name, m.Help, slices.Concat(common, m.Labels), nil)
 }
 
 // Describe implements prometheus.Collector.
@@ -112,17 +103,14 @@ func (m *Metric[T]) collect(t *T, common, labels []string, out chan<- prometheus
 		out <- v
 	}
 	switch {
-	case m.Sizes != nil:
-		count, sum, buckets := m.Sizes(t)
-		send(prometheus.NewConstHistogram(d, count, sum, buckets, labels...))
-	case m.Groups != nil:
-		m.Groups(t, func(g Group) {
+	case m.Histograms != nil:
+		m.Histograms(t, func(g Group) {
 			all := slices.Concat(labels, g.Labels)
 			send(prometheus.NewConstHistogram(d, g.Count, g.Sum, g.Buckets, all...))
 		})
 	case m.States != nil:
 		m.States(t, func(state string, n float64) {
-			all := append(append([]string{}, labels...), state)
+			all := slices.Concat(labels, []string{state})
 			send(prometheus.NewConstMetric(d, kind, n, all...))
 		})
 	default:

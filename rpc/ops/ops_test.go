@@ -27,13 +27,14 @@ func boxes(look func(each func(*box, ...string))) *Source[box] {
 	return &Source[box]{Labels: []string{"box"}, Look: look, Metrics: []Metric[box]{
 		{Name: "ashlar_box_things_total", Help: "Things.", Kind: Counter,
 			Value: func(b *box) float64 { return b.n }},
-		{Name: "ashlar_box_state", Help: "State.", Kind: Gauge, Label: "state",
+		{Name: "ashlar_box_state", Help: "State.", Kind: Gauge,
+			Labels: []string{"state"},
 			States: func(b *box, each func(string, float64)) {
 				OneOf(b.state, []string{"open", "shut"}, each)
 			}},
 		{Name: "ashlar_box_weight_bytes", Help: "Weights.", Unit: "bytes", Kind: Histogram,
-			Sizes: func(b *box) (uint64, float64, map[float64]uint64) {
-				return 3, 12, map[float64]uint64{1: 1, 7: 2}
+			Histograms: func(_ *box, each func(Group)) {
+				each(Group{Count: 3, Sum: 12, Buckets: map[float64]uint64{1: 1, 7: 2}})
 			}},
 	}}
 }
