@@ -2,7 +2,6 @@ package store
 
 import (
 	"go.etcd.io/raft/v3/raftpb"
-	"golang.org/x/sys/unix"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/ebpf/mark"
@@ -22,21 +21,12 @@ type marks struct {
 // uptimeOf is CLOCK_MONOTONIC at a time of the store's clock, both in ns.
 func (s *Store) uptimeOf(clock int64) int64 { return clock + s.epoch }
 
-// uptime is CLOCK_MONOTONIC now.
-func uptime() int64 {
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
-		return 0 // the kernel has had it since 2.6
-	}
-	return t.Nano()
-}
-
 // noteAppend counts what an append took, whether somebody looks or not.
 func (o *Owner) noteAppend(m *member, a *copyset.Append) {
 	if a.Err != nil || a.Began.IsZero() {
 		return
 	}
-	began := int64(a.Began.Sub(o.store.start)) + 1
+	began := o.store.clockAt(a.Began)
 	o.timing.Logged(began-a.Queued, int64(a.Took))
 	if !o.marks.on {
 		return
@@ -84,15 +74,13 @@ func (o *Owner) nodeOf(m *member, replica uint64) uint64 {
 	return 0
 }
 
-// sendMarks hands over what was gathered since the last turn that did. The answers have left.
-func (o *Owner) sendMarks(now int64) {
+// sendMarks hands over what was gathered since the last turn that did. The answers have left, took
+// ns after this turn began.
+func (o *Owner) sendMarks(took int64) {
 	t := &o.marks
-	if len(t.ops) > 0 {
-		took := o.store.clock() - now
-		for i := range t.ops {
-			t.ops[i].Spent[copyset.StageReply] = took
-			t.ops[i].Been |= 1 << copyset.StageReply
-		}
+	for i := range t.ops {
+		t.ops[i].Spent[copyset.StageReply] = took
+		t.ops[i].Been |= 1 << copyset.StageReply
 	}
 	mark.Ops(t.ops)
 	mark.Appends(t.appends)

@@ -288,13 +288,13 @@ func (o *Owner) turn(tick bool) {
 
 // noteReplies notes how long the turn took until its answers had left.
 func (o *Owner) noteReplies(now int64) {
-	if o.marks.on {
-		o.sendMarks(now)
-	}
-	if o.answered == [copyset.KindFence + 1]uint64{} {
+	if !o.marks.on && o.answered == [copyset.KindFence + 1]uint64{} {
 		return
 	}
 	took := o.store.clock() - now
+	if o.marks.on {
+		o.sendMarks(took)
+	}
 	for _, k := range copyset.Kinds {
 		if n := o.answered[k]; n > 0 {
 			o.timing.Replied(k, n, took)

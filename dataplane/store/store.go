@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/ebpf/mark"
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
@@ -150,7 +151,7 @@ func Open(cfg Config) (*Store, error) {
 		logReads: make(chan struct{}, maxLogReads), fetches: make(chan struct{}, maxFetches),
 		fill: fillPace{rate: cfg.FillBytes}, lost: map[uint64]*lostReplica{},
 		room: room{promised: map[chunkfile.ID]time.Time{}}}
-	s.epoch = uptime() - s.clock()
+	s.epoch = mark.Now() - s.clock()
 	if err := s.loadIdentity(); err != nil {
 		return nil, err
 	}
@@ -219,6 +220,10 @@ func (s *Store) Owner(copysetID uint64) *Owner {
 
 // clock is monotonic, in ns since the store was opened.
 func (s *Store) clock() int64 { return int64(time.Since(s.start)) + 1 }
+
+// clockAt is what the clock showed at a time. clock is not made of it, as it would read the wall's
+// clock too.
+func (s *Store) clockAt(t time.Time) int64 { return int64(t.Sub(s.start)) + 1 }
 
 // background runs f on a goroutine that Close waits for.
 func (s *Store) background(f func()) {

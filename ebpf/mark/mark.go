@@ -1,5 +1,7 @@
 package mark
 
+import "golang.org/x/sys/unix"
+
 // Layout is the version of the records. Probes leave those of another version alone.
 const Layout = 1
 
@@ -23,6 +25,14 @@ type Op struct {
 	Spent   [Stages]int64 // ns in each stage
 	Node    uint64
 	Store   uint64
+}
+
+// Took is how long the request was in the leader's hands.
+func (o *Op) Took() (sum int64) {
+	for _, ns := range o.Spent {
+		sum += ns
+	}
+	return sum
 }
 
 // tagBits are what fits into the user data of an io_uring operation beside the ring's own.
@@ -64,28 +74,28 @@ type Ack struct {
 const Batch = 64
 
 // Ops tells of requests that were answered.
-func Ops(all []Op) {
-	for len(all) > 0 {
-		n := min(len(all), Batch)
-		ops(&all[0], n, Layout)
-		all = all[n:]
-	}
-}
+func Ops(all []Op) { tell(all, ops) }
 
 // Appends tells of appends that became durable.
-func Appends(all []Append) {
+func Appends(all []Append) { tell(all, appends) }
+
+// Acks tells of followers that answered.
+func Acks(all []Ack) { tell(all, acks) }
+
+// tell hands records to their marker, a batch at a time.
+func tell[T any](all []T, marker func(first *T, count, layout int)) {
 	for len(all) > 0 {
 		n := min(len(all), Batch)
-		appends(&all[0], n, Layout)
+		marker(&all[0], n, Layout)
 		all = all[n:]
 	}
 }
 
-// Acks tells of followers that answered.
-func Acks(all []Ack) {
-	for len(all) > 0 {
-		n := min(len(all), Batch)
-		acks(&all[0], n, Layout)
-		all = all[n:]
+// Now is the clock of all records, and of the probes: CLOCK_MONOTONIC, in ns.
+func Now() int64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
+		return 0 // the kernel has had it since 2.6
 	}
+	return t.Nano()
 }

@@ -30,16 +30,15 @@ const (
 	eventRing
 )
 
-// Events decodes events, one after the other in the same memory.
-type Events struct {
-	strange uint64 // events that are none
-	op      probeOpEvent
-	app     probeAppendEvent
-	ack     probeAckEvent
-	delay   probeDelayEvent
-	bio     probeBioEvent
-	resend  probeResendEvent
-	ring    probeRingEvent
+// events decodes events, one after the other in the same memory.
+type events struct {
+	op     probeOpEvent
+	app    probeAppendEvent
+	ack    probeAckEvent
+	delay  probeDelayEvent
+	bio    probeBioEvent
+	resend probeResendEvent
+	ring   probeRingEvent
 }
 
 // slotBits of an operation's user data are the ring's own; see io/disk.
@@ -48,10 +47,11 @@ const slotBits = 16
 // headSize is the size of what all events begin with.
 const headSize = int(unsafe.Sizeof(probeOpEvent{}.Head))
 
-// decode hands one event on; false if it is none.
-func (e *Events) decode(raw []byte, to Sink) bool {
+// decode hands one event on. The programs that write them are part of this one: there are no
+// others.
+func (e *events) decode(raw []byte, to Sink) {
 	if len(raw) < headSize {
-		return false
+		return
 	}
 	kind := *(*uint32)(unsafe.Pointer(&raw[0]))
 	target := int(*(*uint32)(unsafe.Pointer(&raw[4])))
@@ -67,17 +67,15 @@ func (e *Events) decode(raw []byte, to Sink) bool {
 			Thread: e.delay.Tid, CPU: e.delay.Cpu})
 	case kind == eventBio && fill(&e.bio, raw):
 		to.Bio(target, trace.Bio{Began: int64(e.bio.Began), Took: int64(e.bio.Took),
-			Sector: e.bio.Sector, Device: e.bio.Device, Bytes: e.bio.Bytes, Class: e.bio.Class})
+			Sector: e.bio.Sector, Device: e.bio.Device, Bytes: e.bio.Bytes,
+			Class: trace.Class(e.bio.Class)})
 	case kind == eventResend && fill(&e.resend, raw):
 		to.Resend(target, trace.Resend{At: int64(e.resend.At), Local: e.resend.Local,
 			Remote: e.resend.Remote})
 	case kind == eventRing && fill(&e.ring, raw):
 		to.Ring(target, trace.RingOp{Began: int64(e.ring.Began), Took: int64(e.ring.Took),
 			Tag: e.ring.UserData >> slotBits, Opcode: e.ring.Opcode})
-	default:
-		return false
 	}
-	return true
 }
 
 // fill copies an event into its type; false if it is of another size.

@@ -39,7 +39,7 @@ enum time_kind {
 	TIME_KINDS,
 };
 
-enum counter { COUNT_LOST, COUNT_FOREIGN, COUNT_RESENT, COUNTERS };
+enum counter { COUNT_LOST, COUNT_FOREIGN, COUNTERS };
 
 struct hist {
 	u64 n;
@@ -582,7 +582,6 @@ int tcp_resend(u64 *args)
 	struct received *r = bpf_map_lookup_elem(&sockets, &key);
 	if (!r)
 		return 0;
-	count(r->target, COUNT_RESENT, 1);
 	struct resend_event *e = reserve(struct resend_event, EVENT_RESEND, r->target);
 	if (!e)
 		return 0;

@@ -181,14 +181,14 @@ func TestDeviceOperationsAreTimed(t *testing.T) {
 		must(t, err)
 	}
 	got := poll(t, p, &told{})
-	classes := map[Class]int{}
+	classes := map[trace.Class]int{}
 	for _, b := range got.bios {
-		classes[Class(b.Class)]++
+		classes[b.Class]++
 		if b.Took <= 0 || b.Device == 0 {
 			t.Errorf("%+v", b)
 		}
 	}
-	if classes[ClassRead] < n || classes[ClassWrite] < n {
+	if classes[trace.ClassRead] < n || classes[trace.ClassWrite] < n {
 		t.Errorf("operations by class: %v", classes)
 	}
 	for kind, least := range map[Times]uint64{TimesRead: n, TimesWrite: n} {

@@ -12,7 +12,6 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
-	"golang.org/x/sys/unix"
 
 	"github.com/ashlar-storage/ashlar/ebpf/trace"
 )
@@ -37,8 +36,7 @@ type Probes struct {
 	links   []link.Link
 	reader  *ringbuf.Reader
 	record  ringbuf.Record
-	events  Events
-	targets int
+	events  events
 	missing []error
 }
 
@@ -57,7 +55,7 @@ func Attach(cfg Config) (*Probes, error) {
 	// Kernels before 5.11 count programs and maps as locked memory. Where that may not be raised
 	// the loader's error says so.
 	_ = rlimit.RemoveMemlock()
-	p := &Probes{maps: map[string]*ebpf.Map{}, targets: len(cfg.Processes)}
+	p := &Probes{maps: map[string]*ebpf.Map{}}
 	if err := p.attach(cfg); err != nil {
 		p.Close()
 		return nil, err
@@ -187,20 +185,17 @@ func (p *Probes) Poll(to Sink) error {
 		if err != nil {
 			return fmt.Errorf("probe: events: %w", err)
 		}
-		if !p.events.decode(p.record.RawSample, to) {
-			p.events.strange++
-		}
+		p.events.decode(p.record.RawSample, to)
 	}
 }
 
-// Counts are what went wrong with a process's events, and TCP's count of what it sent again.
+// Counts are what went wrong with a process's events.
 type Counts struct {
 	Lost    uint64 // events that found the ring full, or could not be read
 	Foreign uint64 // records of a version that this tracer does not know
-	Resent  uint64 // segments
 }
 
-const countersOf = 3
+const countersOf = 2
 
 // Counts sums a target's counters up.
 func (p *Probes) Counts(target int) (Counts, error) {
@@ -214,7 +209,7 @@ func (p *Probes) Counts(target int) (Counts, error) {
 			got[i] += n
 		}
 	}
-	return Counts{got[0], got[1], got[2]}, nil
+	return Counts{got[0], got[1]}, nil
 }
 
 // Times are the kinds of times that the kernel counts for a process.
@@ -250,22 +245,8 @@ func histOf(h *probeHist) trace.Hist { return trace.Hist{N: h.N, Sum: h.Sum, Buc
 // DeviceTimes are a device's times of one class.
 type DeviceTimes struct {
 	Major, Minor uint32
-	Class        Class
+	Class        trace.Class
 	trace.Hist
-}
-
-// Class is what a device does.
-type Class uint32
-
-// The classes, as in a Bio.
-const (
-	ClassRead Class = iota
-	ClassWrite
-	ClassFlush
-)
-
-func (c Class) String() string {
-	return [...]string{"read", "write", "flush"}[min(c, ClassFlush)]
 }
 
 // Devices are the times of all devices' requests, whoever made them.
@@ -276,7 +257,8 @@ func (p *Probes) Devices() ([]DeviceTimes, error) {
 	each := p.maps["devices"].Iterate()
 	for each.Next(&key, &h) {
 		all = append(all, DeviceTimes{Major: key.Device >> minorBits,
-			Minor: key.Device & (1<<minorBits - 1), Class: Class(key.Class), Hist: histOf(&h)})
+			Minor: key.Device & (1<<minorBits - 1), Class: trace.Class(key.Class),
+			Hist: histOf(&h)})
 	}
 	if err := each.Err(); err != nil {
 		return nil, fmt.Errorf("probe: devices: %w", err)
@@ -286,15 +268,6 @@ func (p *Probes) Devices() ([]DeviceTimes, error) {
 
 // minorBits divides the kernel's number of a device.
 const minorBits = 20
-
-// Uptime is the clock of all events now: CLOCK_MONOTONIC, in ns.
-func Uptime() int64 {
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
-		return 0 // the kernel has had it since 2.6
-	}
-	return t.Nano()
-}
 
 // Close takes the probes away.
 func (p *Probes) Close() {

@@ -33,14 +33,6 @@ type part struct {
 // its end.
 func (p *part) device() bool { return p.what == PartLogWrite }
 
-// took is how long a request was in the leader's hands.
-func took(o *mark.Op) (sum int64) {
-	for _, ns := range o.Spent {
-		sum += ns
-	}
-	return sum
-}
-
 // parts takes a request apart.
 func (s *Span) parts(o *mark.Op, to []part) []part {
 	s.sort()

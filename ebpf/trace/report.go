@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -17,12 +18,11 @@ type Times struct {
 	Max   time.Duration `json:"max_ns"`
 }
 
-// timesOf sorts all.
+// timesOf sums sorted times up.
 func timesOf(all []int64) Times {
 	if len(all) == 0 {
 		return Times{}
 	}
-	slices.Sort(all)
 	at := func(q float64) time.Duration {
 		return time.Duration(all[min(int(q*float64(len(all))), len(all)-1)])
 	}
@@ -107,14 +107,14 @@ type dissection struct {
 func (s *Span) kind(kind uint8) Kind {
 	d := dissection{span: s, parts: map[partKey][]int64{}, median: map[string]int64{},
 		excess: map[partKey]int64{}}
-	failed := 0
-	s.each(kind, func(o *mark.Op, parts []part) {
-		d.totals = append(d.totals, took(o))
+	failed := s.each(kind, 0, func(o *mark.Op, parts []part) {
+		d.totals = append(d.totals, o.Took())
 		for _, p := range parts {
 			d.note(partKey{p.what, everywhere}, p.took)
 			d.note(partKey{p.what, p.where}, p.took)
 		}
-	}, &failed)
+	})
+	slices.Sort(d.totals)
 	k := Kind{Total: timesOf(d.totals), Failed: failed}
 	if k.Total.Count == 0 {
 		return k
@@ -125,29 +125,29 @@ func (s *Span) kind(kind uint8) Kind {
 			d.median[key.what] = d.typical(all)
 		}
 	}
-	s.each(kind, d.blame, nil)
+	s.each(kind, d.tail, d.blame)
 	k.Tail, k.From = d.slow, time.Duration(d.tail)
 	k.Rows = d.rows()
 	k.Verdict = d.verdict()
 	return k
 }
 
-// each takes all requests of a kind apart that were answered well.
-func (s *Span) each(kind uint8, f func(o *mark.Op, parts []part), failed *int) {
+// each takes the requests of a kind apart that were answered well and took at least so long, and
+// says how many were not answered well.
+func (s *Span) each(kind uint8, least int64, f func(o *mark.Op, parts []part)) (failed int) {
 	var parts []part
 	for i := range s.ops {
-		o := &s.ops[i].Op
+		o := &s.ops[i]
 		switch {
 		case o.Kind != kind:
 		case o.Status != 0:
-			if failed != nil {
-				*failed++
-			}
-		default:
+			failed++
+		case o.Took() >= least:
 			parts = s.parts(o, parts[:0])
 			f(o, parts)
 		}
 	}
+	return failed
 }
 
 func (d *dissection) note(k partKey, ns int64) { d.parts[k] = append(d.parts[k], ns) }
@@ -163,10 +163,7 @@ func (d *dissection) typical(sorted []int64) int64 {
 
 // blame looks at a request of the tail: every part that took longer than it typically does has its
 // share.
-func (d *dissection) blame(o *mark.Op, parts []part) {
-	if took(o) < d.tail {
-		return
-	}
+func (d *dissection) blame(_ *mark.Op, parts []part) {
 	d.slow++
 	for _, p := range parts {
 		if more := p.took - d.median[p.what]; more > 0 {
@@ -202,10 +199,7 @@ func (d *dissection) places(what string) (all []place) {
 		}
 	}
 	slices.SortFunc(all, func(a, b place) int {
-		if a.node != b.node {
-			return compare(a.node, b.node)
-		}
-		return compare(a.peer, b.peer)
+		return cmp.Or(cmp.Compare(a.node, b.node), cmp.Compare(a.peer, b.peer))
 	})
 	return all
 }

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/ashlar-storage/ashlar/ebpf/mark"
@@ -32,7 +33,21 @@ type Bio struct {
 	Began, Took   int64 // ns
 	Sector        uint64
 	Device, Bytes uint32
-	Class         uint32
+	Class         Class
+}
+
+// Class is what a device does.
+type Class uint32
+
+// The classes, as the probes number them.
+const (
+	ClassRead Class = iota
+	ClassWrite
+	ClassFlush
+)
+
+func (c Class) String() string {
+	return [...]string{"read", "write", "flush"}[min(c, ClassFlush)]
 }
 
 // RingOp is an operation of a process on an io_uring.
@@ -51,7 +66,7 @@ type Resend struct {
 // Span gathers the events of a stretch of time.
 type Span struct {
 	cfg     Config
-	ops     []targetOp
+	ops     []mark.Op
 	appends map[uint64][]mark.Append // by copyset
 	acks    map[uint64][]mark.Ack
 	delays  [][]Delay // by target
@@ -66,11 +81,6 @@ type Span struct {
 	resent            int
 	skipped           int
 	sorted            bool
-}
-
-type targetOp struct {
-	target int
-	mark.Op
 }
 
 // NewSpan begins a stretch.
@@ -107,11 +117,11 @@ func (s *Span) Op(target int, o *mark.Op, at int64) {
 		return
 	}
 	if o.Status == 0 {
-		s.answered += took(o)
+		s.answered += o.Took()
 		s.elapsed += at - o.Arrived
 	}
 	s.nodeOf[target] = o.Node
-	s.ops = append(s.ops, targetOp{target, *o})
+	s.ops = append(s.ops, *o)
 }
 
 // Append takes a part of a log that became durable.
@@ -170,25 +180,12 @@ func (s *Span) sort() {
 	}
 	s.sorted = true
 	for _, all := range s.appends {
-		slices.SortFunc(all, func(a, b mark.Append) int { return compare(a.First, b.First) })
+		slices.SortFunc(all, func(a, b mark.Append) int { return cmp.Compare(a.First, b.First) })
 	}
 	for _, all := range s.acks {
-		slices.SortFunc(all, func(a, b mark.Ack) int { return compare(a.At, b.At) })
+		slices.SortFunc(all, func(a, b mark.Ack) int { return cmp.Compare(a.At, b.At) })
 	}
 	for _, all := range s.delays {
-		slices.SortFunc(all, func(a, b Delay) int { return compare(a.Began, b.Began) })
+		slices.SortFunc(all, func(a, b Delay) int { return cmp.Compare(a.Began, b.Began) })
 	}
-	for _, all := range s.bios {
-		slices.SortFunc(all, func(a, b Bio) int { return compare(a.Began, b.Began) })
-	}
-}
-
-func compare[T int64 | uint64](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -34,8 +35,8 @@ func (s *Span) Slow(least time.Duration, later *Span, each func(Timeline)) {
 		spans = append(spans, later)
 	}
 	for i := range s.ops {
-		o := &s.ops[i].Op
-		if total := took(o); total >= int64(least) && s.kindName(o.Kind) != "" {
+		o := &s.ops[i]
+		if total := o.Took(); total >= int64(least) && s.kindName(o.Kind) != "" {
 			each(timeline(o, total, spans))
 		}
 	}
@@ -68,7 +69,7 @@ func timeline(o *mark.Op, total int64, spans []*Span) Timeline {
 		span.systemMoments(&t, nodes)
 	}
 	slices.SortStableFunc(t.Moments, func(a, b Moment) int {
-		return compare(int64(a.After), int64(b.After))
+		return cmp.Compare(a.After, b.After)
 	})
 	return t
 }
@@ -129,14 +130,10 @@ func (s *Span) systemMoments(t *Timeline, nodes []uint64) {
 		for _, b := range s.bios[target] {
 			if b.Began < until && b.Began+b.Took > from {
 				t.add(b.Began, b.Took, name, fmt.Sprintf("device %s of %d bytes at sector %d",
-					className(b.Class), b.Bytes, b.Sector))
+					b.Class, b.Bytes, b.Sector))
 			}
 		}
 	}
-}
-
-func className(class uint32) string {
-	return [...]string{"read", "write", "flush"}[min(class, 2)]
 }
 
 // eachAppend gives the appends that brought a request's entry to any log.

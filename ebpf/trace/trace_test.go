@@ -186,7 +186,7 @@ func TestPartsAddUpToTheWhole(t *testing.T) {
 		if r.IntN(4) == 0 {
 			s.acks = map[uint64][]mark.Ack{}
 		}
-		o := &s.ops[0].Op
+		o := &s.ops[0]
 		sum := int64(0)
 		for _, p := range s.parts(o, nil) {
 			if p.took < 0 {
@@ -194,8 +194,8 @@ func TestPartsAddUpToTheWhole(t *testing.T) {
 			}
 			sum += p.took
 		}
-		if sum != took(o) {
-			t.Fatalf("%+v: parts %d, whole %d", w, sum, took(o))
+		if sum != o.Took() {
+			t.Fatalf("%+v: parts %d, whole %d", w, sum, o.Took())
 		}
 	}
 }
@@ -207,12 +207,12 @@ func TestUntracedFollowerIsAllLink(t *testing.T) {
 	w.tell(s, 1)
 	s.appends[7] = slices.DeleteFunc(s.appends[7], func(a mark.Append) bool { return a.Node == 2 })
 	s.nodeOf[1] = 0
-	for _, p := range s.parts(&s.ops[0].Op, nil) {
+	for _, p := range s.parts(&s.ops[0], nil) {
 		if p.what == PartLink && p.took > 20*ms && s.name(p.where) == "n1 - node 2" {
 			return
 		}
 	}
-	t.Errorf("parts: %+v", s.parts(&s.ops[0].Op, nil))
+	t.Errorf("parts: %+v", s.parts(&s.ops[0], nil))
 }
 
 func TestFailedRequestsAreOnlyCounted(t *testing.T) {

@@ -18,14 +18,14 @@ func stageNode(t *testing.T) Process {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		n++
 		fmt.Fprint(w, "# TYPE ashlar_store_request_seconds histogram\n")
-		for i, stage := range []string{"reply", "commit"} {
+		for _, stage := range []string{"reply", "commit"} {
 			labels := fmt.Sprintf(`store="a",op="write",stage=%q`, stage)
-			fmt.Fprintf(w, "ashlar_store_request_seconds_bucket{%s,le=\"0.002\"} %d\n"+
-				"ashlar_store_request_seconds_bucket{%[1]s,le=\"0.004\"} %[3]d\n"+
-				"ashlar_store_request_seconds_bucket{%[1]s,le=\"0.008\"} %[4]d\n"+
-				"ashlar_store_request_seconds_bucket{%[1]s,le=\"+Inf\"} %[4]d\n"+
-				"ashlar_store_request_seconds_sum{%[1]s} %[5]g\n"+
-				"ashlar_store_request_seconds_count{%[1]s} %[4]d\n", labels, 0*i, n*9, n*10,
+			fmt.Fprintf(w, "ashlar_store_request_seconds_bucket{%s,le=\"0.002\"} 0\n"+
+				"ashlar_store_request_seconds_bucket{%[1]s,le=\"0.004\"} %[2]d\n"+
+				"ashlar_store_request_seconds_bucket{%[1]s,le=\"0.008\"} %[3]d\n"+
+				"ashlar_store_request_seconds_bucket{%[1]s,le=\"+Inf\"} %[3]d\n"+
+				"ashlar_store_request_seconds_sum{%[1]s} %[4]g\n"+
+				"ashlar_store_request_seconds_count{%[1]s} %[3]d\n", labels, n*9, n*10,
 				float64(n)*0.035)
 		}
 	}))

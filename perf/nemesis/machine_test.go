@@ -92,6 +92,21 @@ type machine struct {
 	closeHot func() // the clients of the hot blocks; nil: there are none
 }
 
+// newLab is a network for a machine, which must be made after it.
+func newLab(t *testing.T) *netlab.Lab {
+	t.Helper()
+	lab, err := netlab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return lab
+}
+
 // newMachine starts three nodes; disks are made for the processes that are named.
 func newMachine(t *testing.T, cfg rig.Config, disk faultfs.Config, names ...string) *machine {
 	t.Helper()

@@ -16,7 +16,6 @@ import (
 	"github.com/ashlar-storage/ashlar/internal/evidence"
 	"github.com/ashlar-storage/ashlar/perf/faultfs"
 	"github.com/ashlar-storage/ashlar/perf/hot"
-	"github.com/ashlar-storage/ashlar/perf/netlab"
 	"github.com/ashlar-storage/ashlar/perf/rig"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/client"
@@ -122,15 +121,7 @@ func newEndurance(t *testing.T, test string, names ...string) *endurance {
 	e := &endurance{rounds: number(t, "ROUNDS", rounds), test: test,
 		ledger: newLedger(processBlocks)}
 	e.rows = tabwriter.NewWriter(&e.table, 0, 0, 2, ' ', 0)
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := newLab(t)
 	e.machine = newMachine(t, rig.Config{Binary: binary, NodeSettings: powerSettings, Net: lab},
 		faultfs.Config{}, names...)
 	e.lab = lab

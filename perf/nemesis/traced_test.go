@@ -6,15 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/perf/cost"
 	"github.com/ashlar-storage/ashlar/perf/faultfs"
 	"github.com/ashlar-storage/ashlar/perf/netlab"
 	"github.com/ashlar-storage/ashlar/perf/rig"
@@ -63,6 +63,7 @@ type traced struct {
 	*machine
 	binary string
 	ledger *ledger
+	read   atomic.Int64 // blocks
 }
 
 func newTraced(t *testing.T) *traced {
@@ -71,15 +72,7 @@ func newTraced(t *testing.T) *traced {
 	if os.Getenv(environment) != "required" {
 		t.Skip("takes a minute: runs in `make trace`")
 	}
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := newLab(t)
 	m := newMachine(t, rig.Config{Binary: binary, NodeSettings: powerSettings, Net: lab},
 		faultfs.Config{}, victim)
 	m.lab, m.timeout = lab, faultTimeout
@@ -89,7 +82,7 @@ func newTraced(t *testing.T) *traced {
 	if err := errors.Join(m.attach(), m.awaitWhole(wholeWait)); err != nil {
 		t.Fatal(err)
 	}
-	return &traced{m, binary, newLedger(tracedBlocks)}
+	return &traced{machine: m, binary: binary, ledger: newLedger(tracedBlocks)}
 }
 
 // under runs f while clients write and read.
@@ -117,6 +110,7 @@ func (c *traced) reads(stop <-chan struct{}) error {
 		if _, err := c.volume.ReadAt(block, n*readStride%tracedBlocks*blockSize); err != nil {
 			return err
 		}
+		c.read.Add(1)
 	}
 }
 
@@ -214,32 +208,18 @@ func TestTraceNamesWhatMakesOneNodeSlow(t *testing.T) {
 	}
 }
 
-// counted is how many requests the nodes themselves have counted, by kind.
-func (c *traced) counted() map[string]int {
+// counted is what the nodes themselves have counted.
+func (c *traced) counted() *cost.StageReading {
 	c.t.Helper()
-	sums := map[string]int{}
-	line := regexp.MustCompile(
-		`(?m)^ashlar_store_request_seconds_count\{(.*stage="reply".*)\} ([0-9.e+]+)$`)
-	kind := regexp.MustCompile(`op="(\w+)"`)
+	var nodes []cost.Process
 	for _, p := range c.cluster.Nodes() {
-		resp, err := http.Get("http://" + p.Admin + "/metrics")
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		text, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		for _, m := range line.FindAllStringSubmatch(string(text), -1) {
-			n, err := strconv.ParseFloat(m[2], 64)
-			if err != nil {
-				c.t.Fatal(err)
-			}
-			sums[kind.FindStringSubmatch(m[1])[1]] += int(n)
-		}
+		nodes = append(nodes, cost.Process{Name: p.Name, Admin: p.Admin})
 	}
-	return sums
+	r, err := cost.ReadStages(c.t.Context(), nodes)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return r
 }
 
 func TestTraceCountsWhatTheNodesCount(t *testing.T) {
@@ -260,9 +240,11 @@ func TestTraceCountsWhatTheNodesCount(t *testing.T) {
 		t.Fatalf("it does not trace: %q, %v", first, err)
 	}
 	c.under(16, func() {
-		for end := time.Now().Add(time.Minute); c.ledger.writes.Load() < tracedOps; {
+		for end := time.Now().Add(time.Minute); c.ledger.writes.Load() < tracedOps ||
+			c.read.Load() < tracedOps/10; {
 			if time.Sleep(10 * time.Millisecond); time.Now().After(end) {
-				t.Fatalf("%d writes in a minute", c.ledger.writes.Load())
+				t.Fatalf("%d writes and %d reads in a minute", c.ledger.writes.Load(),
+					c.read.Load())
 			}
 		}
 	})
@@ -275,10 +257,15 @@ func TestTraceCountsWhatTheNodesCount(t *testing.T) {
 		t.Fatalf("%v: %s", err, rest)
 	}
 	r := c.decode(&out)
-	after := c.counted()
+	answered := map[string]int{}
+	for _, s := range c.counted().Since(before) {
+		if s.Stage == "reply" {
+			answered[s.Op] = int(s.Count)
+		}
+	}
 	for _, kind := range []string{"read", "write"} {
 		_, got := r.of(kind)
-		if want := after[kind] - before[kind]; got != want || got < tracedOps/10 {
+		if want := answered[kind]; got != want || got < tracedOps/10 {
 			t.Errorf("%ss: %d were traced, the nodes counted %d", kind, got, want)
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -234,12 +232,7 @@ func (r *checkRun) victim(ctx context.Context, n int) (*ashlar.Node, error) {
 		return nil, errors.New("check: the cluster has no nodes")
 	}
 	p := nodes[n%len(nodes)]
-	dir, err := filepath.Abs(r.app.data)
-	if err != nil {
-		return nil, err
-	}
-	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.GetPid()))
-	if err != nil || !strings.Contains(string(args), dir+string(filepath.Separator)) {
+	if !isOf(int(p.GetPid()), r.app.data) {
 		return nil, fmt.Errorf("check: process %d of node %s is not one of %s on this machine",
 			p.GetPid(), p.GetName(), r.app.data)
 	}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,6 +42,17 @@ func (a *app) find() (string, error) {
 	}
 	return "", usage("no cluster is named: give --endpoint HOST:PORT, set %s, or give --data DIR "+
 		"of a cluster that `ashlar up` runs", envEndpoint)
+}
+
+// isOf reports whether a process is one of the cluster in a directory: its arguments name a file
+// there.
+func isOf(pid int, data string) bool {
+	dir, err := filepath.Abs(data)
+	if err != nil {
+		return false
+	}
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains(string(args), dir+string(filepath.Separator))
 }
 
 // ask calls f with clients of the cluster and a bounded context.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/ebpf/mark"
 	"github.com/ashlar-storage/ashlar/ebpf/probe"
 	"github.com/ashlar-storage/ashlar/ebpf/trace"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
@@ -103,6 +104,9 @@ func (r *traceRun) verb(use, short string, needs, likes []probe.Feature,
 	return cmd
 }
 
+// untold are limits above which no delay and no device operation is told one by one.
+func untold() (delay, bio time.Duration) { return time.Hour, time.Hour }
+
 // parse reads INTERVAL and COUNT.
 func (r *traceRun) parse(args []string) (err error) {
 	if len(args) > 0 {
@@ -128,7 +132,7 @@ func (r *traceRun) run(ctx context.Context, cfg probe.Config, make func() tracer
 		return err
 	}
 	cfg.Processes = r.processes
-	r.began, r.uptime = time.Now(), probe.Uptime()
+	r.began, r.uptime = time.Now(), mark.Now()
 	if r.probes, err = probe.Attach(cfg); err != nil {
 		return err
 	}
@@ -203,30 +207,28 @@ func (r *traceRun) find(ctx context.Context) error {
 	for _, k := range copyset.Kinds {
 		r.cfg.Kinds[k] = k.String()
 	}
+	if len(r.pids) == 0 {
+		return r.app.ask(ctx, r.findNodes)
+	}
+	r.processes = r.pids
 	for _, pid := range r.pids {
-		r.processes = append(r.processes, pid)
 		r.cfg.Targets = append(r.cfg.Targets, trace.Target{Name: fmt.Sprintf("pid %d", pid)})
 	}
-	if len(r.pids) > 0 {
-		return nil
-	}
-	endpoint, err := r.app.find()
-	if err != nil {
-		return err
-	}
-	c, err := admin.Dial(endpoint)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
+	return nil
+}
+
+// findNodes takes in the cluster's nodes that run here, and the names of its volumes.
+func (r *traceRun) findNodes(ctx context.Context, c *admin.Clients) error {
 	list, err := c.Admin.ListNodes(ctx, &ashlar.ListNodesRequest{})
 	if err != nil {
 		return err
 	}
 	for _, n := range list.GetNodes() {
 		r.add(n)
+	}
+	if len(r.processes) == 0 {
+		return fmt.Errorf("trace: none of the cluster's %d nodes runs on this machine: run it on "+
+			"a node's machine, or give --pid", len(list.GetNodes()))
 	}
 	volumes, err := c.Admin.ListVolumes(ctx, &ashlar.ListVolumesRequest{})
 	if err != nil {
@@ -235,10 +237,6 @@ func (r *traceRun) find(ctx context.Context) error {
 	r.volumes = map[uint64]string{}
 	for _, v := range volumes.GetVolumes() {
 		r.volumes[v.GetVolumeId()] = v.GetName()
-	}
-	if len(r.processes) == 0 {
-		return fmt.Errorf("trace: none of the cluster's %d nodes runs on this machine: run it on "+
-			"a node's machine, or give --pid", len(list.GetNodes()))
 	}
 	return nil
 }
@@ -259,16 +257,12 @@ func (r *traceRun) add(n *ashlar.Node) {
 }
 
 func isNode(pid int, name, data string) bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
-		return false
-	}
 	if data != "" {
-		dir, err := filepath.Abs(data)
-		return err == nil && strings.Contains(string(text), dir+string(filepath.Separator))
+		return isOf(pid, data)
 	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	args := strings.Split(string(text), "\x00")
-	return len(args) > 2 && args[1] == "node" && strings.Contains(string(text), name)
+	return err == nil && len(args) > 2 && args[1] == "node" && strings.Contains(string(text), name)
 }
 
 // deviceOf names the device of a store: its own, or that of the file system that it is on.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,9 +11,9 @@ import (
 )
 
 func (r *traceRun) latencyCommand() *cobra.Command {
-	never := func() (delay, bio time.Duration) { return time.Hour, time.Hour }
 	cmd := r.verb("latency", "Histograms of devices, rings, sockets and processors",
-		[]probe.Feature{probe.RunQueue, probe.Block}, []probe.Feature{probe.Ring, probe.TCP}, never,
+		[]probe.Feature{probe.RunQueue, probe.Block},
+		[]probe.Feature{probe.Ring, probe.TCP}, untold,
 		func() tracer { return &latencyTracer{run: r, before: map[string]trace.Hist{}} })
 	cmd.Long = "Power-of-two histograms, counted in the kernel: what each device takes for " +
 		"requests of anybody, and for each node its reads, writes and flushes of devices, its " +

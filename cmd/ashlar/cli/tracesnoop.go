@@ -25,8 +25,7 @@ func (deaf) Resend(int, trace.Resend) {}
 func (deaf) Ring(int, trace.RingOp)   {}
 
 func (r *traceRun) snoopCommand() *cobra.Command {
-	never := func() (delay, bio time.Duration) { return time.Hour, time.Hour }
-	cmd := r.verb("snoop", "A line for each request", []probe.Feature{probe.Marks}, nil, never,
+	cmd := r.verb("snoop", "A line for each request", []probe.Feature{probe.Marks}, nil, untold,
 		func() tracer { return &snoopTracer{run: r} })
 	cmd.Long = "A line for each request that a leader has answered: when, which block, how long " +
 		"it took, and the time in each stage, in microseconds. Lines that came too fast are " +
@@ -43,9 +42,9 @@ type snoopTracer struct {
 }
 
 func (t *snoopTracer) Op(target int, o *mark.Op, _ int64) {
-	t.doc.Lines = append(t.doc.Lines, view.SnoopLine{At: t.run.since(o.Arrived + spent(o)),
+	t.doc.Lines = append(t.doc.Lines, view.SnoopLine{At: t.run.since(o.Arrived + o.Took()),
 		Node: t.run.cfg.Targets[target].Name, Kind: t.run.kindName(o.Kind),
-		Volume: t.run.volumeName(o.Volume), Request: *o, Took: time.Duration(spent(o))})
+		Volume: t.run.volumeName(o.Volume), Request: *o, Took: time.Duration(o.Took())})
 }
 
 func (t *snoopTracer) polled() error {
@@ -57,11 +56,4 @@ func (t *snoopTracer) polled() error {
 	err := view.WriteTrace(t.run.app.stdout, t.run.json, t.doc)
 	t.doc.Lines = t.doc.Lines[:0]
 	return err
-}
-
-func spent(o *mark.Op) (sum int64) {
-	for _, ns := range o.Spent {
-		sum += ns
-	}
-	return sum
 }

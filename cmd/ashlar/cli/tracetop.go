@@ -12,10 +12,9 @@ import (
 )
 
 func (r *traceRun) topCommand() *cobra.Command {
-	never := func() (delay, bio time.Duration) { return time.Hour, time.Hour }
 	rows := 10
 	cmd := r.verb("top", "Which volumes, copysets and stores are busy",
-		[]probe.Feature{probe.Marks}, nil, never, func() tracer {
+		[]probe.Feature{probe.Marks}, nil, untold, func() tracer {
 			if r.interval == 0 {
 				r.interval = time.Second
 			}
@@ -40,7 +39,7 @@ func newTop(r *traceRun, rows int) *topTracer {
 
 func (t *topTracer) Op(target int, o *mark.Op, _ int64) {
 	kind := t.run.kindName(o.Kind)
-	took, bytes := time.Duration(spent(o)), uint64(o.Length)
+	took, bytes := time.Duration(o.Took()), uint64(o.Length)
 	t.doc.Add("volume", t.run.volumeName(o.Volume), kind, bytes, took)
 	t.doc.Add("copyset", fmt.Sprint(o.Copyset), kind, bytes, took)
 	t.doc.Add("store", fmt.Sprintf("%d of %s", o.Store, t.run.cfg.Targets[target].Name), kind,
