@@ -18,10 +18,10 @@
 // all but the last at one node or between two. A node of which there are no events, as it was not
 // traced, has all of its time in "link".
 //
-// From each part is taken what the run queue says: the time in which a thread of the node could
-// have run and had no processor (part "processor"). Only delays that the probes were asked to tell
-// one by one are seen, and one thread's delay need not have been on the request's way; but a node
-// whose threads wait for milliseconds while its requests stand still is short of processors.
+// From each part is taken what the run queue says: the longest time in which one thread of the
+// node could have run and had no processor (part "processor"). Only delays that the probes were
+// asked to tell one by one are seen, and the thread need not have been on the request's way; but a
+// node whose threads wait for milliseconds while its requests stand still is short of processors.
 //
 // # The verdict
 //

@@ -133,8 +133,8 @@ func (s *Span) lastAck(o *mark.Op, from, until int64) *mark.Ack {
 	return last
 }
 
-// withoutDelays takes from each part what its nodes' threads waited for a processor meanwhile, and
-// makes that a part of its own.
+// withoutDelays takes from each part what a thread of its nodes waited for a processor meanwhile,
+// and makes that a part of its own.
 func (s *Span) withoutDelays(parts []part) []part {
 	n := len(parts)
 	for i := range n {
@@ -157,20 +157,19 @@ func (s *Span) withoutDelays(parts []part) []part {
 // the thread that waited for it.
 const deviceEnd = int64(500e3)
 
-// delayed is how much of a part one thread or another of a process waited.
-func (s *Span) delayed(target int, p *part) (sum int64) {
-	all, at, end := s.delays[target], p.began, p.began+p.took
-	first := at - s.longest[target]
+// delayed is the most that one thread of a process waited for a processor during a part. Threads
+// that are on no request's way wait all the time where processors are busy, so that all their waits
+// together would be nearly any part's time.
+func (s *Span) delayed(target int, p *part) (most int64) {
+	all, end := s.delays[target], p.began+p.took
+	first := p.began - s.longest[target]
 	i := sort.Search(len(all), func(i int) bool { return all[i].Began >= first })
 	for ; i < len(all) && all[i].Began < end; i++ {
 		until := all[i].Began + all[i].Took
 		if p.device() && (until < end-deviceEnd || until > end+deviceEnd) {
 			continue
 		}
-		if from, until := max(all[i].Began, at), min(until, end); until > from {
-			sum += until - from
-			at = until
-		}
+		most = max(most, min(until, end)-max(all[i].Began, p.began))
 	}
-	return sum
+	return most
 }

@@ -144,6 +144,17 @@ func TestVerdictNamesTheNodeThatLacksProcessors(t *testing.T) {
 	}
 }
 
+func TestManyShortDelaysAreNoExcuseForALink(t *testing.T) {
+	s := spanOf(func(w *write) { w.answer = 20 * ms })
+	slow := 100 * 100 * ms
+	for i := range int64(19) { // threads on both ends, one after the other all the time
+		s.Delay(int(i%2), Delay{Began: slow + i*ms, Took: ms})
+	}
+	if got := verdictOf(t, s); !strings.Contains(got, "the way between n1 and n2") {
+		t.Errorf("verdict %q", got)
+	}
+}
+
 func TestADelayElsewhereInTimeIsNoExcuseForADevice(t *testing.T) {
 	s := spanOf(func(w *write) { w.ownWrite = 20 * ms })
 	slow := 100 * 100 * ms
