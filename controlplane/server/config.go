@@ -8,16 +8,18 @@ import (
 
 	"github.com/ashlar-storage/ashlar/controlplane/schedule"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
+	"github.com/ashlar-storage/ashlar/rpc/ops"
 )
 
 // Config is how a control plane runs. Zero values mean the defaults named beside them.
 type Config struct {
 	Listen  string // host:port; port 0 takes a free one, see Server.Addr
-	Admin   string // profiles and metrics over HTTP, host:port; empty: nowhere
 	DataDir string // metadata directory, made when absent
 	Name    string // of this process in listings; "control"
 	Version string // of the program, shown to operators; "dev"
 	Logger  *slog.Logger
+
+	Admin ops.Config // where profiles and metrics are served, and to whom; its Logger is this one
 
 	Replicas     int // of every copyset; 3
 	Copysets     int // made when MinNodes are up; 16

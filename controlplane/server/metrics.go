@@ -35,7 +35,13 @@ func (s *Server) listenAdmin() (*ops.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	l, err := ops.Listen(s.cfg.Admin, ops.Mux(ops.Page(reg, s.cfg.Logger)), s.cfg.Logger)
+	cfg := s.cfg.Admin
+	cfg.Logger = s.cfg.Logger
+	pages, err := ops.NewPages(ops.Page(reg, s.cfg.Logger), cfg)
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	l, err := ops.Listen(cfg, pages)
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}

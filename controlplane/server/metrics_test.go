@@ -37,7 +37,7 @@ func (w *world) serves(lines ...string) {
 }
 
 func TestMetricsFollowTheCluster(t *testing.T) {
-	w := newWorld(t, 4, func(c *Config) { c.Admin, c.Replicas = "127.0.0.1:0", 3 })
+	w := newWorld(t, 4, func(c *Config) { c.Admin.Addr, c.Replicas = "127.0.0.1:0", 3 })
 	w.serves(`ashlar_cluster_health{health="ok"} 1`, `ashlar_cluster_health{health="degraded"} 0`,
 		`ashlar_cluster_nodes{state="up"} 4`, `ashlar_cluster_nodes{state="offline"} 0`,
 		`ashlar_cluster_stores{state="up"} 4`, `ashlar_cluster_stores{state="stalled"} 0`,
@@ -75,16 +75,16 @@ func TestEveryMetricOfTheCatalogIsServedAndNoOther(t *testing.T) {
 }
 
 func TestAdminAddressInUseIsAnErrorOfTheStart(t *testing.T) {
-	w := newWorld(t, 3, func(c *Config) { c.Admin = "127.0.0.1:0" })
+	w := newWorld(t, 3, func(c *Config) { c.Admin.Addr = "127.0.0.1:0" })
 	cfg := w.cfg
-	cfg.DataDir, cfg.Admin = t.TempDir(), w.srv.admin.Addr()
+	cfg.DataDir, cfg.Admin.Addr = t.TempDir(), w.srv.admin.Addr()
 	if s, err := New(cfg); err == nil {
 		s.Close()
 		t.Fatal("two listen at one address")
 	} else if !strings.Contains(err.Error(), "admin") {
 		t.Error(err)
 	}
-	cfg.Admin = ""
+	cfg.Admin.Addr = ""
 	s, err := New(cfg) // what the failed start held is free again
 	w.ok(err)
 	w.ok(s.Close())

@@ -24,6 +24,7 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 	rec := &v1.Node{
 		NodeId: c.nodeNames[req.Name], Name: req.Name, Zone: req.Zone, Addr: req.Addr,
 		Pid: req.Pid, Version: clip(req.Version, maxTextBytes),
+		AdminUrl: clip(req.AdminUrl, maxTextBytes),
 	}
 	known := c.reached(req.Stores)
 	stores, topology, err := c.commitNode(rec, req.Stores)

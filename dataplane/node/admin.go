@@ -3,7 +3,9 @@ package node
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"reflect"
 	"runtime"
@@ -13,22 +15,44 @@ import (
 	"github.com/ashlar-storage/ashlar/rpc/ops"
 )
 
-// The admin listener serves an operator's tools over HTTP: /metrics, /debug/pprof/* and /stats. It
-// is apart from the native protocol and off unless Config.Admin names an address.
+// The admin listener serves an operator's tools over HTTP: /metrics, /debug/pprof/*, /stats and
+// /trace. It is apart from the native protocol and off unless Config.Admin names an address.
 
-// listenAdmin starts the admin listener; nil when addr is empty.
-func (n *Node) listenAdmin(addr string) (*ops.Listener, error) {
+// listenAdmin starts the admin listener; nil when cfg has no address.
+func (n *Node) listenAdmin(cfg ops.Config) (*ops.Listener, error) {
 	reg, err := ops.Registry(n.collectors()...)
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	mux := ops.Mux(ops.Page(reg, n.log))
-	mux.HandleFunc("GET /stats", n.serveStats)
-	l, err := ops.Listen(addr, mux, n.log)
+	cfg.Logger = n.log
+	pages, err := ops.NewPages(ops.Page(reg, n.log), cfg)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	pages.Handle("GET /stats", ops.Viewer, http.HandlerFunc(n.serveStats))
+	if n.cfg.Trace != nil {
+		pages.Guarded("GET /trace", ops.Tracer, n.cfg.Trace)
+	}
+	l, err := ops.Listen(cfg, pages)
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
 	return l, nil
+}
+
+// adminURL is where others find the admin listener: on the host that they find the node at, when
+// it listens on all of this machine's; "" when there is none.
+func (n *Node) adminURL() string {
+	at, err := url.Parse(n.admin.URL())
+	if err != nil || at.Host == "" {
+		return ""
+	}
+	if ip := net.ParseIP(at.Hostname()); ip != nil && ip.IsUnspecified() {
+		if host, _, err := net.SplitHostPort(n.addr); err == nil {
+			at.Host = net.JoinHostPort(host, at.Port())
+		}
+	}
+	return at.String()
 }
 
 // serveStats answers with counters as JSON. Names are those of the Go fields in snake case; they

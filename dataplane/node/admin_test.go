@@ -63,7 +63,7 @@ func TestAdminListenerServesCountersUnderStableNames(t *testing.T) {
 	c := startCluster(t, 3, 1)
 	c.write(1, 0, 0, make([]byte, 4096))
 	n := c.nodes[c.leader(1)]
-	a, err := n.listenAdmin(":0")
+	a, err := n.listenAdmin(ops.Config{Addr: ":0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestAdminListenerServesCountersUnderStableNames(t *testing.T) {
 
 func TestAdminListenerServesProfiles(t *testing.T) {
 	n := startCluster(t, 1, 0).nodes[0]
-	a, err := n.listenAdmin("127.0.0.1:0")
+	a, err := n.listenAdmin(ops.Config{Addr: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,10 +127,11 @@ func TestAdminListenerServesProfiles(t *testing.T) {
 
 func TestAdminAddressThatMakesNoSenseIsRefused(t *testing.T) {
 	n := startCluster(t, 1, 0).nodes[0]
-	if a, err := n.listenAdmin(""); a != nil || err != nil {
+	if a, err := n.listenAdmin(ops.Config{Addr: ""}); a != nil || err != nil {
 		t.Errorf("no address: %v, %v", a, err)
 	}
-	if _, err := n.listenAdmin("nowhere"); err == nil || !strings.Contains(err.Error(), "nowhere") {
+	_, err := n.listenAdmin(ops.Config{Addr: "nowhere"})
+	if err == nil || !strings.Contains(err.Error(), "nowhere") {
 		t.Errorf("error = %v", err)
 	}
 }

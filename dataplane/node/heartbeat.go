@@ -77,7 +77,8 @@ func (n *Node) wait(ctx context.Context, d time.Duration) {
 
 func (n *Node) register(ctx context.Context) (time.Duration, error) {
 	req := &v1.RegisterNodeRequest{Name: n.cfg.Name, Zone: n.cfg.Zone, Addr: n.addr,
-		Pid: uint64(os.Getpid()), Version: n.cfg.Version, ClusterId: n.clusterID}
+		Pid: uint64(os.Getpid()), Version: n.cfg.Version, ClusterId: n.clusterID,
+		AdminUrl: n.adminURL()}
 	for _, s := range n.stores {
 		mark := s.LogMark()
 		req.Stores = append(req.Stores, &v1.StoreIdentity{Uuid: s.UUID(), Path: s.Path(),

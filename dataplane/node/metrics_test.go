@@ -49,7 +49,7 @@ func value(t *testing.T, families map[string]*dto.MetricFamily, name string) flo
 func TestMetricsMoveWithTheWorkOfANode(t *testing.T) {
 	c := startCluster(t, 3, 1)
 	n := c.nodes[c.leader(1)]
-	a, err := n.listenAdmin("127.0.0.1:0")
+	a, err := n.listenAdmin(ops.Config{Addr: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}

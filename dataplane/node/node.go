@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,8 +54,11 @@ type Config struct {
 	AllowVolatileCache bool
 	// NoURing forces the fallback without io_uring.
 	NoURing bool
-	// Admin is where metrics, profiles and counters are served, HTTP host:port; empty: nowhere.
-	Admin  string
+	// Admin is where metrics, profiles and counters are served, and to whom. Its Logger is this
+	// one.
+	Admin ops.Config
+	// Trace is what the admin listener serves as /trace, to tracers only; nil: nothing.
+	Trace  http.Handler
 	Logger *slog.Logger
 }
 

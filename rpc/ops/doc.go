@@ -1,11 +1,22 @@
 // Package ops is the HTTP listener of a process for its operator's tools: profiles at
-// /debug/pprof/ and metrics for Prometheus at /metrics. It is apart from the protocols, has no
-// authentication, and takes an address without a host for the loopback one.
+// /debug/pprof/, metrics for Prometheus at /metrics, and what a process adds. It is apart from the
+// protocols, and takes an address without a host for the loopback one.
 //
+//	cfg := ops.Config{Addr: "127.0.0.1:7402", Tokens: "/etc/ashlar/tokens", Logger: logger}
 //	src := &ops.Source[sample]{Labels: []string{"store"}, Metrics: metrics, Look: look}
 //	reg, err := ops.Registry(src)
-//	l, err := ops.Listen("127.0.0.1:7402", ops.Mux(ops.Page(reg, logger)), logger)
+//	pages, err := ops.NewPages(ops.Page(reg, logger), cfg)
+//	pages.Guarded("GET /trace", ops.Tracer, handler)
+//	l, err := ops.Listen(cfg, pages)
 //	defer l.Close()
+//
+// # Who may
+//
+// A file of tokens says who has which Role, and each page which role it needs. Who asks shows a
+// token as "Authorization: Bearer TOKEN". The file has no tokens in it but their sums, and is read
+// again when it changes. Without such a file everybody who reaches the listener may see metrics,
+// counters and profiles, and nobody what is Guarded. Tokens travel as they are: outside the
+// machine they need TLS, for which Config names a certificate, read anew for each connection.
 //
 // # Cost
 //

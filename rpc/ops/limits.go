@@ -13,4 +13,8 @@ const (
 	// scrapeTime how long one is waited for. Beyond them the answer is 503.
 	maxScrapes = 2
 	scrapeTime = 8 * time.Second
+	// maxOwner bounds the name of a token's owner, maxTokenFile a file of tokens, in bytes. A
+	// larger one is refused.
+	maxOwner     = 64
+	maxTokenFile = 1 << 20
 )

@@ -1,52 +1,105 @@
 package ops
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
 )
+
+// Config says where a process listens for its operator, and whom it answers.
+type Config struct {
+	Addr string // host:port; empty: nowhere
+	// Cert and Key are PEM files with which it speaks TLS; both, or neither.
+	Cert, Key string
+	Tokens    string // a file, see Tokens; empty: none
+	Logger    *slog.Logger
+}
 
 // Listener is one that runs.
 type Listener struct {
 	server *http.Server
 	addr   string
+	scheme string
 	done   chan struct{}
 }
 
-// Listen serves h at addr, host:port; nil when addr is empty.
-func Listen(addr string, h http.Handler, logger *slog.Logger) (*Listener, error) {
-	if addr == "" {
+// Listen serves h where the configuration says; nil when that is nowhere.
+func Listen(cfg Config, h http.Handler) (*Listener, error) {
+	if cfg.Addr == "" {
 		return nil, nil
 	}
-	host, port, err := net.SplitHostPort(addr)
+	ln, err := cfg.listen()
 	if err != nil {
-		return nil, fmt.Errorf("ops: admin address %q: %w: write it as 127.0.0.1:7402", addr, err)
+		return nil, err
+	}
+	l := &Listener{addr: ln.Addr().String(), scheme: "http", done: make(chan struct{})}
+	l.server = &http.Server{Handler: h, ReadTimeout: readTime, WriteTimeout: writeTime,
+		MaxHeaderBytes: headerBytes,
+		ErrorLog:       slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug)}
+	serve := func() error { return l.server.Serve(ln) }
+	if cfg.Cert != "" {
+		l.scheme = "https"
+		l.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13,
+			GetCertificate: cfg.certificate}
+		serve = func() error { return l.server.ServeTLS(ln, "", "") }
+	}
+	go func() {
+		defer close(l.done)
+		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+			cfg.Logger.Error("admin listener stopped", "err", err)
+		}
+	}()
+	cfg.Logger.Info("admin listener", "url", l.URL())
+	return l, nil
+}
+
+func (cfg *Config) listen() (net.Listener, error) {
+	host, port, err := net.SplitHostPort(cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("ops: admin address %q: %w: write it as 127.0.0.1:7402", cfg.Addr,
+			err)
 	}
 	if host == "" {
 		host = "127.0.0.1"
+	}
+	if (cfg.Cert == "") != (cfg.Key == "") {
+		return nil, errors.New("ops: a certificate without its key, or a key without its " +
+			"certificate: give both files")
+	}
+	if cfg.Cert != "" {
+		if _, err := cfg.certificate(nil); err != nil {
+			return nil, err
+		}
 	}
 	ln, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if err != nil {
 		return nil, fmt.Errorf("ops: admin listener: %w", err)
 	}
-	l := &Listener{addr: ln.Addr().String(), done: make(chan struct{})}
-	l.server = &http.Server{Handler: h, ReadTimeout: readTime, WriteTimeout: writeTime,
-		MaxHeaderBytes: headerBytes}
-	go func() {
-		defer close(l.done)
-		if err := l.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("admin listener stopped", "err", err)
-		}
-	}()
-	logger.Info("admin listener", "addr", l.addr)
-	return l, nil
+	return ln, nil
+}
+
+// certificate is read for each connection: there are few, and one that was renewed counts at once.
+func (cfg *Config) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
+	if err != nil {
+		return nil, fmt.Errorf("ops: certificate %s with key %s: %w", cfg.Cert, cfg.Key, err)
+	}
+	return &cert, nil
 }
 
 // Addr is where it listens.
 func (l *Listener) Addr() string { return l.addr }
+
+// URL is where it listens, and how; "" on nil.
+func (l *Listener) URL() string {
+	if l == nil {
+		return ""
+	}
+	return l.scheme + "://" + l.addr
+}
 
 // Close ends it and every connection. On nil it does nothing.
 func (l *Listener) Close() error {
@@ -56,16 +109,4 @@ func (l *Listener) Close() error {
 	err := l.server.Close()
 	<-l.done
 	return err
-}
-
-// Mux serves profiles, and page as /metrics.
-func Mux(page http.Handler) *http.ServeMux {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.Handle("GET /metrics", page)
-	return mux
 }

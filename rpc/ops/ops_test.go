@@ -100,7 +100,7 @@ func TestScrapesAreBoundedInNumber(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := Listen(":0", Mux(Page(reg, quiet())), quiet())
+	l, err := Listen(Config{Addr: ":0", Logger: quiet()}, Page(reg, quiet()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,11 +136,11 @@ func TestScrapesAreBoundedInNumber(t *testing.T) {
 }
 
 func TestNoAddressIsNoListener(t *testing.T) {
-	l, err := Listen("", http.NotFoundHandler(), quiet())
+	l, err := Listen(Config{Logger: quiet()}, http.NotFoundHandler())
 	if l != nil || err != nil || l.Close() != nil {
 		t.Error(l, err)
 	}
-	if _, err := Listen("nowhere", http.NotFoundHandler(), quiet()); err == nil {
+	if _, err := Listen(Config{Addr: "nowhere"}, http.NotFoundHandler()); err == nil {
 		t.Error("an address without a port is taken")
 	}
 }

@@ -83,7 +83,7 @@ func (a *app) root() *cobra.Command {
 	add("look", noun("store", "Disks of the nodes",
 		append(a.storeCommands(), a.offlineStoreCommands()...)...))
 	add("look", a.traceCommand())
-	add("daemon", a.nodeCommand(), a.controlCommand(), a.gatewayCommand())
+	add("daemon", a.nodeCommand(), a.controlCommand(), a.gatewayCommand(), a.tokenCommand())
 	root.AddCommand(a.versionCommand())
 	demandVerbs(root)
 	return root

@@ -55,7 +55,7 @@ func (u *upRun) writeSettings() error {
 	l := u.dir.Layout
 	logs := config.Log{Level: firstOf(u.logLevel, "info"), Format: firstOf(u.logForm, "text")}
 	control := config.DefaultControl()
-	control.Listen, control.Admin, control.Log = l.Control, l.Admin, logs
+	control.Listen, control.Admin.Addr, control.Log = l.Control, l.Admin, logs
 	control.Data = filepath.Join(u.dir.Path, "control")
 	control.MinNodes = len(l.Nodes)
 	control.Replicas = min(control.Replicas, len(l.Nodes))
@@ -67,7 +67,7 @@ func (u *upRun) writeSettings() error {
 		node := config.DefaultNode()
 		node.Name, node.Zone, node.Listen, node.Control, node.Log = n.Name, n.Name, n.Listen,
 			l.Control, logs
-		node.AllowVolatileCache, node.Admin = l.AllowVolatileCache, n.Admin
+		node.AllowVolatileCache, node.Admin.Addr = l.AllowVolatileCache, n.Admin
 		node.Stores = []string{filepath.Join(u.dir.Path, "nodes", n.Name, storeDir)}
 		files[n.Name] = &node
 	}

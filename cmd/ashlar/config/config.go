@@ -31,6 +31,14 @@ type Log struct {
 	Format string `yaml:"format"` // text | json
 }
 
+// Admin is the listener for an operator's tools.
+type Admin struct {
+	Addr   string `yaml:"admin"`        // metrics, profiles, traces: host:port; empty: off
+	Cert   string `yaml:"admin_cert"`   // PEM file; with it and the key it speaks TLS
+	Key    string `yaml:"admin_key"`    // PEM file
+	Tokens string `yaml:"admin_tokens"` // file that says whose token has which role; empty: none
+}
+
 // Node configures `ashlar node run`.
 type Node struct {
 	Name    string   `yaml:"name"`    // unique in the cluster; the node keeps its id by it
@@ -49,7 +57,7 @@ type Node struct {
 	FillRate   Size     `yaml:"fill_rate"`  // given to replicas beside clients; 0: no limit
 	ReadMode   string   `yaml:"read_mode"`  // lease | readindex
 	NoURing    bool     `yaml:"no_uring"`   // do without io_uring even where the kernel has it
-	Admin      string   `yaml:"admin"`      // metrics, profiles over HTTP, host:port; empty: off
+	Admin      Admin    `yaml:",inline"`
 	// AllowVolatileCache starts although a power cut would take what a store promised.
 	AllowVolatileCache bool `yaml:"allow_volatile_cache"`
 	Log                Log  `yaml:"log"`
@@ -63,7 +71,7 @@ type Control struct {
 	Replicas int    `yaml:"replicas"` // copies of every block
 	Copysets int    `yaml:"copysets"` // raft groups made once min_nodes are up
 	MinNodes int    `yaml:"min_nodes"`
-	Admin    string `yaml:"admin"` // metrics, profiles over HTTP, host:port; empty: off
+	Admin    Admin  `yaml:",inline"`
 	Log      Log    `yaml:"log"`
 }
 
@@ -138,7 +146,7 @@ func (n *Node) Check() error {
 			"use "+time.Duration(stallAfterMin).String()+" or more: busy disks take that")
 	}
 	return first(checkName("name", n.Name), checkName("zone", n.Zone),
-		checkAddr("listen", n.Listen), checkAddr("control", n.Control), checkAdmin(n.Admin),
+		checkAddr("listen", n.Listen), checkAddr("control", n.Control), n.Admin.check(),
 		checkOneOf("read_mode", n.ReadMode, ReadLease, ReadIndex), n.Log.check())
 }
 
@@ -150,7 +158,7 @@ func (c *Control) Check() error {
 	return first(checkName("name", c.Name), checkAddr("listen", c.Listen),
 		checkRange("replicas", c.Replicas, 1, 7),
 		checkRange("min_nodes", c.MinNodes, c.Replicas, 1<<16),
-		checkRange("copysets", c.Copysets, 1, 1<<16), checkAdmin(c.Admin), c.Log.check())
+		checkRange("copysets", c.Copysets, 1, 1<<16), c.Admin.check(), c.Log.check())
 }
 
 // Check implements File.
@@ -207,12 +215,16 @@ func checkAddr(key, v string) error {
 	return invalid(key, fmt.Sprintf("%.80q is not an address", v), "write it as 127.0.0.1:7400")
 }
 
-// checkAdmin accepts no address too: then there is no admin listener.
-func checkAdmin(v string) error {
-	if v == "" {
+// check accepts no address too: then there is no admin listener.
+func (a Admin) check() error {
+	if (a.Cert == "") != (a.Key == "") {
+		return invalid("admin_cert", "without admin_key, or admin_key without it",
+			"name both files, or neither")
+	}
+	if a.Addr == "" {
 		return nil
 	}
-	return checkAddr("admin", v)
+	return checkAddr("admin", a.Addr)
 }
 
 func checkRange(key string, v, low, high int) error {
@@ -312,6 +324,9 @@ func knownKeys(t reflect.Type, name string) []string {
 	var keys, inner []string
 	for i := range t.NumField() {
 		field := t.Field(i)
+		if field.Tag.Get("yaml") == ",inline" {
+			keys = append(keys, knownKeys(field.Type, field.Type.String())...)
+		}
 		if key, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); key != "" {
 			keys = append(keys, key)
 		}

@@ -14,7 +14,7 @@ import (
 func RunControl(ctx context.Context, cfg config.Control, env Env) error {
 	s, err := server.New(server.Config{Listen: cfg.Listen, DataDir: cfg.Data, Name: cfg.Name,
 		Version: env.Version, Replicas: cfg.Replicas, Copysets: cfg.Copysets,
-		MinNodes: cfg.MinNodes, Admin: cfg.Admin, Logger: env.Logger})
+		MinNodes: cfg.MinNodes, Admin: adminOf(cfg.Admin), Logger: env.Logger})
 	if errors.Is(err, meta.ErrForeign) || errors.Is(err, meta.ErrVersion) ||
 		errors.Is(err, meta.ErrCorrupt) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)

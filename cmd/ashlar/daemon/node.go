@@ -49,7 +49,7 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 	err := node.Run(ctx, node.Config{Name: cfg.Name, Zone: cfg.Zone, Listen: cfg.Listen,
 		Control: cfg.Control, Stores: cfg.Stores, PoolBytes: int64(cfg.Memory),
 		LogBytes: int64(cfg.LogLimit), StoreBytes: int64(cfg.StoreLimit), NoURing: cfg.NoURing,
-		Admin: cfg.Admin, StallBound: time.Duration(cfg.StallAfter),
+		Admin: adminOf(cfg.Admin), StallBound: time.Duration(cfg.StallAfter),
 		AllowVolatileCache: cfg.AllowVolatileCache,
 		ScrubBytes:         rate(cfg.ScrubRate),
 		FillBytes:          rate(cfg.FillRate),

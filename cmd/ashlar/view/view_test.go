@@ -87,6 +87,8 @@ func documents() map[string]Tabler {
 		"copysets": Copysets(FromCopysets([]*ashlar.CopysetStatus{copyset()}, names)),
 		"copyset":  FromCopyset(copyset(), names),
 		"version":  Version{"v1", "go1", "linux/amd64"},
+		"token": Token{Owner: "alice", Role: "tracer", Token: "XWmDdvl2M",
+			Line: "tracer alice db9a6f20"},
 
 		"store-check": FromCheck(checkReport()),
 		"log-dump":    FromLog("/srv/store0", logDump()),

@@ -433,6 +433,7 @@ type Node struct {
 	State               string   `protobuf:"bytes,7,opt,name=state" json:"state,omitempty"` // up | offline
 	LastHeartbeatUnixNs int64    `protobuf:"varint,8,opt,name=last_heartbeat_unix_ns" json:"last_heartbeat_unix_ns,omitempty"`
 	Stores              []*Store `protobuf:"bytes,9,rep,name=stores" json:"stores,omitempty"`
+	AdminUrl            string   `protobuf:"bytes,10,opt,name=admin_url" json:"admin_url,omitempty"` // of its admin listener; empty: it has none
 }
 
 func (x *Node) Reset() { *x = Node{} }
@@ -504,6 +505,13 @@ func (x *Node) GetStores() []*Store {
 	return nil
 }
 
+func (x *Node) GetAdminUrl() string {
+	if x != nil {
+		return x.AdminUrl
+	}
+	return ""
+}
+
 type Process struct {
 	Role  string `protobuf:"bytes,1,opt,name=role" json:"role,omitempty"` // control | node | gateway
 	Id    string `protobuf:"bytes,2,opt,name=id" json:"id,omitempty"`
@@ -561,6 +569,7 @@ type RegisterNodeRequest struct {
 	Version   string           `protobuf:"bytes,5,opt,name=version" json:"version,omitempty"`
 	ClusterId string           `protobuf:"bytes,6,opt,name=cluster_id" json:"cluster_id,omitempty"` // empty at first contact
 	Stores    []*StoreIdentity `protobuf:"bytes,7,rep,name=stores" json:"stores,omitempty"`
+	AdminUrl  string           `protobuf:"bytes,8,opt,name=admin_url" json:"admin_url,omitempty"`
 }
 
 func (x *RegisterNodeRequest) Reset() { *x = RegisterNodeRequest{} }
@@ -616,6 +625,13 @@ func (x *RegisterNodeRequest) GetStores() []*StoreIdentity {
 		return x.Stores
 	}
 	return nil
+}
+
+func (x *RegisterNodeRequest) GetAdminUrl() string {
+	if x != nil {
+		return x.AdminUrl
+	}
+	return ""
 }
 
 type StoreIdentity struct {
@@ -1065,7 +1081,8 @@ func (x *HeartbeatNodeRequest) GetDeletedVolumes() []uint64 {
 }
 
 // HeartbeatNodeResponse carries the whole desired state of a node when it differs from what the
-// node has (desired_version): the copysets that have a replica here, and the other nodes' addresses.
+// node has (desired_version): the copysets that have a replica here, and the other nodes'
+// addresses.
 type HeartbeatNodeResponse struct {
 	DesiredVersion uint64            `protobuf:"varint,1,opt,name=desired_version" json:"desired_version,omitempty"`
 	DesiredPresent bool              `protobuf:"varint,2,opt,name=desired_present" json:"desired_present,omitempty"`

@@ -1,0 +1,3 @@
+package admin
+
+//go:generate ./generate.sh
