@@ -1,6 +1,8 @@
 package probe
 
 import (
+	"crypto/sha256"
+	_ "embed"
 	"unsafe"
 
 	"github.com/ashlar-storage/ashlar/ebpf/mark"
@@ -30,8 +32,8 @@ const (
 	eventRing
 )
 
-// events decodes events, one after the other in the same memory.
-type events struct {
+// Decoder decodes events, one after the other in the same memory.
+type Decoder struct {
 	op     probeOpEvent
 	app    probeAppendEvent
 	ack    probeAckEvent
@@ -41,15 +43,22 @@ type events struct {
 	ring   probeRingEvent
 }
 
+//go:embed probe.sum
+var sources []byte
+
+// Version names the sources of the probes, and with them how events lie in memory: a Decoder can
+// read those of probes of the same version only.
+func Version() [sha256.Size]byte { return sha256.Sum256(sources) }
+
 // slotBits of an operation's user data are the ring's own; see io/disk.
 const slotBits = 16
 
 // headSize is the size of what all events begin with.
 const headSize = int(unsafe.Sizeof(probeOpEvent{}.Head))
 
-// decode hands one event on. The programs that write them are part of this one: there are no
-// others.
-func (e *events) decode(raw []byte, to Sink) {
+// Decode hands one event on, as the programs of this package write them. Anything else it leaves
+// alone.
+func (e *Decoder) Decode(raw []byte, to Sink) {
 	if len(raw) < headSize {
 		return
 	}

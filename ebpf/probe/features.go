@@ -54,6 +54,9 @@ func All() []Feature {
 	return all
 }
 
+// Known reports whether there is such a feature.
+func Known(f Feature) bool { return claimOf(f) != nil }
+
 func claimOf(f Feature) *Claim {
 	for i := range Claims {
 		if Claims[i].Feature == f {

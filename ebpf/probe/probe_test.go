@@ -1,14 +1,11 @@
 package probe
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -18,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ashlar-storage/ashlar/ebpf/mark"
+	"github.com/ashlar-storage/ashlar/ebpf/probe/probetest"
 	"github.com/ashlar-storage/ashlar/ebpf/trace"
 )
 
@@ -72,50 +70,11 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// marked is a process with markers, which test binaries have not: they have no symbols.
-type marked struct {
-	pid int
-	in  io.Writer
-	out *bufio.Scanner
-}
-
-func startMarked(t *testing.T, flags ...string) *marked {
-	t.Helper()
-	exe := filepath.Join(t.TempDir(), "marked")
-	build := exec.Command("go", append(append([]string{"build"}, flags...), "-o", exe,
-		"./testdata/marked")...)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	cmd := exec.Command(exe)
-	in, err := cmd.StdinPipe()
-	must(t, err)
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = in.Close() // which ends it
-		must(t, cmd.Wait())
-	})
-	return &marked{cmd.Process.Pid, in, bufio.NewScanner(out)}
-}
-
-// send has it send records, and says whether it knows of a probe.
-func (m *marked) send(t *testing.T, what string, n int) (attached bool) {
-	t.Helper()
-	_, err := fmt.Fprintln(m.in, what, n)
-	must(t, err)
-	if !m.out.Scan() {
-		t.Fatalf("it ended: %v", m.out.Err())
-	}
-	return m.out.Text() == "true"
-}
-
-func attachMarks(t *testing.T) (*Probes, *marked) {
+func attachMarks(t *testing.T) (*Probes, *probetest.Marked) {
 	t.Helper()
 	needsRoot(t, Marks)
-	m := startMarked(t)
-	p, err := Attach(Config{Processes: []int{m.pid}, Features: []Feature{Marks}})
+	m := probetest.Start(t)
+	p, err := Attach(Config{Processes: []int{m.PID}, Features: []Feature{Marks}})
 	must(t, err)
 	t.Cleanup(p.Close)
 	return p, m
@@ -123,7 +82,7 @@ func attachMarks(t *testing.T) (*Probes, *marked) {
 
 func TestMarkersTellOfEveryRecordAsItWas(t *testing.T) {
 	p, m := attachMarks(t)
-	if !m.send(t, "ops", 200) || !m.send(t, "appends", 1) || !m.send(t, "acks", 1) {
+	if !m.Send(t, "ops", 200) || !m.Send(t, "appends", 1) || !m.Send(t, "acks", 1) {
 		t.Error("a probe is attached and the process does not know")
 	}
 	got := poll(t, p, &told{})
@@ -147,7 +106,7 @@ func TestMarkersTellOfEveryRecordAsItWas(t *testing.T) {
 		t.Errorf("ack %+v", got.acks[0])
 	}
 	p.Close()
-	if m.send(t, "ops", 1) {
+	if m.Send(t, "ops", 1) {
 		t.Error("attached after the probes were taken away")
 	}
 }
@@ -155,7 +114,7 @@ func TestMarkersTellOfEveryRecordAsItWas(t *testing.T) {
 func TestEventsThatFindNoRoomAreCounted(t *testing.T) {
 	p, m := attachMarks(t)
 	const sent = 100_000
-	m.send(t, "ops", sent)
+	m.Send(t, "ops", sent)
 	got := poll(t, p, &told{})
 	counts, err := p.Counts(0)
 	must(t, err)
@@ -250,9 +209,9 @@ func TestDataInSocketsIsTimed(t *testing.T) {
 
 func TestEveryClaimIsKept(t *testing.T) {
 	needsRoot(t, All()...)
-	m := startMarked(t)
+	m := probetest.Start(t)
 	for _, f := range append(All(), "") {
-		cfg := Config{Processes: []int{m.pid}}
+		cfg := Config{Processes: []int{m.PID}}
 		if f != "" {
 			cfg.Features = []Feature{f}
 		}
@@ -267,8 +226,8 @@ func TestEveryClaimIsKept(t *testing.T) {
 
 func TestOptionalFeaturesAreDoneWithout(t *testing.T) {
 	needsRoot(t, TCP)
-	m := startMarked(t, "-ldflags=-s")
-	p, err := Attach(Config{Processes: []int{m.pid}, Features: []Feature{TCP},
+	m := probetest.Start(t, "-ldflags=-s")
+	p, err := Attach(Config{Processes: []int{m.PID}, Features: []Feature{TCP},
 		Optional: []Feature{Marks}})
 	must(t, err)
 	defer p.Close()
@@ -279,8 +238,8 @@ func TestOptionalFeaturesAreDoneWithout(t *testing.T) {
 
 func TestProcessWithoutSymbolsIsRefused(t *testing.T) {
 	needsRoot(t, Marks)
-	m := startMarked(t, "-ldflags=-s")
-	_, err := Attach(Config{Processes: []int{m.pid}, Features: []Feature{Marks}})
+	m := probetest.Start(t, "-ldflags=-s")
+	_, err := Attach(Config{Processes: []int{m.PID}, Features: []Feature{Marks}})
 	var r *Refused
 	if !errors.As(err, &r) || !errors.Is(err, ErrRefused) ||
 		!strings.Contains(err.Error(), "symbols") {

@@ -36,7 +36,7 @@ type Probes struct {
 	links   []link.Link
 	reader  *ringbuf.Reader
 	record  ringbuf.Record
-	events  events
+	decoder Decoder
 	missing []error
 }
 
@@ -176,6 +176,12 @@ func (p *Probes) markers(c *Claim, part *ebpf.Collection, processes []int) error
 
 // Poll hands the events that wait to a sink and returns when there are no more.
 func (p *Probes) Poll(to Sink) error {
+	return p.Records(func(raw []byte) { p.decoder.Decode(raw, to) })
+}
+
+// Records gives the events that wait as the kernel has them, for a Decoder elsewhere. What each is
+// given is valid during the call.
+func (p *Probes) Records(each func(raw []byte)) error {
 	p.reader.SetDeadline(time.Unix(0, 1))
 	for {
 		err := p.reader.ReadInto(&p.record)
@@ -185,7 +191,7 @@ func (p *Probes) Poll(to Sink) error {
 		if err != nil {
 			return fmt.Errorf("probe: events: %w", err)
 		}
-		p.events.decode(p.record.RawSample, to)
+		each(p.record.RawSample)
 	}
 }
 
@@ -223,13 +229,13 @@ const (
 	TimesRead                  // bios
 	TimesWrite
 	TimesFlush
-	timesOf
+	TimesOf // how many there are
 )
 
 // Times is the histogram of one kind of a target.
 func (p *Probes) Times(target int, kind Times) (trace.Hist, error) {
 	var each []probeHist
-	if err := p.maps["times"].Lookup(uint32(target*int(timesOf)+int(kind)), &each); err != nil {
+	if err := p.maps["times"].Lookup(uint32(target*int(TimesOf)+int(kind)), &each); err != nil {
 		return trace.Hist{}, fmt.Errorf("probe: times: %w", err)
 	}
 	var sum trace.Hist
@@ -244,8 +250,8 @@ func histOf(h *probeHist) trace.Hist { return trace.Hist{N: h.N, Sum: h.Sum, Buc
 
 // DeviceTimes are a device's times of one class.
 type DeviceTimes struct {
-	Major, Minor uint32
-	Class        trace.Class
+	Device string
+	Class  trace.Class
 	trace.Hist
 }
 
@@ -256,9 +262,8 @@ func (p *Probes) Devices() ([]DeviceTimes, error) {
 	var h probeHist
 	each := p.maps["devices"].Iterate()
 	for each.Next(&key, &h) {
-		all = append(all, DeviceTimes{Major: key.Device >> minorBits,
-			Minor: key.Device & (1<<minorBits - 1), Class: trace.Class(key.Class),
-			Hist: histOf(&h)})
+		name := deviceName(key.Device>>minorBits, key.Device&(1<<minorBits-1))
+		all = append(all, DeviceTimes{name, trace.Class(key.Class), histOf(&h)})
 	}
 	if err := each.Err(); err != nil {
 		return nil, fmt.Errorf("probe: devices: %w", err)

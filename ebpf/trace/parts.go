@@ -69,14 +69,28 @@ func (s *Span) commitParts(o *mark.Op, from, until int64, to []part) []part {
 	default:
 		link, there := place{node: o.Node, peer: ack.From}, place{node: ack.From}
 		if follower != nil {
-			c.cut(PartLink, link, follower.Queued)
-			c.cut(PartLogWait, there, follower.Began)
-			c.cut(PartLogWrite, there, follower.Durable)
+			late := within(follower, from, ack.At)
+			c.cut(PartLink, link, follower.Queued+late)
+			c.cut(PartLogWait, there, follower.Began+late)
+			c.cut(PartLogWrite, there, follower.Durable+late)
 		}
 		c.cut(PartLink, link, ack.At)
 	}
 	c.cut(commit, leader, until)
 	return c.to
+}
+
+// within is how much later than it says a follower must have written: not before the leader sent
+// the entry, nor after its word came. Clocks of two machines are known to each other to half a
+// round trip only; those of one machine never need it.
+func within(a *mark.Append, sent, heard int64) int64 {
+	switch {
+	case a.Queued < sent:
+		return sent - a.Queued
+	case a.Durable > heard:
+		return max(heard-a.Durable, sent-a.Queued)
+	}
+	return 0
 }
 
 // ownDecided reports whether the leader's own log was later than the follower's word. Where the

@@ -37,6 +37,7 @@ type write struct {
 	ownWait, ownWrite  int64 // of the leader's log
 	out, there, answer int64 // of node 2: on the way, in its log's write, and back
 	late               int64 // that node 3 is later than node 2
+	ahead              int64 // that node 2's clock is, or seems to be
 }
 
 // typical is a write of 600 us, decided by the leader's log when node 2 is quicker.
@@ -54,8 +55,11 @@ func (w write) tell(s *Span, index uint64) int64 {
 	there := mark.Append{Copyset: 7, Term: 3, First: index, Count: 1, Queued: proposed + w.out,
 		Began: proposed + w.out + 5*us, Durable: proposed + w.out + 5*us + w.there, Node: 2}
 	there.Taken = there.Durable + us
-	ack := mark.Ack{Copyset: 7, Term: 3, Index: index, At: there.Durable + w.answer, From: 2,
-		Node: 1}
+	heard := there.Durable + w.answer
+	for _, at := range []*int64{&there.Queued, &there.Began, &there.Durable, &there.Taken} {
+		*at += w.ahead
+	}
+	ack := mark.Ack{Copyset: 7, Term: 3, Index: index, At: heard, From: 2, Node: 1}
 	late := ack
 	late.From, late.At = 3, ack.At+w.late
 	committed := max(own.Taken, ack.At)
@@ -180,6 +184,27 @@ func TestSlowReadsAreTheDevices(t *testing.T) {
 }
 
 // Whatever comes, in whatever order and however incomplete, the parts of a request are its time.
+// The clocks of two machines are known to each other to half a round trip only: a follower that
+// seems to have written before it was asked, or after it answered, has written as long all the
+// same.
+func TestWritesOfAFollowerAreAsLongWhateverItsClockSays(t *testing.T) {
+	for _, ahead := range []int64{-2 * ms, -50 * us, 0, 35 * us, 2 * ms} {
+		w := typical(0)
+		w.there, w.ahead = 5*ms, ahead
+		s := NewSpan(config())
+		total := w.tell(s, 1)
+		took := map[string]int64{}
+		var sum int64
+		for _, p := range s.parts(&s.ops[0], nil) {
+			took[p.what] += p.took
+			sum += p.took
+		}
+		if took[PartLogWrite] != w.there || took[PartLogWait] != 5*us || sum != total {
+			t.Errorf("ahead by %d us: %v, in all %d of %d ns", ahead/us, took, sum, total)
+		}
+	}
+}
+
 func TestPartsAddUpToTheWhole(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {

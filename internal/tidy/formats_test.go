@@ -24,7 +24,8 @@ var formatSources = []string{
 	"io/disk/devformat.go", "io/wal/format.go", "io/wal/frame.go", "io/chunkfile/format.go",
 	"dataplane/copyset/command.go", "dataplane/copyset/state.go", "dataplane/copyset/dedup.go",
 	"dataplane/copyset/message.go",
-	"dataplane/peer/codec.go", "rpc/wire/header.go", "rpc/wire/io.go", "rpc/wire/hello.go",
+	"dataplane/peer/codec.go", "ebpf/remote/wire.go",
+	"rpc/wire/header.go", "rpc/wire/io.go", "rpc/wire/hello.go",
 }
 
 // layouts are the drawings that list fields by offset: which function writes them, and which
@@ -63,6 +64,8 @@ var versions = []struct {
 		"dataplane/copyset/testdata/state-joint.txt", 0},
 	{"raft message", "dataplane/copyset/message.go", "messageVersion",
 		"dataplane/copyset/testdata/message-append.txt", 0},
+	{"stream of a trace", "ebpf/remote/wire.go", "streamVersion",
+		"ebpf/remote/testdata/stream-v1.golden", 8},
 	{"frame of the wire", "rpc/wire/limits.go", "FrameVersion", "rpc/wire/testdata/header.txt", 4},
 }
 

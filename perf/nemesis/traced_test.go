@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -19,6 +21,8 @@ import (
 	"github.com/ashlar-storage/ashlar/perf/netlab"
 	"github.com/ashlar-storage/ashlar/perf/rig"
 	"github.com/ashlar-storage/ashlar/perf/starve"
+	"github.com/ashlar-storage/ashlar/rpc/ops"
+	"github.com/ashlar-storage/ashlar/rpc/ops/opstest"
 )
 
 const (
@@ -66,15 +70,15 @@ type traced struct {
 	read   atomic.Int64 // blocks
 }
 
-func newTraced(t *testing.T) *traced {
+func newTraced(t *testing.T, settings ...string) *traced {
 	t.Helper()
 	binary := prepared(t)
 	if os.Getenv(environment) != "required" {
 		t.Skip("takes a minute: runs in `make trace`")
 	}
 	lab := newLab(t)
-	m := newMachine(t, rig.Config{Binary: binary, NodeSettings: powerSettings, Net: lab},
-		faultfs.Config{}, victim)
+	m := newMachine(t, rig.Config{Binary: binary, Net: lab,
+		NodeSettings: powerSettings + strings.Join(settings, "")}, faultfs.Config{}, victim)
 	m.lab, m.timeout = lab, faultTimeout
 	if err := m.cluster.CreateVolume(t.Context(), volumeName, tracedBlocks*blockSize); err != nil {
 		t.Fatal(err)
@@ -120,9 +124,9 @@ func (c *traced) command(args ...string) *exec.Cmd {
 }
 
 // stages is what `ashlar trace stages` says of the next seconds.
-func (c *traced) stages() *tracedReport {
+func (c *traced) stages(flags ...string) *tracedReport {
 	c.t.Helper()
-	cmd := c.command("stages", "-j", tracedSpan, "1")
+	cmd := c.command(append([]string{"stages", "-j", tracedSpan, "1"}, flags...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -316,6 +320,69 @@ func TestTraceFollowsAReadToTheDevice(t *testing.T) {
 	}
 	t.Logf("of %d reads, the rest of blocks that were never written, %d went to the device", reads,
 		followed)
+}
+
+// The nodes trace themselves, for who has the right token, and name the slow disk all the same.
+func TestTraceThroughAdminListenersNamesTheSlowDisk(t *testing.T) {
+	files := map[ops.Role]string{}
+	var lines []string
+	for _, role := range []ops.Role{ops.Viewer, ops.Tracer} {
+		token, line, err := ops.NewToken(ops.Owner{Name: role.String(), Role: role})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+		files[role] = writeFile(t, role.String(), token+"\n")
+	}
+	var hosts []net.IP
+	for n := range byte(16) {
+		hosts = append(hosts, net.IPv4(10, 77, 0, n)) // a lab's
+	}
+	cert, key := opstest.Certificate(t, hosts...)
+	c := newTraced(t, fmt.Sprintf("admin_cert: %s\nadmin_key: %s\nadmin_tokens: %s\n", cert, key,
+		writeFile(t, "tokens", strings.Join(lines, "\n"))))
+	for role, want := range map[ops.Role]string{ops.Nobody: "needs a token of the role tracer",
+		ops.Viewer: "needs the role tracer; viewer has viewer"} {
+		file := files[role]
+		if file == "" {
+			file = writeFile(t, "empty", "")
+		}
+		out, err := c.command("stages", "--remote", "--ca", cert, "--token-file", file, "1",
+			"1").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v: %s", role, err, out)
+		}
+	}
+	s := &slownesses[0]
+	c.under(4, func() {
+		end, err := s.begin(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := false
+		for try := 0; !named && try < tracedTries; try++ {
+			time.Sleep(time.Second)
+			verdict, count := c.stages("--remote", "--ca", cert, "--token-file",
+				files[ops.Tracer]).of("write")
+			t.Logf("of %d writes: %s", count, verdict)
+			named = s.verdict.MatchString(verdict)
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		if !named {
+			t.Errorf("want a verdict like %q", s.verdict)
+		}
+	})
+}
+
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // rate is how many operations were done in a stretch of time.

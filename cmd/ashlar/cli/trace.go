@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -27,18 +26,18 @@ const tracePoll = 50 * time.Millisecond
 
 // traceRun is one run of `ashlar trace`.
 type traceRun struct {
-	app       *app
-	pids      []int
-	json      bool
-	stamps    bool
-	interval  time.Duration // 0: one report, at the end
-	count     int           // reports; 0: until it is interrupted
-	processes []int
-	cfg       trace.Config
-	volumes   map[uint64]string
-	probes    *probe.Probes
-	began     time.Time
-	uptime    int64 // of the machine at began, in ns: the clock of all events
+	app      *app
+	pids     []int
+	far      farFlags
+	json     bool
+	stamps   bool
+	interval time.Duration // 0: one report, at the end
+	count    int           // reports; 0: until it is interrupted
+	cfg      trace.Config
+	volumes  map[uint64]string
+	sources  *traceSources
+	began    time.Time
+	uptime   int64 // of the machine at began, in ns: the clock of all events
 }
 
 // since is how long after the beginning an event was.
@@ -70,9 +69,10 @@ type tracer interface {
 func (a *app) traceCommand() *cobra.Command {
 	r := &traceRun{app: a}
 	cmd := &cobra.Command{Use: "trace", Short: "See where the time of requests goes (eBPF)",
-		Long: "Attaches probes to the nodes that run on this machine, without a restart, and " +
-			"takes them away at the end. It needs root, and a kernel with BTF; docs/tracing.md " +
-			"says which probe needs what.\n\n" +
+		Long: "Attaches probes to the nodes of a cluster, without a restart, and takes them away " +
+			"at the end. Nodes on this machine need root here, and a kernel with BTF; " +
+			"docs/tracing.md says which probe needs what. Nodes elsewhere attach their probes " +
+			"themselves, for a token of the role tracer.\n\n" +
 			"INTERVAL is the time between two reports, in seconds or as 500ms, and COUNT how " +
 			"many reports there are. Without them there is one report, at Ctrl-C."}
 	cmd.AddCommand(r.stagesCommand(), r.latencyCommand(), r.snoopCommand(), r.slowCommand(),
@@ -99,6 +99,7 @@ func (r *traceRun) verb(use, short string, needs, likes []probe.Feature,
 	r.app.findFlags(cmd)
 	f := cmd.Flags()
 	f.IntSliceVarP(&r.pids, "pid", "p", nil, "processes of nodes, in place of a cluster's")
+	r.far.add(f)
 	f.BoolVarP(&r.json, "json", "j", false, "JSON, one document in a line")
 	f.BoolVarP(&r.stamps, "timestamp", "T", false, "the time before each report")
 	return cmd
@@ -128,18 +129,17 @@ func (r *traceRun) parse(args []string) (err error) {
 }
 
 func (r *traceRun) run(ctx context.Context, cfg probe.Config, make func() tracer) (err error) {
+	r.sources = &traceSources{warn: r.warn}
+	defer r.sources.close()
 	if err := r.find(ctx); err != nil {
 		return err
 	}
-	cfg.Processes = r.processes
-	r.began, r.uptime = time.Now(), mark.Now()
-	if r.probes, err = probe.Attach(cfg); err != nil {
+	r.uptime = mark.Now()
+	if err := r.sources.open(ctx, cfg, &r.far); err != nil {
 		return err
 	}
-	defer r.probes.Close()
-	for _, why := range r.probes.Missing() {
-		fmt.Fprintf(r.app.stderr, "ashlar: goes on without: %s\n", oneLine(why))
-	}
+	r.began = time.Now()
+	r.cfg.Targets = r.sources.targets()
 	var names []string
 	for _, t := range r.cfg.Targets {
 		names = append(names, t.Name)
@@ -158,7 +158,7 @@ func (r *traceRun) follow(ctx context.Context, t tracer) error {
 		case <-ctx.Done():
 		case <-poll.C:
 		}
-		if err := errors.Join(r.probes.Poll(t), t.polled()); err != nil {
+		if err := errors.Join(r.sources.poll(t), t.polled()); err != nil {
 			return err
 		}
 		over := ctx.Err() != nil
@@ -181,7 +181,7 @@ func (r *traceRun) follow(ctx context.Context, t tracer) error {
 // lost says what the reports could not know.
 func (r *traceRun) lost() error {
 	for i, t := range r.cfg.Targets {
-		c, err := r.probes.Counts(i)
+		c, err := r.sources.counts(i)
 		if err != nil {
 			return err
 		}
@@ -210,14 +210,13 @@ func (r *traceRun) find(ctx context.Context) error {
 	if len(r.pids) == 0 {
 		return r.app.ask(ctx, r.findNodes)
 	}
-	r.processes = r.pids
 	for _, pid := range r.pids {
-		r.cfg.Targets = append(r.cfg.Targets, trace.Target{Name: fmt.Sprintf("pid %d", pid)})
+		r.sources.addHere(trace.Target{Name: fmt.Sprintf("pid %d", pid)}, pid)
 	}
 	return nil
 }
 
-// findNodes takes in the cluster's nodes that run here, and the names of its volumes.
+// findNodes takes in the cluster's nodes, and the names of its volumes.
 func (r *traceRun) findNodes(ctx context.Context, c *admin.Clients) error {
 	list, err := c.Admin.ListNodes(ctx, &ashlar.ListNodesRequest{})
 	if err != nil {
@@ -226,9 +225,9 @@ func (r *traceRun) findNodes(ctx context.Context, c *admin.Clients) error {
 	for _, n := range list.GetNodes() {
 		r.add(n)
 	}
-	if len(r.processes) == 0 {
-		return fmt.Errorf("trace: none of the cluster's %d nodes runs on this machine: run it on "+
-			"a node's machine, or give --pid", len(list.GetNodes()))
+	if r.sources.none() {
+		return fmt.Errorf("trace: none of the cluster's %d nodes runs on this machine: give "+
+			"--token-file to trace them where they are, or --pid", len(list.GetNodes()))
 	}
 	volumes, err := c.Admin.ListVolumes(ctx, &ashlar.ListVolumesRequest{})
 	if err != nil {
@@ -241,19 +240,31 @@ func (r *traceRun) findNodes(ctx context.Context, c *admin.Clients) error {
 	return nil
 }
 
-// add takes a node in, if it runs here: what has its number here has to be a node of its name, or
-// of the cluster in the directory.
+// add takes a node in where it is: here, if what has its number here is a node of its name, or of
+// the cluster in the directory; else behind its admin listener.
 func (r *traceRun) add(n *ashlar.Node) {
-	if len(r.processes) == probe.MaxTargets || !isNode(int(n.GetPid()), n.GetName(), r.app.data) {
-		return
+	name := n.GetName()
+	switch {
+	case !r.far.remote && isNode(int(n.GetPid()), name, r.app.data):
+		var devices []string
+		for _, s := range n.GetStores() {
+			devices = append(devices, probe.DeviceOf(s.GetPath()))
+		}
+		r.sources.addHere(trace.Target{Name: name, Device: strings.Join(devices, ", ")},
+			int(n.GetPid()))
+	case r.far.tokenFile == "":
+		r.warn("not traced: %s: it is not on this machine: give --token-file", name)
+	case n.GetAdminUrl() == "":
+		r.warn("not traced: %s: it has no admin listener: set admin in its settings", name)
+	default:
+		r.sources.addFar(name, n.GetAdminUrl())
 	}
-	var devices []string
-	for _, s := range n.GetStores() {
-		devices = append(devices, deviceOf(s.GetPath()))
-	}
-	r.processes = append(r.processes, int(n.GetPid()))
-	r.cfg.Targets = append(r.cfg.Targets, trace.Target{Name: n.GetName(),
-		Device: strings.Join(devices, ", ")})
+}
+
+// warn says what the reports are without.
+func (r *traceRun) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	fmt.Fprintf(r.app.stderr, "ashlar: %s\n", oneLine(errors.New(text)))
 }
 
 func isNode(pid int, name, data string) bool {
@@ -263,26 +274,4 @@ func isNode(pid int, name, data string) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	args := strings.Split(string(text), "\x00")
 	return err == nil && len(args) > 2 && args[1] == "node" && strings.Contains(string(text), name)
-}
-
-// deviceOf names the device of a store: its own, or that of the file system that it is on.
-func deviceOf(path string) string {
-	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil {
-		return path
-	}
-	dev := st.Dev
-	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
-		dev = st.Rdev
-	}
-	return fmt.Sprintf("%s of %s", blockName(unix.Major(dev), unix.Minor(dev)), path)
-}
-
-// blockName is a block device's name, or its numbers where it has none, as a FUSE file system.
-func blockName(major, minor uint32) string {
-	link, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", major, minor))
-	if err != nil {
-		return fmt.Sprintf("device %d:%d", major, minor)
-	}
-	return filepath.Base(link)
 }

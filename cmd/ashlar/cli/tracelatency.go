@@ -39,17 +39,17 @@ var timeNames = []struct {
 }
 
 func (t *latencyTracer) report() error {
-	devices, err := t.run.probes.Devices()
+	devices, err := t.run.sources.devices()
 	if err != nil {
 		return err
 	}
 	var doc view.Latency
 	for _, d := range devices {
-		doc = t.add(doc, blockName(d.Major, d.Minor), d.Class.String()+" requests", d.Hist)
+		doc = t.add(doc, d.Device, d.Class.String()+" requests", d.Hist)
 	}
 	for i, target := range t.run.cfg.Targets {
 		for _, k := range timeNames {
-			h, err := t.run.probes.Times(i, k.kind)
+			h, err := t.run.sources.times(i, k.kind)
 			if err != nil {
 				return err
 			}

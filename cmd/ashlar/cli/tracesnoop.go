@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,6 +53,10 @@ func (t *snoopTracer) polled() error {
 	if len(t.doc.Lines) == 0 {
 		return nil
 	}
+	// Each source has its own order.
+	slices.SortStableFunc(t.doc.Lines, func(a, b view.SnoopLine) int {
+		return cmp.Compare(a.At, b.At)
+	})
 	t.doc.Head, t.headed = !t.headed, true
 	t.doc.Stages = t.run.cfg.Stages
 	err := view.WriteTrace(t.run.app.stdout, t.run.json, t.doc)

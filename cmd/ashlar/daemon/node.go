@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -11,10 +12,12 @@ import (
 
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
 	"github.com/ashlar-storage/ashlar/dataplane/node"
+	"github.com/ashlar-storage/ashlar/ebpf/remote"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/io/wal"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
+	"github.com/ashlar-storage/ashlar/rpc/ops"
 	"github.com/ashlar-storage/ashlar/rpc/transport"
 )
 
@@ -54,7 +57,9 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 		ScrubBytes:         rate(cfg.ScrubRate),
 		FillBytes:          rate(cfg.FillRate),
 		ReadIndex:          cfg.ReadMode == config.ReadIndex,
-		Version:            env.Version, Logger: env.Logger})
+		Version:            env.Version, Logger: env.Logger,
+		Trace: remote.Handler(remote.Config{Node: cfg.Name, Stores: cfg.Stores,
+			Who: func(r *http.Request) string { return ops.OwnerOf(r).Name }, Logger: env.Logger})})
 	for _, class := range []error{node.ErrForeign, node.ErrVolatile, admin.ErrForeign,
 		wal.ErrForeign, wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion,
 		disk.ErrForeign, disk.ErrVersion} {
