@@ -19,6 +19,8 @@ const (
 	Ring Feature = "ring"
 	// TCP is how long data lay in a socket before it was read, and what was sent again.
 	TCP Feature = "tcp"
+	// Resends is only what was sent again, of TCP, for less.
+	Resends Feature = "resends"
 )
 
 // Claim says from which kernel on a feature works.
@@ -43,13 +45,16 @@ var Claims = []Claim{
 	{Ring, 6, 3, "operations on an io_uring", "BTF", []string{"ring_submit", "ring_complete"}},
 	{TCP, 6, 3, "age of data in sockets, segments sent again", "BTF",
 		[]string{"tcp_ready", "tcp_read", "tcp_resend"}},
+	{Resends, 6, 3, "segments sent again", "BTF", []string{"tcp_read", "tcp_resend"}},
 }
 
-// All are the features of all claims.
+// All are the features that do not do the same twice.
 func All() []Feature {
 	var all []Feature
 	for _, c := range Claims {
-		all = append(all, c.Feature)
+		if c.Feature != Resends {
+			all = append(all, c.Feature)
+		}
 	}
 	return all
 }

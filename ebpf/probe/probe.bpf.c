@@ -18,6 +18,7 @@ enum {
 	LAYOUT = 1,	 /* mark.Layout */
 	MARK_BATCH = 64, /* mark.Batch: records that one call of a marker may bring */
 	TARGETS = 16,
+	WAITING = 1 << 16, /* threads, by the last bits of their numbers */
 	MERGED = 32, /* bios of a request that are looked at */
 	/* Buckets of times: four to each power of two, from 1.024 us to 34 s. */
 	FIRST_POWER = 10,
@@ -267,20 +268,40 @@ MARKER(acks, ack, ack_event, ack, EVENT_ACK)
 
 /* ---- run queue: how long a thread that could run had to wait ---- */
 
+struct waiting {
+	u64 since; /* 0: it does not wait */
+	u32 tid, target;
+};
+
+/*
+ * Threads by the last bits of their numbers: these programs run at each switch of each processor, and
+ * an array is found without a hash. Of two threads with the same bits that wait at one time, the wait
+ * of the one that came first is not counted.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
-	__type(key, u32);   /* thread */
-	__type(value, u64); /* since when it could run */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WAITING);
+	__type(key, u32);
+	__type(value, struct waiting);
 } runnable SEC(".maps");
+
+inline_ struct waiting *waiting_of(u32 tid)
+{
+	u32 slot = tid & (WAITING - 1);
+	return bpf_map_lookup_elem(&runnable, &slot);
+}
 
 inline_ void could_run(struct task_struct *task)
 {
-	if (!target_of(task->tgid))
+	u32 *t = target_of(task->tgid);
+	if (!t)
 		return;
-	u32 tid = task->pid;
-	u64 now = bpf_ktime_get_ns();
-	bpf_map_update_elem(&runnable, &tid, &now, BPF_ANY);
+	struct waiting *w = waiting_of(task->pid);
+	if (!w)
+		return;
+	w->tid = task->pid;
+	w->target = *t;
+	w->since = bpf_ktime_get_ns();
 }
 
 SEC("tp_btf/sched_wakeup")
@@ -304,18 +325,16 @@ int run_switch(u64 *args)
 	if (args[3] == 0) /* it was running: another took its processor */
 		could_run((void *)args[1]);
 	u32 tid = next->pid;
-	u64 *since = bpf_map_lookup_elem(&runnable, &tid);
-	if (!since)
+	struct waiting *w = waiting_of(tid);
+	if (!w || w->tid != tid || !w->since)
 		return 0;
-	u64 began = *since, took = bpf_ktime_get_ns() - began;
-	bpf_map_delete_elem(&runnable, &tid);
-	u32 *t = target_of(next->tgid);
-	if (!t)
-		return 0;
-	add_time(*t, TIME_RUN_QUEUE, took);
+	u64 began = w->since, took = bpf_ktime_get_ns() - began;
+	u32 target = w->target;
+	w->since = 0;
+	add_time(target, TIME_RUN_QUEUE, took);
 	if (took < min_delay)
 		return 0;
-	struct delay_event *e = reserve(struct delay_event, EVENT_DELAY, *t);
+	struct delay_event *e = reserve(struct delay_event, EVENT_DELAY, target);
 	if (!e)
 		return 0;
 	e->began = began;

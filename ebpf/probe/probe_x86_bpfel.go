@@ -182,6 +182,13 @@ type probeRingEvent struct {
 	Pad      uint32
 }
 
+type probeWaiting struct {
+	_      structs.HostLayout
+	Since  uint64
+	Tid    uint32
+	Target uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.

@@ -153,15 +153,20 @@ func parseRequest(q url.Values) (r request, err error) {
 	if len(r.probes.Features) == 0 {
 		return r, errors.New("remote: need: no feature is asked for")
 	}
-	for name, to := range map[string]*time.Duration{"min_delay": &r.probes.MinDelay,
-		"min_bio": &r.probes.MinBio} {
-		if *to, err = time.ParseDuration(q.Get(name)); err != nil || *to < 0 {
-			return r, fmt.Errorf("remote: %s: %.40q is no duration, such as 100us", name,
-				q.Get(name))
-		}
+	if r.probes.MinDelay, err = durationOf(q, "min_delay"); err != nil {
+		return r, err
 	}
 	r.histograms = q.Has("histograms")
-	return r, nil
+	r.probes.MinBio, err = durationOf(q, "min_bio")
+	return r, err
+}
+
+func durationOf(q url.Values, name string) (time.Duration, error) {
+	d, err := time.ParseDuration(q.Get(name))
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("remote: %s: %.40q is no duration, such as 100us", name, q.Get(name))
+	}
+	return d, nil
 }
 
 // sending is one stream on its way.

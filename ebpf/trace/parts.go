@@ -125,10 +125,6 @@ func (s *Span) appended(o *mark.Op, node uint64) (found *mark.Append) {
 	return found
 }
 
-// maxAppend bounds how many entries an append is taken to have: dataplane/copyset makes no larger
-// ones.
-const maxAppend = 512
-
 // lastAck is the word of a follower that came last before a request was committed, of those that
 // told of its entry first.
 func (s *Span) lastAck(o *mark.Op, from, until int64) *mark.Ack {
@@ -175,10 +171,9 @@ const deviceEnd = int64(500e3)
 // that are on no request's way wait all the time where processors are busy, so that all their waits
 // together would be nearly any part's time.
 func (s *Span) delayed(target int, p *part) (most int64) {
-	all, end := s.delays[target], p.began+p.took
-	first := p.began - s.longest[target]
-	i := sort.Search(len(all), func(i int) bool { return all[i].Began >= first })
-	for ; i < len(all) && all[i].Began < end; i++ {
+	all, far, end := s.delays[target], s.delaysReach[target], p.began+p.took
+	i := sort.Search(len(all), func(i int) bool { return all[i].Began >= end })
+	for i--; i >= 0 && far[i] > p.began; i-- {
 		until := all[i].Began + all[i].Took
 		if p.device() && (until < end-deviceEnd || until > end+deviceEnd) {
 			continue

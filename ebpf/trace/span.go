@@ -70,7 +70,6 @@ type Span struct {
 	appends map[uint64][]mark.Append // by copyset
 	acks    map[uint64][]mark.Ack
 	delays  [][]Delay // by target
-	longest []int64   // of them
 	bios    [][]Bio
 	rings   [][]RingOp
 	others  int
@@ -81,13 +80,16 @@ type Span struct {
 	resent            int
 	skipped           int
 	sorted            bool
+	// When appends and delays are sorted: how far those up to each reach.
+	appendsReach map[uint64][]uint64
+	delaysReach  [][]int64
 }
 
 // NewSpan begins a stretch.
 func NewSpan(cfg Config) *Span {
 	n := len(cfg.Targets)
 	return &Span{cfg: cfg, appends: map[uint64][]mark.Append{}, acks: map[uint64][]mark.Ack{},
-		delays: make([][]Delay, n), longest: make([]int64, n), bios: make([][]Bio, n),
+		delays: make([][]Delay, n), bios: make([][]Bio, n),
 		rings: make([][]RingOp, n), nodeOf: make([]uint64, n)}
 }
 
@@ -144,7 +146,6 @@ func (s *Span) Ack(target int, a *mark.Ack) {
 func (s *Span) Delay(target int, d Delay) {
 	if s.room(target) {
 		s.delays[target] = append(s.delays[target], d)
-		s.longest[target] = max(s.longest[target], d.Took)
 	}
 }
 
@@ -179,13 +180,34 @@ func (s *Span) sort() {
 		return
 	}
 	s.sorted = true
-	for _, all := range s.appends {
+	s.appendsReach = make(map[uint64][]uint64, len(s.appends))
+	for copyset, all := range s.appends {
 		slices.SortFunc(all, func(a, b mark.Append) int { return cmp.Compare(a.First, b.First) })
+		s.appendsReach[copyset] = reach(all, appendEnd)
 	}
 	for _, all := range s.acks {
 		slices.SortFunc(all, func(a, b mark.Ack) int { return cmp.Compare(a.At, b.At) })
 	}
-	for _, all := range s.delays {
+	s.delaysReach = make([][]int64, len(s.delays))
+	for i, all := range s.delays {
 		slices.SortFunc(all, func(a, b Delay) int { return cmp.Compare(a.Began, b.Began) })
+		s.delaysReach[i] = reach(all, func(d *Delay) int64 { return d.Began + d.Took })
 	}
 }
+
+// reach is for each of some stretches, in the order of their beginnings, how far it and those
+// before it go: who looks for what covers a point goes back from there until nothing reaches it any
+// more.
+func reach[T any, N cmp.Ordered](all []T, end func(*T) N) []N {
+	to := make([]N, len(all))
+	for i := range all {
+		to[i] = end(&all[i])
+		if i > 0 {
+			to[i] = max(to[i], to[i-1])
+		}
+	}
+	return to
+}
+
+// appendEnd is the index behind an append's entries.
+func appendEnd(a *mark.Append) uint64 { return a.First + uint64(a.Count) }

@@ -138,13 +138,11 @@ func (s *Span) systemMoments(t *Timeline, nodes []uint64) {
 
 // eachAppend gives the appends that brought a request's entry to any log.
 func (s *Span) eachAppend(o *mark.Op, each func(*mark.Append)) {
-	all := s.appends[o.Copyset]
-	// Those after i begin beyond the entry. What holds it is among the few before, one for each
-	// replica and time that it was written.
+	all, far := s.appends[o.Copyset], s.appendsReach[o.Copyset]
 	i := sort.Search(len(all), func(i int) bool { return all[i].First > o.Index })
-	for i--; i >= 0 && all[i].First+maxAppend > o.Index; i-- {
+	for i--; i >= 0 && far[i] > o.Index; i-- {
 		a := &all[i]
-		if a.Term == o.Term && a.First+uint64(a.Count) > o.Index {
+		if a.Term == o.Term && appendEnd(a) > o.Index {
 			each(a)
 		}
 	}

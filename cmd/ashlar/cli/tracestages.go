@@ -15,7 +15,7 @@ const stagesDelay = 100 * time.Microsecond
 
 func (r *traceRun) stagesCommand() *cobra.Command {
 	cmd := r.verb("stages", "Time by stage and node, and what made the slow requests slow",
-		[]probe.Feature{probe.Marks}, []probe.Feature{probe.RunQueue, probe.TCP},
+		[]probe.Feature{probe.Marks}, []probe.Feature{probe.RunQueue, probe.Resends},
 		func() (delay, bio time.Duration) { return stagesDelay, time.Hour },
 		func() tracer { return &stageTracer{run: r, Span: trace.NewSpan(r.cfg)} })
 	cmd.Long = "Requests by the stages of docs/tracing.md: how long they were where, on each " +
