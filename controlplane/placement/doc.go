@@ -1,5 +1,5 @@
-// Package placement decides which stores form a copyset. It is pure: the same input and seed give
-// the same answer on every machine.
+// Package placement decides which stores form a copyset, and says what a placement is worth. It is
+// pure: the same input and seed give the same answer on every machine.
 //
 // # Promises of Generate
 //
@@ -15,18 +15,23 @@
 // When zones are fewer than replicas, or numbers make no sense, the answer is ErrImpossible with
 // what is missing.
 //
+// # Promises of Assess
+//
+// Durability is arithmetic on the copysets as they are, not on their number alone: how often a year
+// all replicas of one are down together, what that loses, and with which probability the failure
+// of several stores in one moment hits one. The model and its source are in the comments of Assess
+// and LossAtOnce; a simulation of failures and rebuilds, which shares no formula with them, agrees
+// within its statistical error. What the model leaves out is said there too: above all failures
+// that come together, which is what LossAtOnce is for.
+//
 // # Limits
 //
-// MaxCopysets copysets per call. The work is copysets x replicas x stores of a zone.
-//
-// # What joins it later
-//
-// The durability of a placement (loss per year from failure rate, rebuild time and the copysets
-// drawn here) is a function of the same Store and Copyset values and belongs in this package.
-// Weights by capacity are a matter of quotas alone.
+// MaxCopysets copysets per call. The work of Generate is copysets x replicas x stores of a zone,
+// that of Assess copysets x C(replicas, majority).
 //
 // # Use
 //
 //	n := placement.CountFor(len(stores), 3, 20)
 //	sets, err := placement.Generate(stores, placement.Params{Replicas: 3, Copysets: n, Seed: 1})
+//	worth, err := placement.Assess(stores, sets, bytesByStore, placement.DefaultModel())
 package placement
