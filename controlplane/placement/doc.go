@@ -4,9 +4,11 @@
 // # Promises of Generate
 //
 //   - The members of a copyset lie in distinct zones.
-//   - Memberships are balanced: two stores differ by at most one, unless their zones are too few
-//     or too unequal for that. A zone can be in a copyset only once; one whose stores would need
-//     more is used in every copyset, and the other zones share the rest evenly.
+//   - Memberships follow the stores' weights, which are their capacities in practice: a store has
+//     its part of its zone's to within one, and with equal weights two stores differ by at most
+//     one, unless their zones are too few or too unequal for that. A zone can be in a copyset only
+//     once; one whose stores would need more is used in every copyset, and the other zones share
+//     the rest by weight.
 //   - Each store meets at least ScatterWidth distinct other stores, where the number of copysets
 //     and the zones allow it, and beyond that no new ones where there is a choice: a small width
 //     is what makes the loss of several stores at once unlikely to hit a copyset, a large one
@@ -26,8 +28,8 @@
 //
 // # Limits
 //
-// MaxCopysets copysets per call. The work of Generate is copysets x replicas x stores of a zone,
-// that of Assess copysets x C(replicas, majority).
+// MaxCopysets copysets and a sum of weights of MaxWeight per call. The work of Generate is
+// copysets x replicas x stores of a zone, that of Assess copysets x C(replicas, majority).
 //
 // # Use
 //

@@ -10,13 +10,19 @@ import (
 // ErrImpossible: no placement can satisfy what was asked.
 var ErrImpossible = errors.New("placement: impossible")
 
-// MaxCopysets bounds one call of Generate.
-const MaxCopysets = 1 << 20
+const (
+	// MaxCopysets bounds one call of Generate.
+	MaxCopysets = 1 << 20
+	// MaxWeight bounds the sum of all weights of a call.
+	MaxWeight = 1 << 32
+)
 
 // Store is a place for a replica.
 type Store struct {
 	ID   uint64
 	Zone string // stores that may fail together
+	// Weight is what the store can take beside the others, such as its GiB; 0 counts as 1.
+	Weight uint64
 }
 
 // Params is what is wanted.
@@ -80,12 +86,14 @@ func Generate(stores []Store, p Params) ([]Copyset, error) {
 type zone struct {
 	name   string
 	stores []place
+	weight int // sum over stores
 	left   int // sum over stores
 }
 
 type place struct {
-	id   uint64
-	left int
+	id     uint64
+	weight int
+	left   int
 }
 
 // byZone sorts, so that the order of the input does not matter.
@@ -93,18 +101,26 @@ func byZone(stores []Store) ([]*zone, error) {
 	byName := map[string]*zone{}
 	seen := map[uint64]bool{}
 	var zones []*zone
+	sum := uint64(0)
 	for _, s := range stores {
 		if seen[s.ID] {
 			return nil, fmt.Errorf("%w: store %d is listed twice", ErrImpossible, s.ID)
 		}
 		seen[s.ID] = true
+		weight := max(1, s.Weight)
+		if weight > MaxWeight || sum+weight > MaxWeight {
+			return nil, fmt.Errorf("%w: store %d of weight %d makes the sum exceed %d: use a "+
+				"larger unit", ErrImpossible, s.ID, weight, uint64(MaxWeight))
+		}
+		sum += weight
 		z := byName[s.Zone]
 		if z == nil {
 			z = &zone{name: s.Zone}
 			byName[s.Zone] = z
 			zones = append(zones, z)
 		}
-		z.stores = append(z.stores, place{id: s.ID})
+		z.stores = append(z.stores, place{id: s.ID, weight: int(weight)})
+		z.weight += int(weight)
 	}
 	slices.SortFunc(zones, func(a, b *zone) int {
 		return slices.Compare([]byte(a.name), []byte(b.name))
@@ -128,21 +144,21 @@ type draw struct {
 	peers map[uint64]map[uint64]int // store -> partner -> copysets in common
 }
 
-// setQuotas shares Copysets x Replicas memberships evenly over the stores, where no zone takes
+// setQuotas shares Copysets x Replicas memberships over the stores by weight, where no zone takes
 // more than one per copyset. Zones that would are fixed at that, smallest need first.
 func (d *draw) setQuotas() {
 	total := d.p.Copysets * d.p.Replicas
 	open := slices.Clone(d.zones)
 	for {
-		stores := 0
+		weight := 0
 		for _, z := range open {
-			stores += len(z.stores)
+			weight += z.weight
 		}
 		capped := slices.IndexFunc(open, func(z *zone) bool {
-			return len(z.stores)*total > d.p.Copysets*stores
+			return z.weight*total > d.p.Copysets*weight
 		})
 		if capped < 0 {
-			d.share(open, total, stores)
+			d.share(open, total, weight)
 			break
 		}
 		open[capped].left = d.p.Copysets
@@ -154,20 +170,20 @@ func (d *draw) setQuotas() {
 	}
 }
 
-// share gives each open zone its part of total by stores, rounded by largest remainder; where
+// share gives each open zone its part of total by weight, rounded by largest remainder; where
 // that is a tie, by chance. A zone at its cap takes no rounding.
-func (d *draw) share(open []*zone, total, stores int) {
-	if stores == 0 {
+func (d *draw) share(open []*zone, total, weight int) {
+	if weight == 0 {
 		return
 	}
 	d.rng.Shuffle(len(open), func(i, j int) { open[i], open[j] = open[j], open[i] })
 	rest := total
 	for _, z := range open {
-		z.left = total * len(z.stores) / stores
+		z.left = total * z.weight / weight
 		rest -= z.left
 	}
 	slices.SortStableFunc(open, func(a, b *zone) int {
-		return total*len(b.stores)%stores - total*len(a.stores)%stores
+		return total*b.weight%weight - total*a.weight%weight
 	})
 	for i := 0; rest > 0; i = (i + 1) % len(open) {
 		if z := open[i]; z.left < d.p.Copysets {
@@ -177,15 +193,21 @@ func (d *draw) share(open []*zone, total, stores int) {
 	}
 }
 
-// spread divides a zone's memberships over its stores.
+// spread divides a zone's memberships over its stores by weight, rounded by largest remainder;
+// where that is a tie, by chance.
 func (d *draw) spread(z *zone) {
-	each, more := z.left/len(z.stores), z.left%len(z.stores)
-	for _, i := range d.rng.Perm(len(z.stores)) {
-		z.stores[i].left = each
-		if more > 0 {
-			z.stores[i].left++
-			more--
-		}
+	rest := z.left
+	for i := range z.stores {
+		s := &z.stores[i]
+		s.left = z.left * s.weight / z.weight
+		rest -= s.left
+	}
+	order := d.rng.Perm(len(z.stores))
+	slices.SortStableFunc(order, func(i, j int) int {
+		return z.left*z.stores[j].weight%z.weight - z.left*z.stores[i].weight%z.weight
+	})
+	for _, i := range order[:rest] {
+		z.stores[i].left++
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"hash/fnv"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -37,13 +38,7 @@ func (c *cluster) ensureCopysets(now time.Time) error {
 	if len(c.copysets) > 0 || c.waiting(now) != "" {
 		return nil
 	}
-	var places []placement.Store
-	for _, id := range sortedIDs(c.stores) {
-		s := c.stores[id]
-		if state, _ := c.storeUp(s, now); state == stateUp {
-			places = append(places, placement.Store{ID: id, Zone: c.nodes[s.rec.NodeId].rec.Zone})
-		}
-	}
+	places := c.places(now)
 	sets, err := placement.Generate(places, placement.Params{
 		Replicas: c.cfg.Replicas, Copysets: c.cfg.Copysets, ScatterWidth: c.cfg.ScatterWidth,
 		Seed: seed(c.id),
@@ -74,6 +69,24 @@ func (c *cluster) ensureCopysets(now time.Time) error {
 	c.log.Info("copysets created", "copysets", len(recs), "replicas", c.cfg.Replicas,
 		"stores", len(places))
 	return nil
+}
+
+// places are the stores that are up, weighted by capacity. The upper twelve bits of the largest one
+// count, so that a million stores stay below placement.MaxWeight.
+func (c *cluster) places(now time.Time) (places []placement.Store) {
+	largest := uint64(0)
+	for _, s := range c.stores {
+		largest = max(largest, s.rec.CapacityBytes)
+	}
+	shift := max(0, bits.Len64(largest)-12)
+	for _, id := range sortedIDs(c.stores) {
+		s := c.stores[id]
+		if state, _ := c.storeUp(s, now); state == stateUp {
+			places = append(places, placement.Store{ID: id, Zone: c.nodes[s.rec.NodeId].rec.Zone,
+				Weight: s.rec.CapacityBytes >> shift})
+		}
+	}
+	return places
 }
 
 func seed(id string) uint64 {
