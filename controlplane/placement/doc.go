@@ -1,5 +1,6 @@
-// Package placement decides which stores form a copyset, and says what a placement is worth. It is
-// pure: the same input and seed give the same answer on every machine.
+// Package placement decides which stores form a copyset and which copysets get a segment, and says
+// what a placement is worth. It is pure: the same input and seed give the same answer on every
+// machine.
 //
 // # Promises of Generate
 //
@@ -17,6 +18,13 @@
 // When zones are fewer than replicas, or numbers make no sense, the answer is ErrImpossible with
 // what is missing.
 //
+// # Promises of Allocator
+//
+//   - A segment goes to copysets by what the fullest store of each has left: stores run full
+//     together, and none waits until others have caught up.
+//   - A copyset without room gets nothing while another has room, and no store is given more than
+//     it has; when nothing fits any more the answer is ErrFull.
+//
 // # Promises of Assess
 //
 // Durability is arithmetic on the copysets as they are, not on their number alone: how often a year
@@ -29,7 +37,8 @@
 // # Limits
 //
 // MaxCopysets copysets and a sum of weights of MaxWeight per call. The work of Generate is
-// copysets x replicas x stores of a zone, that of Assess copysets x C(replicas, majority).
+// copysets x replicas x stores of a zone, that of Assess copysets x C(replicas, majority), that of
+// Allocator.Segment copysets x replicas while the pool is nearly full, and less before.
 //
 // # Use
 //

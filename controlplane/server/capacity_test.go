@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
@@ -42,4 +43,97 @@ func TestStoreOfThreeTimesTheCapacityIsInThreeTimesTheCopysets(t *testing.T) {
 				large)
 		}
 	}
+}
+
+// given returns what the volumes may come to write on each store, by the mapping that clients see.
+func (w *world) given() map[uint64]uint64 {
+	w.t.Helper()
+	at := map[uint64][]uint64{}
+	sets, err := w.Admin.ListCopysets(ctx, &v1.ListCopysetsRequest{})
+	w.ok(err)
+	for _, g := range sets.Copysets {
+		for _, m := range g.Copyset.Replicas {
+			at[g.Copyset.CopysetId] = append(at[g.Copyset.CopysetId], m.StoreId)
+		}
+	}
+	bytes := map[uint64]uint64{}
+	vols, err := w.Admin.ListVolumes(ctx, &v1.ListVolumesRequest{})
+	w.ok(err)
+	for _, v := range vols.Volumes {
+		got, err := w.Admin.GetVolume(ctx, &v1.GetVolumeRequest{Name: v.Name})
+		w.ok(err)
+		for from := uint64(0); from < v.SizeBytes; from += v.ChunkBytes {
+			seg := got.Segments[from/v.SegmentBytes]
+			chunk := from % v.SegmentBytes / v.ChunkBytes
+			for _, store := range at[seg.CopysetIds[chunk%uint64(len(seg.CopysetIds))]] {
+				bytes[store] += v.ChunkBytes
+			}
+		}
+	}
+	return bytes
+}
+
+func TestVolumesFillUnequalStoresTogetherAcrossRestarts(t *testing.T) {
+	w := uneven(t, 40)
+	for i := range 30 {
+		w.create(fmt.Sprint("v", i), 10<<30)
+		if i%10 == 9 {
+			w.restart()
+			w.beat()
+		}
+	}
+	// 300 of 400 GiB.
+	for id, bytes := range w.given() {
+		capacity := w.srv.cluster.stores[id].rec.CapacityBytes
+		if full := float64(bytes) / float64(capacity); full < 0.73 || full > 0.77 {
+			t.Errorf("store %d of %d GiB was given %.3f of it", id, capacity>>30, full)
+		}
+	}
+}
+
+func TestFullStoreIsGivenNothingWhileOthersHaveRoom(t *testing.T) {
+	w := uneven(t, 40)
+	full := w.nodes[1].stores[0].StoreId
+	w.srv.cluster.mu.Lock()
+	w.srv.cluster.stores[full].report.State = stateFull
+	w.srv.cluster.mu.Unlock()
+	w.create("v", 100<<30)
+	given := w.given()
+	if given[full] != 0 || given[w.nodes[0].stores[1].StoreId] == 0 {
+		t.Errorf("given: %v, store %d is full", given, full)
+	}
+}
+
+func TestVolumeThatNoCopysetHasRoomForIsRefusedThoughThePoolHasSpace(t *testing.T) {
+	w := &world{rig: newRig(t, nil),
+		raft: &raft{leader: map[uint64]uint64{}, term: map[uint64]uint64{}}}
+	for i := range 3 { // three copies: the smallest zone bounds the pool
+		n := newNode(w.rig, i+1)
+		n.stores[0].CapacityBytes = uint64(100+400*(i/2)) << 30
+		w.nodes = append(w.nodes, n)
+		w.ok(n.register())
+	}
+	w.beat()
+	_, err := w.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: "v", SizeBytes: 150 << 30})
+	has(t, err, admin.ErrNoSpace, "volume v of 150 GiB", "room for 100 GiB of it", "add stores")
+	w.create("a", 60<<30)
+	w.create("b", 40<<30)
+	_, err = w.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: "v", SizeBytes: 1})
+	has(t, err, admin.ErrNoSpace)
+	w.restart()
+	w.beat()
+	_, err = w.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: "v", SizeBytes: 1})
+	has(t, err, admin.ErrNoSpace)
+	// What a deleted volume had is given again once its chunks are gone.
+	for _, g := range w.nodes[0].copysets {
+		w.raft.elect(g.CopysetId, g.Replicas[0].ReplicaId)
+	}
+	w.beat()
+	_, err = w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: "b"})
+	w.ok(err)
+	for range 3 {
+		w.beat()
+		w.tick(0)
+	}
+	w.create("c", 40<<30)
 }

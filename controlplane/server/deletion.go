@@ -109,9 +109,14 @@ func (c *cluster) finishDeletions(time.Time) error {
 		if len(c.deletions[id].pending) > 0 {
 			continue
 		}
+		segs, err := c.readSegments(id, 0, 0)
+		if err != nil {
+			return err
+		}
 		if err := c.update(func(tx meta.Tx) error { return eraseVolume(tx, id) }); err != nil {
 			return err
 		}
+		c.giveMapping(c.volumes[id], segs)
 		c.log.Info("volume deleted", "volume", c.volumes[id].Name, "id", id)
 		delete(c.deletions, id)
 		delete(c.volumes, id)

@@ -10,6 +10,8 @@
 //   - A node or store of another cluster is refused; the error names both clusters.
 //   - No read or write of a block waits for this process. Nodes keep their desired state, clients
 //     their mappings; what stops while it is away is change.
+//   - A store is given no more than its capacity times the overcommitment by all volumes together,
+//     written full; volumes go where there is room, and unequal stores run full together.
 //   - Leaders are hints. The newest term that any replica reported wins; they are written down
 //     within FlushInterval, so that a restarted control plane answers with them at once, and
 //     ClusterStatus counts only leaders confirmed since the start.

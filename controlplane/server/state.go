@@ -49,6 +49,7 @@ type cluster struct {
 	volumes   map[uint64]*v1.Volume
 	names     map[string]uint64 // volume ids; those being deleted have no name any more
 	deletions map[uint64]*deletion
+	mapped    mapped
 	sessions  map[uint64]*session
 	processes map[string]*process
 
@@ -98,6 +99,7 @@ func openCluster(cfg Config, kv meta.KV) (*cluster, error) {
 		stores: map[uint64]*store{}, uuids: map[string]uint64{},
 		copysets: map[uint64]*copyset{}, volumes: map[uint64]*v1.Volume{},
 		names: map[string]uint64{}, deletions: map[uint64]*deletion{},
+		mapped:   mapped{bytes: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
 	}
 	if err := kv.View(context.Background(), c.load); err != nil {
@@ -107,7 +109,7 @@ func openCluster(cfg Config, kv meta.KV) (*cluster, error) {
 }
 
 func (c *cluster) load(r meta.Reader) error {
-	return errors.Join(c.loadTopology(r), c.loadVolumes(r), c.loadSessions(r))
+	return errors.Join(c.loadTopology(r), c.loadVolumes(r), c.loadSessions(r), c.loadMapping(r))
 }
 
 func (c *cluster) loadTopology(r meta.Reader) error {

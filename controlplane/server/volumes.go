@@ -30,15 +30,22 @@ func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeRes
 		ChunkBytes: c.cfg.ChunkBytes, PoolId: poolID, State: stateOK,
 		CreatedUnixNs: c.cfg.Now().UnixNano(),
 	}
-	err := c.update(func(tx meta.Tx) (err error) {
+	segs, err := c.allocate(vol)
+	if err != nil {
+		return nil, err
+	}
+	err = c.update(func(tx meta.Tx) (err error) {
 		if vol.VolumeId, err = meta.NextID(tx, meta.CounterVolume); err != nil {
 			return err
 		}
 		if err := meta.Volumes.Put(tx, meta.ID(vol.VolumeId), vol); err != nil {
 			return err
 		}
-		if err := c.mapVolume(tx, vol); err != nil {
-			return err
+		for _, seg := range segs {
+			key := meta.SegmentKey(vol.VolumeId, seg.Index)
+			if err := meta.Segments.Put(tx, key, seg); err != nil {
+				return err
+			}
 		}
 		key := meta.NameKey(meta.RootDir, vol.Name)
 		return meta.Directory.Put(tx, key, &meta.Entry{VolumeID: vol.VolumeId})
@@ -47,6 +54,7 @@ func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeRes
 		return nil, err
 	}
 	c.volumes[vol.VolumeId], c.names[vol.Name] = vol, vol.VolumeId
+	c.takeMapping(vol, segs)
 	c.log.Info("volume created", "volume", vol.Name, "id", vol.VolumeId, "bytes", size)
 	return &v1.CreateVolumeResponse{Volume: vol}, nil
 }
@@ -91,27 +99,6 @@ func (c *cluster) checkSpace(name string, size uint64) error {
 }
 
 func human(bytes float64) string { return humanize.IBytes(uint64(bytes)) }
-
-// mapVolume writes the volume's segments. The chunks of a segment interleave over up to
-// segmentCopysets copysets. A segment goes on where the one before it ended, shifted by one, and
-// each volume starts elsewhere, so that first chunks do not meet in one copyset.
-func (c *cluster) mapVolume(tx meta.Tx, vol *v1.Volume) error {
-	n := uint64(len(c.order))
-	width := min(n, segmentCopysets)
-	count := segments(vol)
-	for i := range count {
-		seg := &v1.Segment{Index: i, CopysetIds: make([]uint64, width)}
-		first := vol.VolumeId*7 + i*(width+1)
-		for j := range width {
-			seg.CopysetIds[j] = c.order[(first+j)%n]
-		}
-		key := meta.SegmentKey(vol.VolumeId, i)
-		if err := meta.Segments.Put(tx, key, seg); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 func segments(vol *v1.Volume) uint64 {
 	return (vol.SizeBytes + vol.SegmentBytes - 1) / vol.SegmentBytes

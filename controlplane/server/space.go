@@ -1,0 +1,131 @@
+package server
+
+import (
+	"errors"
+
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/controlplane/placement"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// A volume takes space chunk by chunk, as it is written, but its chunks have their copysets from
+// the start. So what stores have left is counted by what volumes may come to write there, and only
+// then by what they wrote: ten empty volumes made at once do not all go to the emptiest stores.
+
+// stateFull is what a store says that has no room for new chunks.
+const stateFull = "full"
+
+// mapped is what the volumes were given, those being deleted included.
+type mapped struct {
+	bytes    map[uint64]uint64 // by copyset, one copy
+	segments uint64            // of all volumes
+}
+
+// allocate chooses the copysets of all segments of a new volume, by the space of their stores.
+func (c *cluster) allocate(vol *v1.Volume) ([]*v1.Segment, error) {
+	sets := c.allSets()
+	a := placement.NewAllocator(sets, c.spaces(sets))
+	segs := make([]*v1.Segment, 0, segments(vol))
+	for i := range segments(vol) {
+		picked, err := a.Segment(c.mapped.segments+i, placement.Shape{Width: segmentCopysets,
+			Chunks: chunksOf(vol, i), ChunkBytes: vol.ChunkBytes})
+		if errors.Is(err, placement.ErrFull) {
+			return nil, admin.Errorf(admin.ErrNoSpace, "control: volume %s of %s: there is room "+
+				"for %s of it; after that every copyset has a store that is full or given away "+
+				"to volumes: add stores, or delete volumes", vol.Name,
+				human(float64(vol.SizeBytes)), human(float64(i*vol.SegmentBytes)))
+		}
+		if err != nil {
+			return nil, err
+		}
+		seg := &v1.Segment{Index: i}
+		for _, j := range picked {
+			seg.CopysetIds = append(seg.CopysetIds, c.order[j])
+		}
+		segs = append(segs, seg)
+	}
+	return segs, nil
+}
+
+// chunksOf is the number of chunks of a volume's segment.
+func chunksOf(vol *v1.Volume, segment uint64) int {
+	bytes := min(vol.SegmentBytes, vol.SizeBytes-segment*vol.SegmentBytes)
+	return int((bytes + vol.ChunkBytes - 1) / vol.ChunkBytes)
+}
+
+// allSets are the copysets, in order, with the stores that new chunks would go to: not those that
+// failed, and in the place of those that were replaced the ones that are there now.
+func (c *cluster) allSets() []placement.Copyset {
+	sets := make([]placement.Copyset, 0, len(c.order))
+	for _, id := range c.order {
+		var set placement.Copyset
+		for _, m := range c.copysets[id].rec.Replicas {
+			place := c.placeOf(m.StoreId)
+			if s := c.stores[place]; s != nil && s.report.GetState() != stateFailed {
+				set = append(set, place)
+			}
+		}
+		sets = append(sets, set)
+	}
+	return sets
+}
+
+// spaces is what every store has left.
+func (c *cluster) spaces(sets []placement.Copyset) map[uint64]placement.Space {
+	given := map[uint64]uint64{}
+	for i, set := range sets {
+		for _, store := range set {
+			given[store] += c.mapped.bytes[c.order[i]]
+		}
+	}
+	spaces := make(map[uint64]placement.Space, len(c.stores))
+	for id, s := range c.stores {
+		if s.report.GetState() == stateFull {
+			continue
+		}
+		capacity, used := s.rec.CapacityBytes, s.report.GetUsedBytes()
+		most := uint64(float64(capacity) * c.cfg.Overcommit)
+		spaces[id] = placement.Space{Left: most - min(most, given[id]),
+			Free: capacity - min(capacity, used)}
+	}
+	return spaces
+}
+
+// takeMapping counts what a volume was given; giveMapping takes it back.
+func (c *cluster) takeMapping(vol *v1.Volume, segs []*v1.Segment) {
+	c.mapped.segments += uint64(len(segs))
+	eachShare(vol, segs, func(copyset, bytes uint64) { c.mapped.bytes[copyset] += bytes })
+}
+
+func (c *cluster) giveMapping(vol *v1.Volume, segs []*v1.Segment) {
+	eachShare(vol, segs, func(copyset, bytes uint64) {
+		c.mapped.bytes[copyset] -= min(c.mapped.bytes[copyset], bytes)
+	})
+}
+
+// eachShare calls f with the bytes of every copyset's chunks, segment by segment.
+func eachShare(vol *v1.Volume, segs []*v1.Segment, f func(copyset, bytes uint64)) {
+	for _, seg := range segs {
+		chunks, width := chunksOf(vol, seg.Index), len(seg.CopysetIds)
+		for k, id := range seg.CopysetIds[:min(width, chunks)] {
+			f(id, uint64((chunks-k+width-1)/width)*vol.ChunkBytes)
+		}
+	}
+}
+
+// loadMapping counts what the volumes of the metadata were given.
+func (c *cluster) loadMapping(r meta.Reader) error {
+	for id, vol := range c.volumes {
+		var segs []*v1.Segment
+		err := meta.Segments.Scan(r, meta.ID(id), nil, 0, func(_ meta.Key, s *v1.Segment) error {
+			segs = append(segs, s)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		c.takeMapping(vol, segs)
+	}
+	return nil
+}
