@@ -231,7 +231,7 @@ func inTime(years float64) time.Duration {
 	if seconds >= math.MaxInt64/float64(time.Second) {
 		return math.MaxInt64
 	}
-	return time.Duration(seconds * float64(time.Second))
+	return time.Duration(math.Round(seconds * float64(time.Second)))
 }
 
 // frequency is how often a year all these stores become down.

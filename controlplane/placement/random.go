@@ -38,8 +38,9 @@ func AssessRandom(stores []Store, replicas int, bytesEach float64, m Model) (Dur
 		}
 		ways = min(ways, width, places)
 		d.WidthMin, d.WidthMax = min(d.WidthMin, width), max(d.WidthMax, width)
-		d.WidthMean += float64(own*width) / float64(n)
+		d.WidthMean += float64(own * width)
 	}
+	d.WidthMean /= float64(n)
 	if m.InPlace || ways < 1 {
 		ways = 1
 	}

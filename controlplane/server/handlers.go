@@ -93,6 +93,12 @@ func (h *adminHandler) GetCopyset(_ context.Context, req *v1.GetCopysetRequest) 
 	return serve(req, h.c.getCopyset)
 }
 
+func (h *adminHandler) GetPoolDurability(_ context.Context, req *v1.GetPoolDurabilityRequest) (
+	*v1.GetPoolDurabilityResponse, error,
+) {
+	return serve(req, h.c.getPoolDurability)
+}
+
 func (h *nodeHandler) RegisterNode(_ context.Context, req *v1.RegisterNodeRequest) (
 	*v1.RegisterNodeResponse, error,
 ) {

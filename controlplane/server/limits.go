@@ -33,6 +33,10 @@ const (
 	// count as caught up: under load nobody is ever level.
 	catchUpSlack = 1024
 
+	// maxRebuildAfter bounds how late a rebuild may be taken to begin, in the arithmetic of
+	// durability.
+	maxRebuildAfter = 10 * 365 * 24 * time.Hour
+
 	// forgetSession is how long a session whose lease ran out may still come back.
 	forgetSession = 24 * time.Hour
 	// forgetProcess is how long a silent process stays in the list.

@@ -71,14 +71,20 @@ func (c *cluster) allSets() []placement.Copyset {
 	return sets
 }
 
-// spaces is what every store has left.
-func (c *cluster) spaces(sets []placement.Copyset) map[uint64]placement.Space {
+// given is what volumes may come to write on each store, where sets are those of all copysets.
+func (c *cluster) given(sets []placement.Copyset) map[uint64]uint64 {
 	given := map[uint64]uint64{}
 	for i, set := range sets {
 		for _, store := range set {
 			given[store] += c.mapped.bytes[c.order[i]]
 		}
 	}
+	return given
+}
+
+// spaces is what every store has left.
+func (c *cluster) spaces(sets []placement.Copyset) map[uint64]placement.Space {
+	given := c.given(sets)
 	spaces := make(map[uint64]placement.Space, len(c.stores))
 	for id, s := range c.stores {
 		if s.report.GetState() == stateFull {

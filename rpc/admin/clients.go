@@ -82,6 +82,12 @@ func (c *adminClient) GetCopyset(ctx context.Context, req *v1.GetCopysetRequest,
 	return call(ctx, c.core, "GetCopyset", c.kitex.GetCopyset, req, opts)
 }
 
+func (c *adminClient) GetPoolDurability(ctx context.Context, req *v1.GetPoolDurabilityRequest,
+	opts ...callopt.Option,
+) (*v1.GetPoolDurabilityResponse, error) {
+	return call(ctx, c.core, "GetPoolDurability", c.kitex.GetPoolDurability, req, opts)
+}
+
 type nodeClient struct {
 	core  *core
 	kitex nodeservice.Client

@@ -2139,6 +2139,286 @@ func (x *GetCopysetResponse) GetStatus() *CopysetStatus {
 	return nil
 }
 
+// GetPoolDurabilityRequest asks what the pool's copysets are worth if stores fail so often and are
+// rebuilt like this.
+type GetPoolDurabilityRequest struct {
+	PoolId                uint64  `protobuf:"varint,1,opt,name=pool_id" json:"pool_id,omitempty"`                                   // 0: the only one
+	Afr                   float64 `protobuf:"fixed64,2,opt,name=afr" json:"afr,omitempty"`                                          // probability that a store fails within a year; 0: a default
+	RebuildBytesPerSecond uint64  `protobuf:"varint,3,opt,name=rebuild_bytes_per_second" json:"rebuild_bytes_per_second,omitempty"` // of one store; 0: a default
+	RebuildAfterMs        int64   `protobuf:"varint,4,opt,name=rebuild_after_ms" json:"rebuild_after_ms,omitempty"`                 // from a failure until its rebuild begins; 0: a default; below 0: at once
+	Rebuild               string  `protobuf:"bytes,5,opt,name=rebuild" json:"rebuild,omitempty"`                                    // others: the other stores share it | place: a new disk takes all; empty: what the pool does
+	Full                  bool    `protobuf:"varint,6,opt,name=full" json:"full,omitempty"`                                         // as if every store were full, not as it is
+	Failures              uint64  `protobuf:"varint,7,opt,name=failures" json:"failures,omitempty"`                                 // stores that fail in one moment, for loss_at_once; 0: as many as there are replicas
+}
+
+func (x *GetPoolDurabilityRequest) Reset() { *x = GetPoolDurabilityRequest{} }
+
+func (x *GetPoolDurabilityRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *GetPoolDurabilityRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *GetPoolDurabilityRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityRequest) GetAfr() float64 {
+	if x != nil {
+		return x.Afr
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityRequest) GetRebuildBytesPerSecond() uint64 {
+	if x != nil {
+		return x.RebuildBytesPerSecond
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityRequest) GetRebuildAfterMs() int64 {
+	if x != nil {
+		return x.RebuildAfterMs
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityRequest) GetRebuild() string {
+	if x != nil {
+		return x.Rebuild
+	}
+	return ""
+}
+
+func (x *GetPoolDurabilityRequest) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *GetPoolDurabilityRequest) GetFailures() uint64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+type GetPoolDurabilityResponse struct {
+	PoolId                uint64  `protobuf:"varint,1,opt,name=pool_id" json:"pool_id,omitempty"`
+	Afr                   float64 `protobuf:"fixed64,2,opt,name=afr" json:"afr,omitempty"` // as asked, or the defaults taken
+	RebuildBytesPerSecond uint64  `protobuf:"varint,3,opt,name=rebuild_bytes_per_second" json:"rebuild_bytes_per_second,omitempty"`
+	RebuildAfterMs        int64   `protobuf:"varint,4,opt,name=rebuild_after_ms" json:"rebuild_after_ms,omitempty"`
+	Rebuild               string  `protobuf:"bytes,5,opt,name=rebuild" json:"rebuild,omitempty"`
+	Full                  bool    `protobuf:"varint,6,opt,name=full" json:"full,omitempty"`
+	Failures              uint64  `protobuf:"varint,7,opt,name=failures" json:"failures,omitempty"`
+	Stores                uint64  `protobuf:"varint,8,opt,name=stores" json:"stores,omitempty"`
+	Zones                 uint64  `protobuf:"varint,9,opt,name=zones" json:"zones,omitempty"`
+	Replicas              uint64  `protobuf:"varint,10,opt,name=replicas" json:"replicas,omitempty"`
+	Copysets              uint64  `protobuf:"varint,11,opt,name=copysets" json:"copysets,omitempty"`
+	DistinctCopysets      uint64  `protobuf:"varint,12,opt,name=distinct_copysets" json:"distinct_copysets,omitempty"` // that differ in their stores
+	ScatterWidthMin       uint64  `protobuf:"varint,13,opt,name=scatter_width_min" json:"scatter_width_min,omitempty"`
+	ScatterWidthMax       uint64  `protobuf:"varint,14,opt,name=scatter_width_max" json:"scatter_width_max,omitempty"`
+	ScatterWidthMean      float64 `protobuf:"fixed64,15,opt,name=scatter_width_mean" json:"scatter_width_mean,omitempty"`
+	ConfinedStores        uint64  `protobuf:"varint,16,opt,name=confined_stores" json:"confined_stores,omitempty"` // whose replicas no other store could take
+	RebuildMeanMs         int64   `protobuf:"varint,17,opt,name=rebuild_mean_ms" json:"rebuild_mean_ms,omitempty"` // of a store, with the time until it begins
+	RebuildMaxMs          int64   `protobuf:"varint,18,opt,name=rebuild_max_ms" json:"rebuild_max_ms,omitempty"`
+	StoredBytes           uint64  `protobuf:"varint,19,opt,name=stored_bytes" json:"stored_bytes,omitempty"`        // without copies
+	LossAtOnce            float64 `protobuf:"fixed64,20,opt,name=loss_at_once" json:"loss_at_once,omitempty"`       // probability that so many failures in one moment lose data
+	LossesPerYear         float64 `protobuf:"fixed64,21,opt,name=losses_per_year" json:"losses_per_year,omitempty"` // failures that leave a copyset without any replica
+	LostBytesPerYear      float64 `protobuf:"fixed64,22,opt,name=lost_bytes_per_year" json:"lost_bytes_per_year,omitempty"`
+	MinoritiesPerYear     float64 `protobuf:"fixed64,23,opt,name=minorities_per_year" json:"minorities_per_year,omitempty"` // failures that leave a copyset without a majority
+	Nines                 float64 `protobuf:"fixed64,24,opt,name=nines" json:"nines,omitempty"`
+	ShortCopysets         uint64  `protobuf:"varint,25,opt,name=short_copysets" json:"short_copysets,omitempty"` // that lack a replica now, which the rates do not know
+}
+
+func (x *GetPoolDurabilityResponse) Reset() { *x = GetPoolDurabilityResponse{} }
+
+func (x *GetPoolDurabilityResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *GetPoolDurabilityResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *GetPoolDurabilityResponse) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetAfr() float64 {
+	if x != nil {
+		return x.Afr
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetRebuildBytesPerSecond() uint64 {
+	if x != nil {
+		return x.RebuildBytesPerSecond
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetRebuildAfterMs() int64 {
+	if x != nil {
+		return x.RebuildAfterMs
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetRebuild() string {
+	if x != nil {
+		return x.Rebuild
+	}
+	return ""
+}
+
+func (x *GetPoolDurabilityResponse) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *GetPoolDurabilityResponse) GetFailures() uint64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetStores() uint64 {
+	if x != nil {
+		return x.Stores
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetZones() uint64 {
+	if x != nil {
+		return x.Zones
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetReplicas() uint64 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetCopysets() uint64 {
+	if x != nil {
+		return x.Copysets
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetDistinctCopysets() uint64 {
+	if x != nil {
+		return x.DistinctCopysets
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetScatterWidthMin() uint64 {
+	if x != nil {
+		return x.ScatterWidthMin
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetScatterWidthMax() uint64 {
+	if x != nil {
+		return x.ScatterWidthMax
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetScatterWidthMean() float64 {
+	if x != nil {
+		return x.ScatterWidthMean
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetConfinedStores() uint64 {
+	if x != nil {
+		return x.ConfinedStores
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetRebuildMeanMs() int64 {
+	if x != nil {
+		return x.RebuildMeanMs
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetRebuildMaxMs() int64 {
+	if x != nil {
+		return x.RebuildMaxMs
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetStoredBytes() uint64 {
+	if x != nil {
+		return x.StoredBytes
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetLossAtOnce() float64 {
+	if x != nil {
+		return x.LossAtOnce
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetLossesPerYear() float64 {
+	if x != nil {
+		return x.LossesPerYear
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetLostBytesPerYear() float64 {
+	if x != nil {
+		return x.LostBytesPerYear
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetMinoritiesPerYear() float64 {
+	if x != nil {
+		return x.MinoritiesPerYear
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetNines() float64 {
+	if x != nil {
+		return x.Nines
+	}
+	return 0
+}
+
+func (x *GetPoolDurabilityResponse) GetShortCopysets() uint64 {
+	if x != nil {
+		return x.ShortCopysets
+	}
+	return 0
+}
+
 type NodeService interface {
 	RegisterNode(ctx context.Context, req *RegisterNodeRequest) (res *RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, req *HeartbeatNodeRequest) (res *HeartbeatNodeResponse, err error)
@@ -2164,4 +2444,5 @@ type AdminService interface {
 	ListNodes(ctx context.Context, req *ListNodesRequest) (res *ListNodesResponse, err error)
 	ListCopysets(ctx context.Context, req *ListCopysetsRequest) (res *ListCopysetsResponse, err error)
 	GetCopyset(ctx context.Context, req *GetCopysetRequest) (res *GetCopysetResponse, err error)
+	GetPoolDurability(ctx context.Context, req *GetPoolDurabilityRequest) (res *GetPoolDurabilityResponse, err error)
 }

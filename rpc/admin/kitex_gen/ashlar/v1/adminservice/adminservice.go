@@ -85,6 +85,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"GetPoolDurability": kitex.NewMethodInfo(
+		getPoolDurabilityHandler,
+		newGetPoolDurabilityArgs,
+		newGetPoolDurabilityResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -1261,6 +1268,117 @@ func (p *GetCopysetResult) GetResult() interface{} {
 	return p.Success
 }
 
+func getPoolDurabilityHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.GetPoolDurabilityRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).GetPoolDurability(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *GetPoolDurabilityArgs:
+		success, err := handler.(v1.AdminService).GetPoolDurability(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*GetPoolDurabilityResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newGetPoolDurabilityArgs() interface{} {
+	return &GetPoolDurabilityArgs{}
+}
+
+func newGetPoolDurabilityResult() interface{} {
+	return &GetPoolDurabilityResult{}
+}
+
+type GetPoolDurabilityArgs struct {
+	Req *v1.GetPoolDurabilityRequest
+}
+
+func (p *GetPoolDurabilityArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *GetPoolDurabilityArgs) Unmarshal(in []byte) error {
+	msg := new(v1.GetPoolDurabilityRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var GetPoolDurabilityArgs_Req_DEFAULT *v1.GetPoolDurabilityRequest
+
+func (p *GetPoolDurabilityArgs) GetReq() *v1.GetPoolDurabilityRequest {
+	if !p.IsSetReq() {
+		return GetPoolDurabilityArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *GetPoolDurabilityArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *GetPoolDurabilityArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type GetPoolDurabilityResult struct {
+	Success *v1.GetPoolDurabilityResponse
+}
+
+var GetPoolDurabilityResult_Success_DEFAULT *v1.GetPoolDurabilityResponse
+
+func (p *GetPoolDurabilityResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *GetPoolDurabilityResult) Unmarshal(in []byte) error {
+	msg := new(v1.GetPoolDurabilityResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *GetPoolDurabilityResult) GetSuccess() *v1.GetPoolDurabilityResponse {
+	if !p.IsSetSuccess() {
+		return GetPoolDurabilityResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *GetPoolDurabilityResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.GetPoolDurabilityResponse)
+}
+
+func (p *GetPoolDurabilityResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *GetPoolDurabilityResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -1366,6 +1484,16 @@ func (p *kClient) GetCopyset(ctx context.Context, Req *v1.GetCopysetRequest) (r 
 	_args.Req = Req
 	var _result GetCopysetResult
 	if err = p.c.Call(ctx, "GetCopyset", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) GetPoolDurability(ctx context.Context, Req *v1.GetPoolDurabilityRequest) (r *v1.GetPoolDurabilityResponse, err error) {
+	var _args GetPoolDurabilityArgs
+	_args.Req = Req
+	var _result GetPoolDurabilityResult
+	if err = p.c.Call(ctx, "GetPoolDurability", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

@@ -21,6 +21,7 @@ type Client interface {
 	ListNodes(ctx context.Context, Req *v1.ListNodesRequest, callOptions ...callopt.Option) (r *v1.ListNodesResponse, err error)
 	ListCopysets(ctx context.Context, Req *v1.ListCopysetsRequest, callOptions ...callopt.Option) (r *v1.ListCopysetsResponse, err error)
 	GetCopyset(ctx context.Context, Req *v1.GetCopysetRequest, callOptions ...callopt.Option) (r *v1.GetCopysetResponse, err error)
+	GetPoolDurability(ctx context.Context, Req *v1.GetPoolDurabilityRequest, callOptions ...callopt.Option) (r *v1.GetPoolDurabilityResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -100,4 +101,9 @@ func (p *kAdminServiceClient) ListCopysets(ctx context.Context, Req *v1.ListCopy
 func (p *kAdminServiceClient) GetCopyset(ctx context.Context, Req *v1.GetCopysetRequest, callOptions ...callopt.Option) (r *v1.GetCopysetResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.GetCopyset(ctx, Req)
+}
+
+func (p *kAdminServiceClient) GetPoolDurability(ctx context.Context, Req *v1.GetPoolDurabilityRequest, callOptions ...callopt.Option) (r *v1.GetPoolDurabilityResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.GetPoolDurability(ctx, Req)
 }
