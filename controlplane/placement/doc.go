@@ -32,7 +32,8 @@
 // of several stores in one moment hits one. The model and its source are in the comments of Assess
 // and LossAtOnce; a simulation of failures and rebuilds, which shares no formula with them, agrees
 // within its statistical error. What the model leaves out is said there too: above all failures
-// that come together, which is what LossAtOnce is for.
+// that come together, which is what LossAtOnce is for. Options compares the placements of a pool
+// that does not exist yet.
 //
 // # Limits
 //

@@ -9,6 +9,7 @@ import (
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/daemon"
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/datadir"
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/supervise"
+	"github.com/ashlar-storage/ashlar/controlplane/placement"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/perf/compare"
@@ -62,6 +63,7 @@ var statuses = []struct {
 	{floor.ErrInvalid, exitUsage},
 	{compare.ErrInvalid, exitUsage},
 	{page.ErrInvalid, exitUsage},
+	{placement.ErrImpossible, exitUsage},
 	{datadir.ErrNone, exitUsage},
 	{datadir.ErrRefused, exitRefused},
 	{datadir.ErrInUse, exitRefused},

@@ -82,7 +82,7 @@ func (a *app) root() *cobra.Command {
 	add("look", a.clusterCommand(), a.volumeCommand(), a.copysetCommand())
 	add("look", noun("store", "Disks of the nodes",
 		append(a.storeCommands(), a.offlineStoreCommands()...)...))
-	add("look", a.traceCommand())
+	add("look", a.poolCommand(), a.traceCommand())
 	add("daemon", a.nodeCommand(), a.controlCommand(), a.gatewayCommand(), a.tokenCommand())
 	root.AddCommand(a.versionCommand())
 	demandVerbs(root)

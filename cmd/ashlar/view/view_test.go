@@ -90,6 +90,9 @@ func documents() map[string]Tabler {
 		"token": Token{Owner: "alice", Role: "tracer", Token: "XWmDdvl2M",
 			Line: "tracer alice db9a6f20"},
 
+		"pool-durability": FromPoolDurability(poolDurability()),
+		"pool-plan":       poolPlan(),
+
 		"store-check": FromCheck(checkReport()),
 		"log-dump":    FromLog("/srv/store0", logDump()),
 		"chunk-dump":  FromChunk(chunkDump()),
