@@ -1081,8 +1081,7 @@ func (x *HeartbeatNodeRequest) GetDeletedVolumes() []uint64 {
 }
 
 // HeartbeatNodeResponse carries the whole desired state of a node when it differs from what the
-// node has (desired_version): the copysets that have a replica here, and the other nodes'
-// addresses.
+// node has (desired_version): the copysets that have a replica here, and the other nodes' addresses.
 type HeartbeatNodeResponse struct {
 	DesiredVersion uint64            `protobuf:"varint,1,opt,name=desired_version" json:"desired_version,omitempty"`
 	DesiredPresent bool              `protobuf:"varint,2,opt,name=desired_present" json:"desired_present,omitempty"`
