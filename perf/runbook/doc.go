@@ -5,9 +5,9 @@
 //
 // A fenced block is run when the line before it is a comment that says where:
 //
-//	<!-- on ash1, ash2 -->           the block's lines are typed into these machines' shells, in
-//	turn <!-- on ash1, within 30s -->     again and again, until they succeed and show what follows
-//	<!-- shows -->                   the block below is what the commands before it print
+//	<!-- on ash1, ash2 -->         the block's lines are typed into these machines' shells
+//	<!-- on ash1, within 30s -->   again and again, until they succeed and show what follows
+//	<!-- shows -->                 the block below is what the commands before it print
 //
 // Commands succeed, each of them. What is shown must be in their output, line by line and in order;
 // runs of spaces are as good as one, and an ellipsis (...) stands for anything. All other blocks

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -157,19 +158,25 @@ func (m *Machine) Type(ctx context.Context, script string) (output string, err e
 // quoted is a word of the shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// Run does what a step of a page says, on its machines.
+// Run does what a step of a page says, on its machines at once: some daemons are ready only when
+// those of others are. The output is that of the last.
 func Run(ctx context.Context, s *Step, machines map[string]*Machine) (output string, err error) {
-	for _, name := range s.On {
+	var all sync.WaitGroup
+	outputs, errs := make([]string, len(s.On)), make([]error, len(s.On))
+	for i, name := range s.On {
 		m := machines[name]
 		if m == nil {
 			return "", fmt.Errorf("%w: line %d: there is no machine %s", ErrPage, s.Line, name)
 		}
-		if output, err = s.onto(ctx, m); err != nil {
-			return output, fmt.Errorf("line %d, on %s: %w\n%s--- prints\n%s", s.Line, name, err,
-				s.Script, output)
-		}
+		all.Go(func() {
+			if outputs[i], errs[i] = s.onto(ctx, m); errs[i] != nil {
+				errs[i] = fmt.Errorf("line %d, on %s: %w\n%s--- prints\n%s", s.Line, name, errs[i],
+					s.Script, outputs[i])
+			}
+		})
 	}
-	return output, nil
+	all.Wait()
+	return outputs[len(outputs)-1], errors.Join(errs...)
 }
 
 // onto types the step until it succeeds, or may not any more.
