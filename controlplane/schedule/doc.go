@@ -1,40 +1,62 @@
 // Package schedule decides what should move: it turns a view of the cluster into operators. It is
 // pure: no clock, no I/O, no memory between calls; what it must remember (when a copyset was last
-// touched, since when a node is up) is part of the view.
+// touched, since when a node is up, what a copyset has lost of late) is part of the view.
 //
 // # Leaders
 //
 // Spread gives every copyset a preferred leader so that stores lead as evenly as membership
-// allows. Leaders moves leaders there, and, where the preferred replica cannot lead, evens out
-// what the rest of the stores lead. First of all it takes leaders from stores whose disks are much
-// slower than the others' (Slow), and gives them none.
+// allows, and Respread does so again after members have moved, with as few changes as it takes.
+// Leaders moves leaders there, and, where the preferred replica cannot lead, evens out what the
+// rest of the stores lead. First of all it takes leaders from stores whose disks are much slower
+// than the others' (Slow), then from those that shall be emptied, and gives them none.
 //
-// # Repairs
+// # Replicas
 //
-// Repairs replaces replicas that lost something they had promised: a new member with a number of
-// its own is filled on the same store, or on the one that has come in its place, and then takes the
-// old one's place.
+// Moves has four rules, the urgent ones first, under common limits. In each a new member with a
+// number of its own is filled and then takes the old one's place.
+//
+//   - Repairs: a replica that lost something it had promised is replaced on its store, or on the
+//     one that has come in the place of that.
+//   - Recover: a replica whose store has been away for Limits.LostAfter is replaced on another.
+//   - Drain: a replica on a store that shall be emptied is replaced on another.
+//   - Balance: stores that hold more replicas than their capacity's share give some to those that
+//     hold less.
+//
+// What is wanted and cannot begin is told beside the operators, with why (Plan.Waiting).
 //
 // # Promises
 //
 //   - A leader is handed only to a replica that is caught up, on a store and node that are up and
 //     have been for Limits.Settle.
-//   - A copyset gets no operator before Limits.CoolDown has passed since its last one, and one
-//     call moves at most Limits.PerRound leaders, at most one of them to any one store, but for
-//     those of slow stores.
+//   - A copyset gets no operator before Limits.CoolDown has passed since its last one of that kind,
+//     and one call moves at most Limits.PerRound leaders, at most one of them to any one store, but
+//     for those of slow and draining stores.
 //   - A replica is replaced only while a majority of its copyset, without it, is caught up: the
-//     change of membership needs them. Those with the fewest good replicas come first, and a store
-//     fills at most Limits.Rebuilds new members at a time.
-//   - Repeated rounds come to rest: in an unchanged cluster whose transfers succeed, the number
-//     of operators reaches zero and stays there.
+//     change of membership needs them. Those with the fewest good replicas come first.
+//   - A new member goes to a zone and a node that no other member of its copyset is in, to a store
+//     that is up, settled, not draining, and less than nine tenths full with what is on its way
+//     there. Where the zones do not allow it, nothing moves.
+//   - A store fills at most Limits.Rebuilds new members at a time, the leaders on one store feed at
+//     most Limits.Sources, and there are at most Limits.Cluster in all. Members that come to lead
+//     by an election while they are fed may exceed the second.
+//   - A copyset that loses one replica after another, as if it killed its stores, gets
+//     Limits.Losses new ones and then one each Limits.LossEvery (Losses).
+//   - Repeated rounds come to rest: in an unchanged cluster whose operators succeed, their number
+//     reaches zero and stays there, and then two stores of a zone, on different nodes, differ by
+//     less than two replicas or a twentieth of the mean, whichever is more.
 //
 // # Limits
 //
-// One call looks at every copyset once for each of the three rules; its memory is one counter per
-// store.
+// One call looks at every copyset once for each of the rules, and for each operator once at every
+// store; its memory is some words per store and copyset.
+//
+// Two stores of one node cannot hold replicas of one copyset at the same time, so a replica that
+// runs never moves from a disk to another of the same node: where each node is a zone of its own
+// and there are no more zones than replicas, a disk cannot be emptied while it works.
+//
+// The loads of stores are counted in replicas: copysets are taken to be of one size.
 //
 // # What joins it later
 //
-// Copyset balance, recovery of lost stores, drain and scrub are further functions of View returning
-// Operators of other kinds; one copyset has one operator at a time, whatever its kind.
+// Times of the day in which stores scrub are a further function of View.
 package schedule

@@ -6,18 +6,19 @@ import (
 	"slices"
 )
 
-// Repairs returns the replacements of damaged replicas that should begin now. They do not wait for
-// the cool-down of leader transfers, only for that of the replacement before.
+// Repairs returns the replacements of damaged replicas that should begin now: each by a new member
+// on the same store, or on the one that came in its place. They do not wait for the cool-down of
+// leader transfers, only for that of the replacement before.
 func Repairs(v View, lim Limits) []Operator {
-	r := newRound(v, lim)
-	filling := map[uint64]int{}
+	m := newMover(v, lim)
+	m.repair()
+	return m.plan.Operators
+}
+
+func (m *mover) repair() {
 	var broken []*Copyset
-	for i := range v.Copysets {
-		c := &v.Copysets[i]
-		if j := c.Joining; j != nil && !j.Damaged {
-			filling[j.Store]++
-		}
-		if c.broken() != nil {
+	for i := range m.view.Copysets {
+		if c := &m.view.Copysets[i]; c.broken() != nil {
 			broken = append(broken, c)
 		}
 	}
@@ -25,20 +26,29 @@ func Repairs(v View, lim Limits) []Operator {
 		return cmp.Compare(a.good(), b.good())
 	})
 	for _, c := range broken {
-		m := c.broken()
-		place := m.place()
-		s, known := r.stores[place]
-		rested := c.LastRepair.IsZero() || v.Now.Sub(c.LastRepair) >= lim.CoolDown
-		if len(r.ops) >= lim.PerRound || c.replica(c.Leader) == nil || !rested || !known || !s.Up ||
-			filling[place] >= lim.Rebuilds || c.good() <= len(c.Replicas)/2 {
-			continue
-		}
-		filling[place]++
-		r.ops = append(r.ops, Operator{Kind: ReplaceReplica, Copyset: c.ID, From: m.ID,
-			Store: place, Reason: fmt.Sprintf("it is damaged, %d of %d are good", c.good(),
-				len(c.Replicas))})
+		m.repairOne(c, c.broken())
 	}
-	return r.ops
+}
+
+func (m *mover) repairOne(c *Copyset, from *Replica) {
+	s := m.stores[from.place()]
+	if s == nil || m.isLost(s.ID) || s.Draining {
+		return // it moves to another store
+	}
+	why := cmp.Or(m.poisoned(c), m.obstacle(c, from))
+	switch {
+	case why != "":
+	case !s.Up:
+		why = fmt.Sprintf("store %d is down", s.ID)
+	case s.filling >= m.lim.Rebuilds:
+		why = fmt.Sprintf("store %d fills %d already", s.ID, s.filling)
+	}
+	if why != "" {
+		m.wait(ReplaceReplica, c, from, why)
+		return
+	}
+	m.begin(ReplaceReplica, c, from, s, fmt.Sprintf("it is damaged, %d of %d are good", c.good(),
+		len(c.Replicas)))
 }
 
 // broken is a damaged member that nothing is done about; nil when there is none. While another

@@ -20,7 +20,13 @@ type Store struct {
 	Up      bool      // the node is heard from and the store works
 	UpSince time.Time // of the node, as far as this control plane has seen
 	// LogWrite is what a durable write of its log takes; 0: unknown.
-	LogWrite time.Duration
+	LogWrite  time.Duration
+	DownSince time.Time // since when it is not there or has failed; zero: it is not away
+	Zone      string    // what fails together
+	Node      string
+	Capacity  uint64 // bytes; 0: unknown
+	Used      uint64 // bytes
+	Draining  bool   // to be emptied
 }
 
 // Copyset is a raft group as its leader last reported it.
@@ -32,6 +38,9 @@ type Copyset struct {
 	LastOperator time.Time // zero: never
 	LastRepair   time.Time // when a replacement began last; zero: never
 	Joining      *Replica  // a new member that takes another's place, until it has; nil: none
+	Leaving      uint64    // replica id: whose place that is; 0: none
+	Why          Kind      // of the replacement under way
+	Losses       Losses    // replacements of lost replicas of late
 }
 
 // Replica is one member of a copyset.
@@ -49,8 +58,15 @@ type Kind string
 const (
 	// TransferLeader makes Operator.To the leader of the copyset.
 	TransferLeader Kind = "transfer-leader"
-	// ReplaceReplica has a new member on Operator.Store take the place of Operator.From.
+	// The others have a new member on Operator.Store take the place of Operator.From: because it is
+	// damaged,
 	ReplaceReplica Kind = "replace-replica"
+	// because its store is lost,
+	RecoverReplica Kind = "recover-replica"
+	// because its store shall be emptied,
+	DrainReplica Kind = "drain-replica"
+	// or because its store has more than its share.
+	BalanceReplica Kind = "balance-replica"
 )
 
 // Operator is one change to one copyset.
@@ -65,26 +81,11 @@ type Operator struct {
 
 // String is what a table test compares and a log line shows.
 func (o Operator) String() string {
-	if o.Kind == ReplaceReplica {
+	if o.Kind != TransferLeader {
 		return fmt.Sprintf("%s copyset=%d from=%d store=%d: %s", o.Kind, o.Copyset, o.From,
 			o.Store, o.Reason)
 	}
 	return fmt.Sprintf("%s copyset=%d from=%d to=%d: %s", o.Kind, o.Copyset, o.From, o.To, o.Reason)
-}
-
-// Limits slow a scheduler down so that it cannot do harm by itself.
-type Limits struct {
-	CoolDown time.Duration // between operators of one copyset
-	Settle   time.Duration // how long a store must be up before it is given leaders
-	PerRound int           // operators per call; 0 or less means none
-	Slack    int           // difference in led copysets that is left alone, at least 1
-	Rebuilds int           // new members that one store fills at a time; 0 or less means none
-}
-
-// DefaultLimits suit clusters of a few nodes up to a few hundred.
-func DefaultLimits() Limits {
-	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1,
-		Rebuilds: 4}
 }
 
 // Leaders returns the transfers that bring leaders to where they should be.
@@ -93,6 +94,9 @@ func Leaders(v View, lim Limits) []Operator {
 	r.slow = Slow(v.Stores)
 	for i := range v.Copysets {
 		r.offSlow(&v.Copysets[i])
+	}
+	for i := range v.Copysets {
+		r.offDraining(&v.Copysets[i])
 	}
 	for i := range v.Copysets {
 		r.toPreferred(&v.Copysets[i])
@@ -152,7 +156,8 @@ func (r *round) fit(m *Replica) bool {
 		return false
 	}
 	s, known := r.stores[m.Store]
-	return known && s.Up && !r.slow[m.Store] && r.view.Now.Sub(s.UpSince) >= r.lim.Settle
+	return known && s.Up && !s.Draining && !r.slow[m.Store] &&
+		r.view.Now.Sub(s.UpSince) >= r.lim.Settle
 }
 
 // movable says whether the copyset may get an operator now.
@@ -175,7 +180,8 @@ func (r *round) move(c *Copyset, to *Replica, reason string) {
 
 func (r *round) toPreferred(c *Copyset) {
 	to := c.replica(c.Preferred)
-	if c.Leader == c.Preferred || !r.movable(c) || !r.fit(to) || r.target[to.Store] {
+	if c.Leader == c.Preferred || c.Joining != nil || !r.movable(c) || !r.fit(to) ||
+		r.target[to.Store] {
 		return
 	}
 	r.move(c, to, "its preferred leader is ready")
@@ -199,7 +205,8 @@ func (r *round) byLoad() []*Copyset {
 // toLightest evens out copysets whose preferred replica cannot lead. Those that are where they
 // belong, or will soon be, stay: the two rules must not undo each other.
 func (r *round) toLightest(c *Copyset) {
-	if c.Leader == c.Preferred || !r.movable(c) || r.fit(c.replica(c.Preferred)) {
+	if c.Leader == c.Preferred || c.Joining != nil || !r.movable(c) ||
+		r.fit(c.replica(c.Preferred)) {
 		return
 	}
 	from := r.led[c.replica(c.Leader).Store]
@@ -212,12 +219,15 @@ func (r *round) toLightest(c *Copyset) {
 	r.move(c, best, reason)
 }
 
-// lightest is the replica, other than the leader, that may lead and whose store leads the fewest;
-// nil when none may.
+// lightest is the replica, other than the leader and one that leaves, that may lead and whose store
+// leads the fewest; nil when none may.
 func (r *round) lightest(c *Copyset, may func(*Replica) bool) (best *Replica) {
 	for i := range c.Replicas {
 		m := &c.Replicas[i]
-		if m.ID != c.Leader && may(m) && (best == nil || r.led[m.Store] < r.led[best.Store]) {
+		if m.ID == c.Leader || m.ID == c.Leaving || !may(m) {
+			continue
+		}
+		if best == nil || r.led[m.Store] < r.led[best.Store] {
 			best = m
 		}
 	}
@@ -227,12 +237,26 @@ func (r *round) lightest(c *Copyset, may func(*Replica) bool) (best *Replica) {
 // Spread returns a preferred leader for every copyset, by copyset id, so that no store leads two
 // more than a store it could give one to. It looks at membership alone.
 func Spread(copysets []Copyset) map[uint64]uint64 {
+	return spread(copysets, false)
+}
+
+// Respread is Spread for copysets that have preferred leaders, of which it changes no more than it
+// must.
+func Respread(copysets []Copyset) map[uint64]uint64 { return spread(copysets, true) }
+
+func spread(copysets []Copyset, keep bool) map[uint64]uint64 {
 	at := make(map[uint64]*Replica, len(copysets))
 	led := map[uint64]int{}
 	for i := range copysets {
 		c := &copysets[i]
+		if keep {
+			at[c.ID] = c.replica(c.Preferred)
+		}
 		for j := range c.Replicas {
 			m := &c.Replicas[j]
+			if keep && c.replica(c.Preferred) != nil {
+				break
+			}
 			if at[c.ID] == nil || led[m.Store] < led[at[c.ID].Store] {
 				at[c.ID] = m
 			}

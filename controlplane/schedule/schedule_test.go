@@ -1,208 +1,24 @@
 package schedule
 
 import (
-	"bufio"
-	"flag"
-	"fmt"
 	"math/rand/v2"
-	"os"
-	"strings"
 	"testing"
 	"time"
 )
-
-var update = flag.Bool("update", false, "rewrite the expected answers in testdata")
-
-var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// script is one case of a file in testdata: a title, lines that build a view, and after ---- the
-// operators expected.
-//
-//	now SECONDS
-//	limits cooldown=SECONDS settle=SECONDS per-round=N slack=N rebuilds=N
-//	store ID up|down [since=SECONDS] [log=MILLISECONDS]
-//	copyset ID stores=S,S,S leader=S|none preferred=S|any [last=SECONDS] [behind=S]
-//	    [damaged=S] [joining=S] [joining-damaged=S] [last-repair=SECONDS]
-//
-// A replica's id is copyset*10 + store.
-type script struct {
-	title string
-	input []string
-	want  []string
-}
-
-func load(t *testing.T, path string) []script {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var all []script
-	answer := false
-	for sc := bufio.NewScanner(f); sc.Scan(); {
-		line := sc.Text()
-		switch {
-		case strings.HasPrefix(line, "# "):
-			all, answer = append(all, script{title: line[2:]}), false
-		case line == "----":
-			answer = true
-		case line == "":
-		case answer:
-			all[len(all)-1].want = append(all[len(all)-1].want, line)
-		default:
-			all[len(all)-1].input = append(all[len(all)-1].input, line)
-		}
-	}
-	return all
-}
-
-func seconds(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
-
-func scan(t *testing.T, text, format string, to ...any) {
-	t.Helper()
-	if _, err := fmt.Sscanf(text, format, to...); err != nil {
-		t.Fatalf("%q: %v", text, err)
-	}
-}
-
-func (s script) view(t *testing.T) (View, Limits) {
-	t.Helper()
-	v := View{Now: seconds(100)}
-	lim := DefaultLimits()
-	for _, line := range s.input {
-		f := strings.Fields(line)
-		switch f[0] {
-		case "now":
-			var n int
-			scan(t, f[1], "%d", &n)
-			v.Now = seconds(n)
-		case "limits":
-			for _, o := range f[1:] {
-				limit(t, &lim, o)
-			}
-		case "store":
-			st := Store{Up: f[2] == "up", UpSince: start}
-			scan(t, f[1], "%d", &st.ID)
-			for _, word := range f[3:] {
-				var n int
-				if strings.HasPrefix(word, "log=") {
-					scan(t, word, "log=%d", &n)
-					st.LogWrite = time.Duration(n) * time.Millisecond
-					continue
-				}
-				scan(t, word, "since=%d", &n)
-				st.UpSince = seconds(n)
-			}
-			v.Stores = append(v.Stores, st)
-		case "copyset":
-			v.Copysets = append(v.Copysets, copyset(t, f))
-		default:
-			t.Fatalf("unknown line %q", line)
-		}
-	}
-	return v, lim
-}
-
-func limit(t *testing.T, lim *Limits, o string) {
-	t.Helper()
-	name, text, _ := strings.Cut(o, "=")
-	var n int
-	scan(t, text, "%d", &n)
-	switch name {
-	case "cooldown":
-		lim.CoolDown = time.Duration(n) * time.Second
-	case "settle":
-		lim.Settle = time.Duration(n) * time.Second
-	case "per-round":
-		lim.PerRound = n
-	case "slack":
-		lim.Slack = n
-	case "rebuilds":
-		lim.Rebuilds = n
-	default:
-		t.Fatalf("unknown limit %q", o)
-	}
-}
-
-func copyset(t *testing.T, f []string) Copyset {
-	t.Helper()
-	var c Copyset
-	scan(t, f[1], "%d", &c.ID)
-	at := func(text string) uint64 {
-		if text == "none" || text == "any" {
-			return 0
-		}
-		var store uint64
-		scan(t, text, "%d", &store)
-		return c.ID*10 + store
-	}
-	for _, o := range f[2:] {
-		name, text, _ := strings.Cut(o, "=")
-		switch name {
-		case "stores":
-			for _, id := range strings.Split(text, ",") {
-				m := Replica{ID: at(id), CaughtUp: true}
-				m.Store = m.ID - c.ID*10
-				c.Replicas = append(c.Replicas, m)
-			}
-		case "leader":
-			c.Leader = at(text)
-		case "preferred":
-			c.Preferred = at(text)
-		case "behind":
-			c.replica(at(text)).CaughtUp = false
-		case "damaged":
-			m := c.replica(at(text))
-			m.CaughtUp, m.Damaged = false, true
-		case "joining", "joining-damaged":
-			c.Joining = &Replica{ID: c.ID*10 + 9, Store: at(text) - c.ID*10,
-				Damaged: name == "joining-damaged"}
-		case "last-repair":
-			var n int
-			scan(t, text, "%d", &n)
-			c.LastRepair = seconds(n)
-		case "last":
-			var n int
-			scan(t, text, "%d", &n)
-			c.LastOperator = seconds(n)
-		default:
-			t.Fatalf("unknown field %q", o)
-		}
-	}
-	return c
-}
 
 func TestLeadersFollowTheScripts(t *testing.T) { follow(t, "testdata/leaders.txt", Leaders) }
 
 func TestRepairsFollowTheScripts(t *testing.T) { follow(t, "testdata/repairs.txt", Repairs) }
 
-func follow(t *testing.T, path string, decide func(View, Limits) []Operator) {
-	scripts := load(t, path)
-	var out strings.Builder
-	for _, s := range scripts {
-		var got []string
-		t.Run(s.title, func(t *testing.T) {
-			for _, op := range decide(s.view(t)) {
-				got = append(got, op.String())
-			}
-			if len(got) == 0 {
-				got = []string{"nothing"}
-			}
-			if !*update && strings.Join(got, "\n") != strings.Join(s.want, "\n") {
-				t.Errorf("got:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(s.want, "\n"))
-			}
-		})
-		fmt.Fprintf(&out, "# %s\n%s\n----\n%s\n\n", s.title, strings.Join(s.input, "\n"),
-			strings.Join(got, "\n"))
-	}
-	if *update {
-		text := strings.TrimSuffix(out.String(), "\n")
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+func TestRecoverFollowsTheScripts(t *testing.T) {
+	followPlan(t, "testdata/recover.txt", Recover)
 }
+
+func TestDrainFollowsTheScripts(t *testing.T) { followPlan(t, "testdata/drain.txt", Drain) }
+
+func TestBalanceFollowsTheScripts(t *testing.T) { followPlan(t, "testdata/balance.txt", Balance) }
+
+func TestMovesFollowTheScripts(t *testing.T) { followPlan(t, "testdata/moves.txt", Moves) }
 
 // world draws copysets over stores 1..n, three each.
 func world(rng *rand.Rand, n, copysets int) View {

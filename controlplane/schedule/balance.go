@@ -1,0 +1,98 @@
+package schedule
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Balance returns moves of replicas from stores that hold more than their capacity's share to
+// stores that hold less, as after new ones have come. Only copysets whose replicas are all good
+// move, and never their leaders.
+//
+// A replica moves from s to t only while members/weight of s is above that of t by more than one
+// replica on each side, and a part of the mean. Each such move lowers the sum over the stores of
+// members^2/weight, so that repeating it ends.
+func Balance(v View, lim Limits) Plan {
+	m := newMover(v, lim)
+	m.balance()
+	return m.plan
+}
+
+func (m *mover) balance() {
+	if m.lim.Balances <= 0 || len(m.spots) == 0 {
+		return
+	}
+	left := m.lim.Balances - m.balancing()
+	rich := slices.Clone(m.spots)
+	slices.SortStableFunc(rich, func(a, b *spot) int { return compareLoad(b, a) })
+	poor := slices.DeleteFunc(slices.Clone(m.spots), func(s *spot) bool {
+		return !m.takes(s, nil, new(refusals))
+	})
+	slices.SortStableFunc(poor, compareLoad)
+	slack := m.slack()
+	for _, s := range rich {
+		if left <= 0 || len(poor) == 0 {
+			return
+		}
+		if s.Up && !s.Draining && s.leaving < m.lim.Drains && m.shift(s, poor, slack) {
+			left--
+			slices.SortStableFunc(poor, compareLoad)
+		}
+	}
+}
+
+// balancing counts the moves for balance that are under way.
+func (m *mover) balancing() (n int) {
+	for i := range m.view.Copysets {
+		if c := &m.view.Copysets[i]; c.Joining != nil && c.Why == BalanceReplica && !m.stuck(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// slack is the difference in load that is left alone: a part of the mean.
+func (m *mover) slack() float64 {
+	members := 0
+	for _, s := range m.spots {
+		members += s.members
+	}
+	return balanceSlack * float64(members) / float64(len(m.spots))
+}
+
+// richer says whether s has so much more than t that one replica should move.
+func (m *mover) richer(s, t *spot, slack float64) bool {
+	return s.load(-1) >= t.load(1) && s.load(0)-t.load(0) > slack
+}
+
+// shift moves one replica of s to the poorest store that can have it.
+func (m *mover) shift(s *spot, poor []*spot, slack float64) bool {
+	for _, t := range poor {
+		if s.load(-1) < t.load(1) {
+			return false // and so have all after it
+		}
+		if !m.richer(s, t, slack) || t.filling >= m.lim.Rebuilds || m.isFull(t) {
+			continue
+		}
+		for _, c := range s.held {
+			from := c.at(s.ID)
+			if !m.shiftable(c, from) {
+				continue
+			}
+			zones, nodes := m.others(c, from)
+			if zones[t.Zone] || nodes[t.Node] {
+				continue
+			}
+			m.begin(BalanceReplica, c, from, t, fmt.Sprintf("store %d has %d replicas, store %d "+
+				"has %d", s.ID, s.members, t.ID, t.members))
+			return true
+		}
+	}
+	return false
+}
+
+// shiftable says whether a copyset is well enough to be moved for balance alone.
+func (m *mover) shiftable(c *Copyset, from *Replica) bool {
+	return c.Joining == nil && c.Leader != from.ID && c.good() == len(c.Replicas) &&
+		!m.leaderMoves(c) && m.obstacle(c, from) == ""
+}

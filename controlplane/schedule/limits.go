@@ -1,0 +1,35 @@
+package schedule
+
+import "time"
+
+const (
+	// fullShare is the part of a store's capacity beyond which it gets no more replicas: the rest
+	// is for what those that are there grow by.
+	fullShare = 0.9
+	// balanceSlack is the part of the mean number of replicas by which two stores may differ.
+	balanceSlack = 0.05
+)
+
+// Limits slow a scheduler down so that it cannot do harm by itself.
+type Limits struct {
+	CoolDown time.Duration // between operators of one copyset
+	Settle   time.Duration // how long a store must be up before it is given anything
+	PerRound int           // operators per call; 0 or less means none
+	Slack    int           // difference in led copysets that is left alone, at least 1
+	Rebuilds int           // new members that one store fills at a time; 0 or less means none
+
+	LostAfter time.Duration // how long a store is waited for before its replicas move
+	Sources   int           // new members that the leaders of one store fill at a time
+	Cluster   int           // new members that are filled at a time in the whole cluster
+	Drains    int           // replicas that leave one store at a time while it can do without
+	Balances  int           // moves for balance at a time in the whole cluster; 0: no balance
+	Losses    int           // replacements of lost replicas that a copyset may have at once
+	LossEvery time.Duration // how often it may have one more
+}
+
+// DefaultLimits suit clusters of a few nodes up to a few hundred.
+func DefaultLimits() Limits {
+	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1,
+		Rebuilds: 4, LostAfter: 15 * time.Minute, Sources: 4, Cluster: 64, Drains: 2, Balances: 4,
+		Losses: 3, LossEvery: 30 * time.Minute}
+}

@@ -1,0 +1,204 @@
+package schedule
+
+import (
+	"fmt"
+	"time"
+)
+
+// Plan is what a scheduler of replicas wants: what should begin now, and what should but cannot.
+type Plan struct {
+	Operators []Operator
+	Waiting   []Waiting
+}
+
+// Waiting is a replacement that is wanted and does not begin.
+type Waiting struct {
+	Kind    Kind
+	Copyset uint64
+	From    uint64 // the replica that shall go
+	Reason  string // what it waits for, in plain words
+}
+
+// String is what a table test compares and a log line shows.
+func (w Waiting) String() string {
+	return fmt.Sprintf("waiting %s copyset=%d from=%d: %s", w.Kind, w.Copyset, w.From, w.Reason)
+}
+
+// Moves is what replicas should move now, by all rules, the urgent ones first: damaged replicas are
+// replaced, lost stores recovered, draining ones emptied, and then the rest is evened out. The
+// limits count over all of them.
+func Moves(v View, lim Limits) Plan {
+	m := newMover(v, lim)
+	m.repair()
+	m.recover()
+	m.drain()
+	m.balance()
+	return m.plan
+}
+
+// spot is a store with what lies there and what is under way there.
+type spot struct {
+	*Store
+	weight  float64    // its part of the capacity; the mean is 1
+	members int        // replicas, with those that join and without those that leave
+	filling int        // new members that are filled here
+	feeding int        // copysets led here that fill a new member
+	leaving int        // replicas here whose place another store takes
+	held    []*Copyset // that have a member here
+}
+
+// load is how full of replicas a store would be with some more.
+func (s *spot) load(more int) float64 { return float64(s.members+more) / s.weight }
+
+// mover is one round of the rules that move replicas.
+type mover struct {
+	view   View
+	lim    Limits
+	stores map[uint64]*spot
+	spots  []*spot
+	moved  map[uint64]bool // copysets that have an operator of this round
+	moving int             // new members being filled in the whole cluster
+	size   uint64          // bytes of a replica, on the average
+	plan   Plan
+}
+
+func newMover(v View, lim Limits) *mover {
+	m := &mover{view: v, lim: lim, stores: make(map[uint64]*spot, len(v.Stores)),
+		moved: map[uint64]bool{}}
+	var capacity, used uint64
+	for i := range v.Stores {
+		s := &spot{Store: &v.Stores[i]}
+		m.stores[s.ID] = s
+		m.spots = append(m.spots, s)
+		capacity, used = capacity+s.Capacity, used+s.Used
+	}
+	for _, s := range m.spots {
+		s.weight = 1
+		if s.Capacity > 0 {
+			s.weight = float64(s.Capacity) * float64(len(m.spots)) / float64(capacity)
+		}
+	}
+	replicas := 0
+	for i := range v.Copysets {
+		m.count(&v.Copysets[i])
+		replicas += len(v.Copysets[i].Replicas)
+	}
+	m.size = used / uint64(max(1, replicas))
+	return m
+}
+
+// count takes a copyset into the counters of its stores.
+func (m *mover) count(c *Copyset) {
+	for i := range c.Replicas {
+		r := &c.Replicas[i]
+		s := m.stores[r.Store]
+		if s == nil {
+			continue
+		}
+		s.held = append(s.held, c)
+		if c.Joining == nil || r.ID != c.Leaving {
+			s.members++
+		} else {
+			s.leaving++
+		}
+	}
+	if c.Joining == nil {
+		return
+	}
+	if s := m.stores[c.Joining.Store]; s != nil {
+		s.members++
+	}
+	if m.stuck(c) {
+		return
+	}
+	m.moving++
+	if s := m.stores[c.Joining.Store]; s != nil {
+		s.filling++
+	}
+	if s := m.leaderOf(c); s != nil {
+		s.feeding++
+	}
+}
+
+func (m *mover) leaderOf(c *Copyset) *spot {
+	if at := c.replica(c.Leader); at != nil {
+		return m.stores[at.Store]
+	}
+	return nil
+}
+
+// isLost says whether a store has been away for so long that it is not waited for any more.
+func (m *mover) isLost(id uint64) bool {
+	s := m.stores[id]
+	return s != nil && !s.Up && !s.DownSince.IsZero() &&
+		m.view.Now.Sub(s.DownSince) >= m.lim.LostAfter
+}
+
+// stuck says whether a replacement cannot go on because the new member is lost as well.
+func (m *mover) stuck(c *Copyset) bool {
+	return c.Joining != nil && (c.Joining.Damaged || m.isLost(c.Joining.Store))
+}
+
+// wait notes why a replacement that is wanted does not begin.
+func (m *mover) wait(kind Kind, c *Copyset, from *Replica, reason string) {
+	m.plan.Waiting = append(m.plan.Waiting, Waiting{Kind: kind, Copyset: c.ID, From: from.ID,
+		Reason: reason})
+}
+
+// begin has a new member on a store take the place of from.
+func (m *mover) begin(kind Kind, c *Copyset, from *Replica, to *spot, reason string) {
+	if c.Joining != nil {
+		if s := m.stores[c.Joining.Store]; s != nil {
+			s.members--
+		}
+	} else if s := m.stores[from.Store]; s != nil {
+		s.members--
+		s.leaving++
+	}
+	to.members++
+	to.filling++
+	m.leaderOf(c).feeding++
+	m.moving++
+	m.moved[c.ID] = true
+	m.plan.Operators = append(m.plan.Operators, Operator{Kind: kind, Copyset: c.ID, From: from.ID,
+		Store: to.ID, Reason: reason})
+}
+
+// obstacle is why no replica of the copyset can be replaced now; empty when one can. Those that
+// must be good are a majority, without the one that goes: the change of membership needs them.
+func (m *mover) obstacle(c *Copyset, from *Replica) string {
+	at := m.leaderOf(c)
+	good := c.good()
+	if from.CaughtUp {
+		good--
+	}
+	switch {
+	case m.moved[c.ID]:
+		return "another replica of it moves"
+	case at == nil:
+		return "no leader is known"
+	case good <= len(c.Replicas)/2:
+		return fmt.Sprintf("%d of %d replicas beside it are good, %d must be", good,
+			len(c.Replicas)-1, len(c.Replicas)/2+1)
+	case !c.LastRepair.IsZero() && m.view.Now.Sub(c.LastRepair) < m.lim.CoolDown:
+		return "the last replacement was just now"
+	case m.moving >= m.lim.Cluster:
+		return fmt.Sprintf("the cluster fills %d new members, as many as may", m.moving)
+	case at.feeding >= m.lim.Sources:
+		return fmt.Sprintf("its leader's store %d fills %d already", at.ID, at.feeding)
+	case len(m.plan.Operators) >= m.lim.PerRound:
+		return "its turn comes in one of the next rounds"
+	}
+	return ""
+}
+
+// poisoned is why a copyset that has lost replica after replica gets no further one yet; empty when
+// it may have one.
+func (m *mover) poisoned(c *Copyset) string {
+	rest := c.Losses.wait(m.view.Now, m.lim)
+	if rest <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("it has lost one replica after another, and may be what kills its stores: "+
+		"the next one may begin in %v", rest.Round(time.Second))
+}

@@ -1,0 +1,152 @@
+package schedule
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// refusals counts why stores cannot take a replica.
+type refusals struct {
+	down, full, draining, young, busy, near int
+}
+
+// pick is the store for a new member in the place of from, or why there is none. Members of a
+// copyset lie in distinct zones and nodes. Of the stores that are up, settled, not full and not
+// draining it takes the one with the fewest replicas for its capacity; where several are within one
+// replica of it, the one that has most copysets with the others in common already, since each new
+// pair of stores is one more whose loss loses data.
+func (m *mover) pick(c *Copyset, from *Replica) (*spot, string) {
+	zones, nodes := m.others(c, from)
+	var fit []*spot
+	var no refusals
+	for _, s := range m.spots {
+		if s.ID == from.Store || zones[s.Zone] {
+			continue
+		}
+		if m.takes(s, nodes, &no) {
+			fit = append(fit, s)
+		}
+	}
+	if len(fit) == 0 {
+		return nil, no.explain(zones)
+	}
+	least := slices.MinFunc(fit, func(a, b *spot) int { return compareLoad(a, b) }).load(1)
+	partners := m.partners(c, from)
+	var best *spot
+	for _, s := range fit {
+		if s.load(1)-least > 1/s.weight {
+			continue
+		}
+		if best == nil || partners[s.ID] > partners[best.ID] ||
+			partners[s.ID] == partners[best.ID] && s.load(1) < best.load(1) {
+			best = s
+		}
+	}
+	return best, ""
+}
+
+func compareLoad(a, b *spot) int {
+	switch x, y := a.load(1), b.load(1); {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}
+
+// others are the zones of the members that stay, and the nodes that cannot have the new one. The
+// node of the one that goes is among them while that one runs: a node serves one replica of a
+// copyset at a time.
+func (m *mover) others(c *Copyset, from *Replica) (zones, nodes map[string]bool) {
+	zones, nodes = map[string]bool{}, map[string]bool{}
+	for i := range c.Replicas {
+		r := &c.Replicas[i]
+		s := m.stores[r.Store]
+		if s == nil {
+			continue
+		}
+		if r.ID != from.ID {
+			zones[s.Zone] = true
+		}
+		if r.ID != from.ID || s.Up && !r.Damaged {
+			nodes[s.Node] = true
+		}
+	}
+	return zones, nodes
+}
+
+// takes says whether a store may take a new member now, and counts why not.
+func (m *mover) takes(s *spot, nodes map[string]bool, no *refusals) bool {
+	switch {
+	case !s.Up:
+		no.down++
+	case s.Draining:
+		no.draining++
+	case nodes[s.Node]:
+		no.near++
+	case m.isFull(s):
+		no.full++
+	case m.view.Now.Sub(s.UpSince) < m.lim.Settle:
+		no.young++
+	case s.filling >= m.lim.Rebuilds:
+		no.busy++
+	default:
+		return true
+	}
+	return false
+}
+
+// isFull says whether a store would be too full with one replica more, and those on their way.
+func (m *mover) isFull(s *spot) bool {
+	if s.Capacity == 0 {
+		return false
+	}
+	coming := uint64(s.filling+1) * m.size
+	return float64(s.Used+coming) > float64(s.Capacity)*fullShare
+}
+
+// partners counts, by store, in how many copysets it meets the members that stay.
+func (m *mover) partners(c *Copyset, from *Replica) map[uint64]int {
+	met := map[uint64]int{}
+	for i := range c.Replicas {
+		s := m.stores[c.Replicas[i].Store]
+		if s == nil || c.Replicas[i].ID == from.ID {
+			continue
+		}
+		for _, other := range s.held {
+			for j := range other.Replicas {
+				met[other.Replicas[j].Store]++
+			}
+		}
+	}
+	return met
+}
+
+// explain says why no store takes the replica.
+func (no refusals) explain(zones map[string]bool) string {
+	var names []string
+	for z := range zones {
+		names = append(names, z)
+	}
+	slices.Sort(names)
+	outside := "outside zones " + strings.Join(names, ", ") + ", where its other replicas are"
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{
+		{no.down, "down"}, {no.draining, "draining"}, {no.full, "full"},
+		{no.near, "on a node that has a replica of it"}, {no.young, "up only just now"},
+		{no.busy, "filling others"},
+	} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	if len(parts) == 0 {
+		return "no store can take it: there is none " + outside
+	}
+	return "no store can take it: of those " + outside + ", " + strings.Join(parts, ", ")
+}

@@ -1,0 +1,65 @@
+package schedule
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Recover returns the replacements of replicas whose store has been away for Limits.LostAfter or
+// longer: each by a new member on another store. Those of copysets with the fewest good replicas
+// come first.
+func Recover(v View, lim Limits) Plan {
+	m := newMover(v, lim)
+	m.recover()
+	return m.plan
+}
+
+func (m *mover) recover() {
+	var short []*Copyset
+	for i := range m.view.Copysets {
+		if c := &m.view.Copysets[i]; m.gone(c) != nil && !m.moved[c.ID] {
+			short = append(short, c)
+		}
+	}
+	slices.SortStableFunc(short, func(a, b *Copyset) int { return cmp.Compare(a.good(), b.good()) })
+	for _, c := range short {
+		m.recoverOne(c, m.gone(c))
+	}
+}
+
+func (m *mover) recoverOne(c *Copyset, from *Replica) {
+	why := cmp.Or(m.poisoned(c), m.obstacle(c, from))
+	if why != "" {
+		m.wait(RecoverReplica, c, from, why)
+		return
+	}
+	to, why := m.pick(c, from)
+	if to == nil {
+		m.wait(RecoverReplica, c, from, why)
+		return
+	}
+	what := fmt.Sprintf("store %d is lost", from.Store)
+	if c.Joining != nil {
+		what = fmt.Sprintf("its new member on store %d is lost", c.Joining.Store)
+	}
+	m.begin(RecoverReplica, c, from, to, fmt.Sprintf("%s, %d of %d are good", what, c.good(),
+		len(c.Replicas)))
+}
+
+// gone is a member whose store is lost and that nothing is done about; nil when there is none. One
+// that is being replaced counts again when the new member is lost as well.
+func (m *mover) gone(c *Copyset) *Replica {
+	if c.Joining != nil {
+		if m.stuck(c) {
+			return c.replica(c.Leaving)
+		}
+		return nil
+	}
+	for i := range c.Replicas {
+		if r := &c.Replicas[i]; m.isLost(r.place()) {
+			return r
+		}
+	}
+	return nil
+}
