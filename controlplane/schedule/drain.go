@@ -42,9 +42,9 @@ func (m *mover) drainOne(s *spot, c *Copyset, from *Replica) {
 		m.wait(DrainReplica, c, from, why)
 		return
 	}
-	to, why := m.pick(c, from)
+	to, no := m.pick(c, from)
 	if to == nil {
-		m.wait(DrainReplica, c, from, why)
+		m.nowhere(DrainReplica, c, from, no)
 		return
 	}
 	m.begin(DrainReplica, c, from, to, fmt.Sprintf("store %d is draining", s.ID))

@@ -17,6 +17,7 @@ type Waiting struct {
 	Copyset uint64
 	From    uint64 // the replica that shall go
 	Reason  string // what it waits for, in plain words
+	NoPlace bool   // no store can take it: only a change of the cluster lets it begin
 }
 
 // String is what a table test compares and a log line shows.
@@ -145,6 +146,12 @@ func (m *mover) wait(kind Kind, c *Copyset, from *Replica, reason string) {
 		Reason: reason})
 }
 
+// nowhere notes that no store can take the replica.
+func (m *mover) nowhere(kind Kind, c *Copyset, from *Replica, no *refusals) {
+	m.plan.Waiting = append(m.plan.Waiting, Waiting{Kind: kind, Copyset: c.ID, From: from.ID,
+		Reason: no.explain(), NoPlace: no.busy+no.young == 0})
+}
+
 // begin has a new member on a store take the place of from.
 func (m *mover) begin(kind Kind, c *Copyset, from *Replica, to *spot, reason string) {
 	if c.Joining != nil {
@@ -161,7 +168,8 @@ func (m *mover) begin(kind Kind, c *Copyset, from *Replica, to *spot, reason str
 	m.moving++
 	m.moved[c.ID] = true
 	m.plan.Operators = append(m.plan.Operators, Operator{Kind: kind, Copyset: c.ID, From: from.ID,
-		Store: to.ID, Reason: reason})
+		Store: to.ID, Reason: reason, Lost: kind == ReplaceReplica || kind == RecoverReplica ||
+			from.Damaged})
 }
 
 // obstacle is why no replica of the copyset can be replaced now; empty when one can. Those that

@@ -70,7 +70,7 @@ func (k *carry) round() int {
 		k.last++
 		c.Joining, c.Leaving, c.Why = &Replica{ID: k.last, Store: op.Store}, op.From, op.Kind
 		c.LastRepair, k.left[c.ID] = k.v.Now, k.rounds
-		if op.Kind == RecoverReplica {
+		if op.Lost {
 			c.Losses = c.Losses.Add(k.v.Now, k.lim)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 // refusals counts why stores cannot take a replica.
 type refusals struct {
 	down, full, draining, young, busy, near int
+
+	zones map[string]bool // of the members that stay
 }
 
 // pick is the store for a new member in the place of from, or why there is none. Members of a
@@ -16,20 +18,20 @@ type refusals struct {
 // draining it takes the one with the fewest replicas for its capacity; where several are within one
 // replica of it, the one that has most copysets with the others in common already, since each new
 // pair of stores is one more whose loss loses data.
-func (m *mover) pick(c *Copyset, from *Replica) (*spot, string) {
+func (m *mover) pick(c *Copyset, from *Replica) (*spot, *refusals) {
 	zones, nodes := m.others(c, from)
 	var fit []*spot
-	var no refusals
+	no := &refusals{zones: zones}
 	for _, s := range m.spots {
 		if s.ID == from.Store || zones[s.Zone] {
 			continue
 		}
-		if m.takes(s, nodes, &no) {
+		if m.takes(s, nodes, no) {
 			fit = append(fit, s)
 		}
 	}
 	if len(fit) == 0 {
-		return nil, no.explain(zones)
+		return nil, no
 	}
 	least := slices.MinFunc(fit, func(a, b *spot) int { return compareLoad(a, b) }).load(1)
 	partners := m.partners(c, from)
@@ -43,7 +45,7 @@ func (m *mover) pick(c *Copyset, from *Replica) (*spot, string) {
 			best = s
 		}
 	}
-	return best, ""
+	return best, nil
 }
 
 func compareLoad(a, b *spot) int {
@@ -125,9 +127,9 @@ func (m *mover) partners(c *Copyset, from *Replica) map[uint64]int {
 }
 
 // explain says why no store takes the replica.
-func (no refusals) explain(zones map[string]bool) string {
+func (no *refusals) explain() string {
 	var names []string
-	for z := range zones {
+	for z := range no.zones {
 		names = append(names, z)
 	}
 	slices.Sort(names)

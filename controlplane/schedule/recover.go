@@ -34,9 +34,9 @@ func (m *mover) recoverOne(c *Copyset, from *Replica) {
 		m.wait(RecoverReplica, c, from, why)
 		return
 	}
-	to, why := m.pick(c, from)
+	to, no := m.pick(c, from)
 	if to == nil {
-		m.wait(RecoverReplica, c, from, why)
+		m.nowhere(RecoverReplica, c, from, no)
 		return
 	}
 	what := fmt.Sprintf("store %d is lost", from.Store)

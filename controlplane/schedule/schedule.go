@@ -77,6 +77,7 @@ type Operator struct {
 	To      uint64 // replica that shall lead; 0 where it has no number yet
 	Store   uint64 // where a new member goes; 0 for none
 	Reason  string // for operators, in plain words
+	Lost    bool   // From is lost or damaged: this counts in Copyset.Losses
 }
 
 // String is what a table test compares and a log line shows.

@@ -81,7 +81,7 @@ func (c *cluster) places(now time.Time) (places []placement.Store) {
 	shift := max(0, bits.Len64(largest)-12)
 	for _, id := range sortedIDs(c.stores) {
 		s := c.stores[id]
-		if state, _ := c.storeUp(s, now); state == stateUp {
+		if state, _ := c.storeUp(s, now); state == stateUp && !c.draining(s) {
 			places = append(places, placement.Store{ID: id, Zone: c.nodes[s.rec.NodeId].rec.Zone,
 				Weight: s.rec.CapacityBytes >> shift})
 		}
@@ -239,8 +239,9 @@ func (c *cluster) view(now time.Time) schedule.View {
 	for _, id := range c.order {
 		g := c.copysets[id]
 		p := planned(g.rec)
-		p.LastOperator, p.LastRepair = g.lastOperator, g.lastRepair
+		p.LastOperator, p.LastRepair, p.Losses = g.lastOperator, g.lastRepair, g.losses
 		if j := g.rec.Joining; j != nil {
+			p.Leaving, p.Why = g.rec.LeavingReplicaId, whyOf(g.rec)
 			p.Joining = &schedule.Replica{ID: j.ReplicaId, Store: j.StoreId,
 				Damaged: c.damaged(g, j, now)}
 		}
@@ -263,9 +264,12 @@ func (c *cluster) viewStores(now time.Time) (stores []schedule.Store) {
 	for _, id := range sortedIDs(c.stores) {
 		s := c.stores[id]
 		state, _ := c.storeUp(s, now)
+		n := c.nodes[s.rec.NodeId]
 		stores = append(stores, schedule.Store{
-			ID: id, Up: state == stateUp, UpSince: c.nodes[s.rec.NodeId].upSince,
-			LogWrite: time.Duration(s.report.GetLogWriteNs()),
+			ID: id, Up: state == stateUp, UpSince: n.upSince, DownSince: s.downSince,
+			LogWrite: time.Duration(s.report.GetLogWriteNs()), Draining: c.draining(s),
+			Zone: n.rec.Zone, Node: n.rec.Name, Capacity: s.rec.CapacityBytes,
+			Used: s.report.GetUsedBytes(),
 		})
 	}
 	return stores

@@ -15,6 +15,8 @@
 //   - Leaders are hints. The newest term that any replica reported wins; they are written down
 //     within FlushInterval, so that a restarted control plane answers with them at once, and
 //     ClusterStatus counts only leaders confirmed since the start.
+//   - A node is told to destroy a replica only when the record, the order of the numbers and the
+//     copyset's leader agree that it is no member any more (retire.go).
 //
 // # How it works
 //
@@ -32,6 +34,9 @@
 // A metadata directory that is foreign, newer or in use makes New fail. Errors of calls have the
 // classes of package admin. When the metadata cannot be written, every change is refused with
 // ErrUnavailable and the status says so, until the process is restarted on a disk that works.
+//
+// Since when stores are away, and what copysets have lost of late, is in memory: after a restart
+// the wait for a lost store begins anew, and a copyset that kills its stores may have three more.
 //
 // # Limits
 //

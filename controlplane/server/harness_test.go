@@ -148,6 +148,7 @@ type fakeNode struct {
 	dropped  bool // reports the volumes it was told to delete
 	behind   bool
 	lost     map[uint64]uint64 // copyset -> the replica that its store has lost
+	left     map[uint64]uint64 // copyset -> a replica that it has and was not told to destroy
 	life     uint64
 	logEnd   uint64
 	logWrite time.Duration
@@ -180,7 +181,8 @@ func (n *fakeNode) register() error {
 type raft struct {
 	leader map[uint64]uint64
 	term   map[uint64]uint64
-	slow   uint64 // a member that has not caught up
+	slow   uint64            // a member that has not caught up
+	extra  map[uint64]uint64 // copyset -> a member that only the leader knows
 }
 
 func (w *raft) elect(copyset, replica uint64) {
@@ -204,18 +206,47 @@ func (n *fakeNode) beat(w *raft) error {
 	for _, g := range n.copysets {
 		req.Replicas = append(req.Replicas, n.report(g, w))
 	}
+	for g, replica := range n.left {
+		req.Replicas = append(req.Replicas, &v1.ReplicaReport{CopysetId: g, ReplicaId: replica,
+			State: "ok", Recorded: true})
+	}
 	resp, err := n.r.Node.HeartbeatNode(ctx, req)
 	if err != nil {
 		return err
 	}
 	n.last, n.deletes = resp, resp.DeleteVolumes
 	if resp.DesiredPresent {
+		n.leave(resp.Copysets)
 		n.version, n.copysets, n.peers = resp.DesiredVersion, resp.Copysets, resp.Nodes
+	}
+	for _, r := range resp.Retire {
+		if n.left[r.CopysetId] == r.ReplicaId {
+			delete(n.left, r.CopysetId)
+		}
 	}
 	for _, t := range resp.Transfers {
 		w.elect(t.CopysetId, t.ToReplicaId)
 	}
 	return nil
+}
+
+// leave keeps the replicas that the node runs and that are not wanted here any more.
+func (n *fakeNode) leave(wanted []*v1.Copyset) {
+	for _, g := range n.copysets {
+		if slices.ContainsFunc(wanted, func(w *v1.Copyset) bool {
+			return w.CopysetId == g.CopysetId
+		}) {
+			continue
+		}
+		for _, m := range admin.Members(g) {
+			if m.NodeId == n.id {
+				if n.left == nil {
+					n.left = map[uint64]uint64{}
+				}
+				n.left[g.CopysetId] = m.ReplicaId
+			}
+		}
+	}
 }
 
 func (n *fakeNode) report(g *v1.Copyset, w *raft) *v1.ReplicaReport {
@@ -229,6 +260,9 @@ func (n *fakeNode) report(g *v1.Copyset, w *raft) *v1.ReplicaReport {
 			report.ReplicaId, report.StoreId = m.ReplicaId, m.StoreId
 		}
 		report.Voters = append(report.Voters, m.ReplicaId)
+	}
+	if id := w.extra[g.CopysetId]; id != 0 {
+		report.Voters = append(report.Voters, id)
 	}
 	report.Recorded = true
 	report.Voters = slices.DeleteFunc(report.Voters, func(id uint64) bool {

@@ -27,6 +27,12 @@ const (
 	// maxTransfers is how many leader transfers wait for one node's next heartbeat.
 	maxTransfers = 64
 
+	// maxRetire is how many replicas one heartbeat answer names that the node shall destroy; the
+	// rest follows when those are gone.
+	maxRetire = 256
+	// maxWaitsShown is how many of the replacements that wait are listed.
+	maxWaitsShown = 200
+
 	// maxProblems bounds the list in a status; the last line says how many more there are.
 	maxProblems = 24
 	// catchUpSlack is how many log entries a follower may be behind its leader's commit and still

@@ -12,7 +12,7 @@ import (
 type sample struct {
 	health                    string
 	nodes, stores, copysets   map[string]int // by state
-	repairs, damaged          int
+	repairs, damaged, waits   int
 	volumes, deleting         int
 	attached                  int
 	capacity, used, problems  uint64
@@ -76,7 +76,8 @@ func (c *cluster) sample() *sample {
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	t := &sample{nodes: zeroed(nodeStates), stores: zeroed(storeStates),
-		copysets: zeroed(copysetHealths), health: healthUnavailable, deleting: len(c.deletions)}
+		copysets: zeroed(copysetHealths), health: healthUnavailable, deleting: len(c.deletions),
+		waits: len(c.waits)}
 	if err == nil {
 		t.health, t.problems = status.Health, uint64(len(status.Problems))
 		t.capacity, t.used, t.volumes = status.CapacityBytes, status.UsedBytes, int(status.Volumes)
@@ -153,8 +154,10 @@ func healthMetrics() []ops.Metric[sample] {
 			func(t *sample) map[string]int { return t.copysets }),
 		gauge("damaged_replicas", "", "Replicas that their stores report as damaged.",
 			func(t *sample) int { return t.damaged }),
-		gauge("repairs", "", "Replicas that are being filled in the place of damaged ones.",
+		gauge("repairs", "", "Replicas that are being filled in the place of others.",
 			func(t *sample) int { return t.repairs }),
+		gauge("waiting_moves", "", "Replicas that should move and cannot begin to yet.",
+			func(t *sample) int { return t.waits }),
 		gauge("corrupt_blocks", "",
 			"Blocks that did not fit their checksum, since each node started.",
 			func(t *sample) uint64 { return t.corruptBlocks }),

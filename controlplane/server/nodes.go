@@ -26,6 +26,9 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 		Pid: req.Pid, Version: clip(req.Version, maxTextBytes),
 		AdminUrl: clip(req.AdminUrl, maxTextBytes),
 	}
+	if old := c.nodes[rec.NodeId]; old != nil {
+		rec.Draining = old.rec.Draining
+	}
 	known := c.reached(req.Stores)
 	stores, topology, err := c.commitNode(rec, req.Stores)
 	if err != nil {
@@ -197,6 +200,9 @@ func (c *cluster) commitStore(tx meta.Tx, node uint64, ident *v1.StoreIdentity) 
 		}
 		s.StoreId = id
 	}
+	if old := c.stores[s.StoreId]; old != nil {
+		s.Draining = old.rec.Draining
+	}
 	c.carryMark(s, ident)
 	return s, meta.Stores.Put(tx, meta.ID(s.StoreId), s)
 }
@@ -230,6 +236,7 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 	}
 	resp.DeleteVolumes = c.deletionsFor(n)
 	resp.Rouse = c.leaderless(n, now)
+	resp.Retire = c.retired(n, req.Replicas, now)
 	return resp, nil
 }
 
@@ -305,7 +312,9 @@ func (c *cluster) takeReplicas(n *node, reports []*v1.ReplicaReport) {
 		}
 		r.State, r.Detail = clip(r.State, maxNameBytes), clip(r.Detail, maxTextBytes)
 		c.takeRecorded(g, r)
-		n.reports[r.CopysetId] = r
+		if two := n.reports[r.CopysetId]; two == nil || two.ReplicaId < r.ReplicaId {
+			n.reports[r.CopysetId] = r // the older one is on a store that is lost
+		}
 		leader := r.LeaderReplicaId
 		if r.Leader {
 			leader = r.ReplicaId
@@ -405,31 +414,9 @@ func (c *cluster) listNodes(*v1.ListNodesRequest) (*v1.ListNodesResponse, error)
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	resp := &v1.ListNodesResponse{}
-	at := map[uint64]*v1.Node{}
+	counts := c.replicaCounts()
 	for _, id := range sortedIDs(c.nodes) {
-		n := c.nodes[id]
-		shown := *n.rec
-		shown.State = stateOffline
-		if c.up(n, now) {
-			shown.State = stateUp
-		}
-		if !n.heard.IsZero() {
-			shown.LastHeartbeatUnixNs = n.heard.UnixNano()
-		}
-		at[id] = &shown
-		resp.Nodes = append(resp.Nodes, &shown)
-	}
-	for _, id := range sortedIDs(c.stores) {
-		s := c.stores[id]
-		shown := *s.rec
-		shown.State, shown.Detail = c.storeUp(s, now)
-		shown.UsedBytes, shown.Chunks = s.report.GetUsedBytes(), s.report.GetChunks()
-		shown.LogBytes, shown.Scrub = s.report.GetLogBytes(), s.report.GetScrub()
-		shown.CorruptBlocks = s.report.GetCorruptBlocks()
-		shown.RepairedBlocks = s.report.GetRepairedBlocks()
-		if n := at[s.rec.NodeId]; n != nil {
-			n.Stores = append(n.Stores, &shown)
-		}
+		resp.Nodes = append(resp.Nodes, c.showNode(c.nodes[id], counts, now))
 	}
 	return resp, nil
 }

@@ -11,8 +11,9 @@ import (
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
-// A replacement goes like this. A store reports a replica as damaged. The scheduler wants a new
-// member in its place; its number and the plan are written down, and every node concerned hears of
+// A replacement goes like this. A store reports a replica as damaged, or is lost, or has too many
+// of them, or shall have none. The scheduler wants a new member in its place, there or on another
+// store; its number and the plan are written down, and every node concerned hears of
 // them with its next heartbeat. The copyset's leader changes the membership, step by step, and
 // reports it; when the new member votes and the old one does not, the plan has become the truth.
 // Nothing of this is on the path of a read or a write, and each step may be repeated.
@@ -35,29 +36,39 @@ func (c *cluster) reportOf(g *copyset, m *v1.Replica, now time.Time) *v1.Replica
 // damaged says whether a member's store has lost it. While a newcomer has its place there, its
 // store speaks of that one.
 func (c *cluster) damaged(g *copyset, m *v1.Replica, now time.Time) bool {
-	if m.ReplicaId == g.rec.LeavingReplicaId || c.isReplaced(m.StoreId) {
+	why := whyOf(g.rec)
+	leaves := m.ReplicaId == g.rec.LeavingReplicaId
+	if leaves && (why == schedule.ReplaceReplica || why == schedule.RecoverReplica) ||
+		c.isReplaced(m.StoreId) {
 		return true
 	}
 	return c.reportOf(g, m, now).GetState() == stateDamaged
 }
 
-// scheduleRepairs begins the replacements that the scheduler wants.
-func (c *cluster) scheduleRepairs(now time.Time) error {
-	for _, op := range schedule.Repairs(c.view(now), c.cfg.Schedule) {
+// scheduleMoves begins the replacements that the scheduler wants, and remembers those that wait.
+func (c *cluster) scheduleMoves(now time.Time) error {
+	plan := schedule.Moves(c.view(now), c.cfg.Schedule)
+	c.takeWaits(plan.Waiting, now)
+	for _, op := range plan.Operators {
 		g := c.copysets[op.Copyset]
-		if err := c.beginReplacement(g, op); err != nil {
+		if err := c.beginReplacement(g, op, now); err != nil {
 			return err
 		}
 		g.lastOperator, g.lastRepair = now, now
+		if op.Lost {
+			g.losses = g.losses.Add(now, c.cfg.Schedule)
+		}
 		c.log.Info("operator", "operator", op.String(), "joining", g.rec.Joining.ReplicaId)
 	}
 	return nil
 }
 
-func (c *cluster) beginReplacement(g *copyset, op schedule.Operator) error {
+func (c *cluster) beginReplacement(g *copyset, op schedule.Operator, now time.Time) error {
 	rec := *g.rec
 	rec.Epoch++
 	rec.LeavingReplicaId = op.From
+	rec.ChangeKind, rec.ChangeReason = string(op.Kind), op.Reason
+	rec.ChangeBeganUnixNs = now.UnixNano()
 	return c.changeMembers(g, &rec, func(tx meta.Tx) error {
 		id, err := meta.NextID(tx, meta.CounterReplica)
 		rec.Joining = &v1.Replica{ReplicaId: id, StoreId: op.Store,
@@ -68,6 +79,7 @@ func (c *cluster) beginReplacement(g *copyset, op schedule.Operator) error {
 
 // finishReplacements takes over the memberships that leaders report as changed.
 func (c *cluster) finishReplacements(now time.Time) error {
+	finished := false
 	for _, id := range c.order {
 		g := c.copysets[id]
 		if g.rec.Joining == nil || !replaced(g.rec, c.leading(g, now)) {
@@ -86,12 +98,33 @@ func (c *cluster) finishReplacements(now time.Time) error {
 			rec.PreferredLeaderReplicaId = joining.ReplicaId
 		}
 		rec.Joining, rec.LeavingReplicaId = nil, 0
+		rec.ChangeKind, rec.ChangeReason, rec.ChangeBeganUnixNs = "", "", 0
 		if err := c.changeMembers(g, &rec, nil); err != nil {
 			return err
 		}
+		finished = true
 		c.log.Info("replica replaced", "copyset", id, "old", leaving, "new", joining.ReplicaId)
 	}
+	if finished {
+		c.respread()
+	}
 	return nil
+}
+
+// respread evens the preferred leaders out after members have moved. They are written down late:
+// they are wishes.
+func (c *cluster) respread() {
+	var plan []schedule.Copyset
+	for _, id := range c.order {
+		plan = append(plan, planned(c.copysets[id].rec))
+	}
+	for id, preferred := range schedule.Respread(plan) {
+		if g := c.copysets[id]; g.rec.PreferredLeaderReplicaId != preferred {
+			rec := *g.rec
+			rec.PreferredLeaderReplicaId = preferred
+			g.rec, g.dirty = &rec, true
+		}
+	}
 }
 
 // replaced says whether the leader's membership has the new member as a voter, and the old one not
@@ -174,7 +207,11 @@ func (c *cluster) describeLost(g *copyset, m *v1.Replica, now time.Time) string 
 		at += fmt.Sprintf(" (%s on node %s)", s.rec.Path, n.rec.Name)
 	}
 	if j := g.rec.Joining; j != nil && m.ReplicaId == g.rec.LeavingReplicaId {
-		return fmt.Sprintf("%s was damaged and is being rebuilt as replica %d", at, j.ReplicaId)
+		what := "was damaged and is being rebuilt"
+		if whyOf(g.rec) == schedule.RecoverReplica {
+			what = fmt.Sprintf("is lost and is being rebuilt on store %d", j.StoreId)
+		}
+		return fmt.Sprintf("%s %s as replica %d", at, what, j.ReplicaId)
 	}
 	text := at + " is damaged"
 	if c.isReplaced(m.StoreId) {

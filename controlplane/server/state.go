@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/controlplane/schedule"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
@@ -52,6 +53,7 @@ type cluster struct {
 	mapped    mapped
 	sessions  map[uint64]*session
 	processes map[string]*process
+	waits     []waiting // what the scheduler wants and cannot begin
 
 	lastFlush, lastSchedule time.Time
 }
@@ -73,6 +75,9 @@ type store struct {
 	rec    *v1.Store       // identity and capacity; replaced, never changed
 	report *v1.StoreReport // nil before the first
 	dirty  bool            // rec differs from the metadata
+	// downSince is since when it is offline or has failed, as this process has seen; zero: it is
+	// not.
+	downSince time.Time
 }
 
 // copyset is a raft group.
@@ -80,6 +85,7 @@ type copyset struct {
 	rec          *v1.Copyset // with the leader as last reported; replaced, never changed
 	lastOperator time.Time
 	lastRepair   time.Time
+	losses       schedule.Losses
 	dirty        bool // rec differs from the metadata
 }
 
@@ -269,6 +275,7 @@ func (c *cluster) tick() {
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	c.noticeNodes(now)
+	c.noticeStores(now)
 	c.forgetProcesses(now)
 	for _, work := range []struct {
 		what string
@@ -286,7 +293,7 @@ func (c *cluster) tick() {
 	if now.Sub(c.lastSchedule) >= c.cfg.ScheduleInterval {
 		c.lastSchedule = now
 		c.scheduleLeaders(now)
-		if err := c.scheduleRepairs(now); err != nil {
+		if err := c.scheduleMoves(now); err != nil {
 			c.log.Warn("cannot replace a replica", "error", err)
 		}
 	}
@@ -360,6 +367,19 @@ func (c *cluster) noticeNodes(now time.Time) {
 		}
 		if !up {
 			n.transfers = nil
+		}
+	}
+}
+
+// noticeStores notes since when stores are away. One that is full or stalled is there.
+func (c *cluster) noticeStores(now time.Time) {
+	for _, s := range c.stores {
+		state, _ := c.storeUp(s, now)
+		switch {
+		case state != stateOffline && state != stateFailed:
+			s.downSince = time.Time{}
+		case s.downSince.IsZero():
+			s.downSince = now
 		}
 	}
 }

@@ -86,6 +86,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 	resp.CopysetsWithLeader = resp.Copysets - uint64(len(byHealth[healthUnavailable]))
 	problems := append(c.nodeProblems(now), c.replicaProblems(now)...)
 	problems = append(problems, copysetProblems(byHealth, len(c.order))...)
+	problems = append(problems, c.moveProblems()...)
 	switch {
 	case c.failed != nil:
 		problems = append([]string{c.failed.Error()}, problems...)
@@ -100,7 +101,8 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 	default:
 		resp.Health = stateOK
 	}
-	resp.Problems = shorten(append(problems, c.diskNotes(now)...))
+	notes := append(c.goneNotes(now), c.drainNotes()...)
+	resp.Problems = shorten(append(append(problems, notes...), c.diskNotes(now)...))
 	return resp, nil
 }
 
@@ -132,9 +134,11 @@ func (c *cluster) listProcesses(now time.Time) []*v1.Process {
 
 func (c *cluster) nodeProblems(now time.Time) []string {
 	var problems []string
+	held := c.nodesInUse()
 	for _, id := range sortedIDs(c.nodes) {
 		n := c.nodes[id]
 		switch {
+		case !c.up(n, now) && !held[id] && len(c.copysets) > 0: // a note
 		case c.up(n, now):
 			problems = append(problems, c.storeProblems(n, now)...)
 		case n.heard.IsZero():
@@ -146,6 +150,30 @@ func (c *cluster) nodeProblems(now time.Time) []string {
 		}
 	}
 	return problems
+}
+
+// nodesInUse are the nodes that have a replica.
+func (c *cluster) nodesInUse() map[uint64]bool {
+	held := map[uint64]bool{}
+	for _, g := range c.copysets {
+		for _, m := range admin.Members(g.rec) {
+			held[m.NodeId] = true
+		}
+	}
+	return held
+}
+
+// goneNotes names nodes that are offline and that nobody misses any more.
+func (c *cluster) goneNotes(now time.Time) []string {
+	var notes []string
+	held := c.nodesInUse()
+	for _, id := range sortedIDs(c.nodes) {
+		if n := c.nodes[id]; !c.up(n, now) && !held[id] && len(c.copysets) > 0 {
+			notes = append(notes, fmt.Sprintf("node %s is offline, and nothing lies on it any more",
+				n.rec.Name))
+		}
+	}
+	return notes
 }
 
 func (c *cluster) storeProblems(n *node, now time.Time) []string {

@@ -130,7 +130,23 @@ func (n *Node) beat(ctx context.Context) error {
 		}
 	}
 	n.deleteVolumes(resp.DeleteVolumes)
+	n.retire(resp.Retire)
 	return nil
+}
+
+// retire destroys replicas that are no members of their copysets any more.
+func (n *Node) retire(replicas []*v1.RetireReplica) {
+	for _, r := range replicas {
+		for _, s := range n.stores {
+			if err := s.Retire(r.CopysetId, r.ReplicaId); err != nil {
+				n.log.Warn("cannot destroy a replica that is no member any more", "copyset",
+					r.CopysetId, "replica", r.ReplicaId, "store", s.Path(), "err", err)
+			}
+		}
+	}
+	if len(replicas) > 0 {
+		n.reroute()
+	}
 }
 
 func (n *Node) deleteVolumes(volumes []uint64) {

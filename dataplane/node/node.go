@@ -207,12 +207,15 @@ func (n *Node) peerGone(addr string) {
 	}
 }
 
-// reroute rebuilds the way from copyset to owner.
+// reroute rebuilds the way from copyset to owner. Of two replicas, one of them on a store that is
+// lost, the way leads to the newer.
 func (n *Node) reroute() {
-	routes := map[uint64]*store.Owner{}
+	routes, newest := map[uint64]*store.Owner{}, map[uint64]uint64{}
 	for _, s := range n.stores {
 		for _, r := range s.Replicas() {
-			routes[r.Copyset] = s.Owner(r.Copyset)
+			if r.Replica >= newest[r.Copyset] {
+				routes[r.Copyset], newest[r.Copyset] = s.Owner(r.Copyset), r.Replica
+			}
 		}
 	}
 	n.routes.Store(&routes)

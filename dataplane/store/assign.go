@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
-	"github.com/ashlar-storage/ashlar/io/chunkfile"
 )
 
 // Assignment is a replica that the control plane wants on a store.
@@ -52,25 +51,31 @@ func (s *Store) Assign(a Assignment) error {
 		return errors.Join(errVanished, s.saveLost())
 	}
 	// Nobody's: the member that had them is lost, or the store lost count of them.
-	for _, id := range s.chunks.List(st.Copyset) {
-		if err := s.chunks.Delete(id); err != nil && !errors.Is(err, chunkfile.ErrNotExist) {
-			return fmt.Errorf("store %s: clearing copyset %d: %w", s.cfg.Path, st.Copyset, err)
-		}
+	if err := s.deleteChunks(st.Copyset); err != nil {
+		return err
 	}
 	return s.begin(a)
 }
 
 // refuseLost refuses the member that was lost. When nobody knows which one it was, it is the one
-// that is asked for first.
+// that is asked for first. A retired one that is wanted all the same, by a control plane that has
+// forgotten of it, is lost from then on.
 func (s *Store) refuseLost(lost *lostReplica, replica uint64) error {
 	s.mu.Lock()
-	unknown := lost.Replica == 0
-	if unknown {
+	if lost.clearing {
+		s.mu.Unlock()
+		return errDying
+	}
+	changed := lost.Replica == 0
+	if changed {
 		lost.Replica = replica
 	}
 	known := lost.Replica
+	if lost.Retired && replica <= known {
+		lost.Retired, changed = false, true
+	}
 	s.mu.Unlock()
-	if unknown {
+	if changed {
 		if err := s.saveLost(); err != nil {
 			return err
 		}

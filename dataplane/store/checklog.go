@@ -212,6 +212,12 @@ func (c *check) checkLost() {
 	}
 	for _, l := range list {
 		c.lost[l.Copyset] = l.Replica
+		if l.Retired {
+			c.find(Finding{Severity: Note, Area: AreaCopysets, File: lostFile, Got: l.Reason,
+				Means: fmt.Sprintf("replica %d of copyset %d was here once and is no member any "+
+					"more", l.Replica, l.Copyset), Do: "nothing"})
+			continue
+		}
 		c.find(Finding{Severity: Note, Area: AreaCopysets, File: lostFile, Got: l.Reason,
 			Means: fmt.Sprintf("replica %d of copyset %d was lost here before", l.Replica,
 				l.Copyset), Do: "nothing: the control plane has it rebuilt as a new member"})

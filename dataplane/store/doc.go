@@ -6,7 +6,8 @@
 // at its newest checkpoint and the log behind it. One that may have lost something it promised,
 // because its part of the log or a chunk's metadata is damaged, never runs again: it is on a list
 // (LOST), and only a new member, with a higher number and nothing of the old one's, can take its
-// place.
+// place. One that is no member any more, since another store has its place, is destroyed when the
+// control plane says so (Retire); the list remembers it for as long as the log has anything of it.
 //
 // A disk that was put back to an earlier state is found out by whoever remembers LogMark, and costs
 // the store its replicas (Regressed). With Config.Unproven they wait for that word, two seconds at

@@ -383,7 +383,8 @@ func (r *rig) onLeader(id uint64, q copyset.Request, data []byte) result {
 		}
 		res := r.op(i, id, q, data)
 		switch res.status {
-		case wire.StatusNotLeader, wire.StatusRetry, wire.StatusOverloaded, wire.StatusUnavailable:
+		case wire.StatusNotLeader, wire.StatusRetry, wire.StatusOverloaded, wire.StatusUnavailable,
+			wire.StatusWrongCopyset:
 			if time.Now().After(end) {
 				r.t.Fatalf("no leader took the operation: %v", res.status)
 			}

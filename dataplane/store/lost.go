@@ -21,7 +21,7 @@ const lostFile = "LOST"
 
 const (
 	lostFormat  = "ashlar-lost-replicas"
-	lostVersion = 1
+	lostVersion = 2 // 1: without retired members, and written where there are none
 )
 
 // lostReplica is one entry.
@@ -29,9 +29,11 @@ type lostReplica struct {
 	Copyset uint64 `json:"copyset"`
 	Replica uint64 `json:"replica"` // 0: not known
 	Reason  string `json:"reason"`
+	Retired bool   `json:"retired,omitempty"` // no member any more: nothing is to be rebuilt
 
 	err      error
 	replaced bool // a new member runs; the entry stays until that one is found at an opening
+	clearing bool // its chunks are being deleted
 }
 
 type lostList struct {
@@ -52,9 +54,9 @@ func decodeLost(data []byte) ([]*lostReplica, error) {
 	switch {
 	case l.Format != lostFormat:
 		return nil, fmt.Errorf("%w: format %.40q, want %q", errLostList, l.Format, lostFormat)
-	case l.Version != lostVersion:
-		return nil, fmt.Errorf("%w: %s has version %d, this build reads %d: use a newer release",
-			ErrForeign, lostFile, l.Version, lostVersion)
+	case l.Version < 1 || l.Version > lostVersion:
+		return nil, fmt.Errorf("%w: %s has version %d, this build reads 1 to %d: use a newer "+
+			"release", ErrForeign, lostFile, l.Version, lostVersion)
 	case slices.Contains(l.Replicas, nil):
 		return nil, fmt.Errorf("%w: an empty entry", errLostList)
 	case l.CRC != noteCRC(l.Replicas):
@@ -85,9 +87,12 @@ func (s *Store) saveLost() error {
 	s.lostMu.Lock() // the newest list is written last
 	defer s.lostMu.Unlock()
 	s.mu.Lock()
-	l := lostList{Format: lostFormat, Version: lostVersion, Replicas: []*lostReplica{}}
+	l := lostList{Format: lostFormat, Version: 1, Replicas: []*lostReplica{}}
 	for _, id := range slices.Sorted(maps.Keys(s.lost)) {
 		r := *s.lost[id]
+		if r.Retired {
+			l.Version = lostVersion
+		}
 		l.Replicas = append(l.Replicas, &r)
 	}
 	s.mu.Unlock()
@@ -127,14 +132,9 @@ func (o *Owner) condemn(m *member, why error) {
 	if m.condemned {
 		return
 	}
-	m.condemned = true
-	m.Stop(why, &o.fx)
-	id, s := m.ID(), o.store
-	delete(o.replicas, id)
-	o.condemned[m.Replica] = m
-	o.touch(m) // to be buried when nothing of it is under way
-	s.lose(id, m.Self(), why)
-	s.noteLeaders() // whoever waits for news of leaders reports this at once
+	s := o.store
+	o.end(m, why)
+	s.lose(m.ID(), m.Self(), why)
 	s.background(func() {
 		if err := s.saveLost(); err != nil {
 			s.fail(err)
@@ -142,11 +142,26 @@ func (o *Owner) condemn(m *member, why error) {
 	})
 }
 
-// bury gives the memory of a condemned replica back when nothing of it is under way any more.
+// end stops a replica before its store does.
+func (o *Owner) end(m *member, why error) {
+	m.condemned = true
+	m.Stop(why, &o.fx)
+	delete(o.replicas, m.ID())
+	o.condemned[m.Replica] = m
+	o.touch(m)            // to be buried when nothing of it is under way
+	o.store.noteLeaders() // whoever waits for news of leaders reports this at once
+}
+
+// bury gives the memory of a condemned replica back when nothing of it is under way any more, and
+// the space of one that has retired.
 func (o *Owner) bury(m *member) {
-	if m.condemned && m.busy == 0 {
-		m.Free()
-		delete(o.condemned, m.Replica)
+	if !m.condemned || m.busy > 0 || o.condemned[m.Replica] == nil {
+		return
+	}
+	m.Free()
+	delete(o.condemned, m.Replica)
+	if m.retired {
+		o.store.background(func() { o.store.clear(m.ID()) })
 	}
 }
 

@@ -298,12 +298,20 @@ func TestListOfLostReplicasIsGuarded(t *testing.T) {
 	if err := s.saveLost(); err != nil {
 		t.Fatal(err)
 	}
+	if data, err := r.disks[0].ReadFile(lostFile); err != nil ||
+		!bytes.Contains(data, []byte(`"version": 1`)) {
+		t.Fatalf("older builds cannot read %s: %v", data, err)
+	}
+	s.noteRetired(5, 6)
+	if err := s.saveLost(); err != nil {
+		t.Fatal(err)
+	}
 	data, err := r.disks[0].ReadFile(lostFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden, err := decodeLost(data)
-	if err != nil || len(golden) != 2 || golden[0].Replica != 2 {
+	if err != nil || len(golden) != 3 || golden[0].Replica != 2 || !golden[2].Retired {
 		t.Fatalf("%+v, %v", golden, err)
 	}
 	for at := range data {
@@ -316,7 +324,7 @@ func TestListOfLostReplicasIsGuarded(t *testing.T) {
 			}
 		}
 	}
-	newer := strings.Replace(string(data), `"version": 1`, `"version": 2`, 1)
+	newer := strings.Replace(string(data), `"version": 2`, `"version": 3`, 1)
 	if _, err := decodeLost([]byte(newer)); !errors.Is(err, ErrForeign) {
 		t.Errorf("a newer list: %v", err)
 	}

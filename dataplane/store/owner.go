@@ -66,6 +66,7 @@ type member struct {
 	touched   bool
 	awake     bool // in the owner's list
 	condemned bool
+	retired   bool   // condemned since it is no member any more
 	found     bool   // on the disk, when the store was opened
 	busy      int    // jobs of it that are under way
 	leader    uint64 // as last looked at

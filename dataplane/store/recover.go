@@ -37,6 +37,7 @@ func (s *Store) recover() error {
 	}
 	discard := r.judgeChunks()
 	r.takeLost(known)
+	s.clearRetired(known, r.found)
 	for id, rc := range r.found {
 		if s.isLost(id) == nil {
 			r.restore(id, rc)
@@ -114,11 +115,13 @@ func (r *recovery) judgeChunks() (discard []uint64) {
 }
 
 // takeLost notes what is lost. A member with a higher number than the one on the list took its
-// place, and the entry has served its purpose.
+// place, and the entry has served its purpose; so has that of a retired one, when the log has
+// nothing of it any more.
 func (r *recovery) takeLost(known []*lostReplica) {
 	s := r.store
 	for _, l := range known {
-		if rc := r.found[l.Copyset]; rc == nil || rc.Replica() <= l.Replica {
+		rc := r.found[l.Copyset]
+		if rc == nil && !l.Retired || rc != nil && rc.Replica() <= l.Replica {
 			s.lost[l.Copyset] = l
 		}
 	}

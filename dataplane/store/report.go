@@ -90,7 +90,7 @@ func (s *Store) Replicas() []copyset.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, l := range s.lost {
-		if !l.replaced {
+		if !l.replaced && !l.Retired {
 			out = append(out, copyset.Status{Copyset: id, Replica: l.Replica, Err: l.err})
 		}
 	}

@@ -291,7 +291,7 @@ func (s *Store) noteBad(err error, blocks int) {
 func (s *Store) missing(copysetID uint64) wire.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l := s.lost[copysetID]; l != nil && !l.replaced {
+	if l := s.lost[copysetID]; l != nil && !l.replaced && !l.Retired {
 		return wire.StatusUnavailable
 	}
 	return wire.StatusWrongCopyset

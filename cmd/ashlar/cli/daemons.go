@@ -36,6 +36,7 @@ func (a *app) nodeCommand() *cobra.Command {
 		noun: "node", defaults: config.DefaultNode, run: daemon.RunNode,
 		log: func(c *config.Node) config.Log { return c.Log }})
 	cmd.AddCommand(a.nodeListCommand())
+	cmd.AddCommand(a.drainNodeCommands()...)
 	return cmd
 }
 

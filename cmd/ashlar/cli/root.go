@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -81,8 +82,8 @@ func (a *app) root() *cobra.Command {
 	add("cluster", a.upCommand(), a.checkCommand(), a.benchCommand())
 	add("look", a.clusterCommand(), a.volumeCommand(), a.copysetCommand())
 	add("look", noun("store", "Disks of the nodes",
-		append(a.storeCommands(), a.offlineStoreCommands()...)...))
-	add("look", a.poolCommand(), a.traceCommand())
+		slices.Concat(a.storeCommands(), a.drainStoreCommands(), a.offlineStoreCommands())...))
+	add("look", a.operatorCommand(), a.poolCommand(), a.traceCommand())
 	add("daemon", a.nodeCommand(), a.controlCommand(), a.gatewayCommand(), a.tokenCommand())
 	root.AddCommand(a.versionCommand())
 	demandVerbs(root)

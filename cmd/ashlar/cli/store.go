@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -22,20 +20,11 @@ func (a *app) storeCommands() []*cobra.Command {
 			}),
 		a.listing("show ID", "One disk, and what its scrubber has found", exactArgs("ID"),
 			func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
-				id, err := strconv.ParseUint(args[0], 10, 64)
-				if err != nil {
-					return nil, usage("store id %.40q: want a number of `store list`", args[0])
-				}
-				r, err := c.Admin.ListNodes(ctx, &ashlar.ListNodesRequest{})
+				id, err := storeID(args[0])
 				if err != nil {
 					return nil, err
 				}
-				for _, s := range view.FromStores(r.GetNodes()) {
-					if s.ID == id {
-						return s, nil
-					}
-				}
-				return nil, fmt.Errorf("%w: store %d does not exist", admin.ErrNotFound, id)
+				return findStore(ctx, c, id)
 			}),
 	}
 }

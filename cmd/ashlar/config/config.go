@@ -71,8 +71,10 @@ type Control struct {
 	Replicas int    `yaml:"replicas"` // copies of every block
 	Copysets int    `yaml:"copysets"` // raft groups made once min_nodes are up
 	MinNodes int    `yaml:"min_nodes"`
-	Admin    Admin  `yaml:",inline"`
-	Log      Log    `yaml:"log"`
+	// LostAfter is how long a store may be away before its replicas are made anew on others.
+	LostAfter Duration `yaml:"lost_after"`
+	Admin     Admin    `yaml:",inline"`
+	Log       Log      `yaml:"log"`
 }
 
 // Gateway configures `ashlar gateway run`.
@@ -112,7 +114,8 @@ func DefaultNode() Node {
 // DefaultControl returns the settings of a control plane for three replicas.
 func DefaultControl() Control {
 	return Control{Name: "control", Listen: DefaultControlAddr, Data: "/var/lib/ashlar/control",
-		Replicas: 3, Copysets: 12, MinNodes: 3, Log: defaultLog()}
+		Replicas: 3, Copysets: 12, MinNodes: 3, LostAfter: Duration(15 * time.Minute),
+		Log: defaultLog()}
 }
 
 // DefaultGateway returns the settings of a gateway on the port that NBD is assigned.
@@ -154,6 +157,10 @@ func (n *Node) Check() error {
 func (c *Control) Check() error {
 	if c.Data == "" {
 		return invalid("data", "empty", "name the directory for the metadata")
+	}
+	if c.LostAfter < lostAfterMin {
+		return invalid("lost_after", time.Duration(c.LostAfter).String(),
+			"use "+time.Duration(lostAfterMin).String()+" or more: restarts of nodes take that")
 	}
 	return first(checkName("name", c.Name), checkAddr("listen", c.Listen),
 		checkRange("replicas", c.Replicas, 1, 7),

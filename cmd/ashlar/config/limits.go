@@ -16,4 +16,6 @@ const (
 	logLimitMin Size = 256 << 20
 	// stallAfterMin is the least age at which a store may be taken for stalled.
 	stallAfterMin = Duration(50 * time.Millisecond)
+	// lostAfterMin is the least time after which a store may be given up.
+	lostAfterMin = Duration(time.Second)
 )

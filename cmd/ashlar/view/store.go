@@ -69,12 +69,12 @@ func fromScrub(c *ashlar.Scrub) Scrub {
 
 // Tables implements Tabler.
 func (ss Stores) Tables() []Table {
-	t := Table{Heading: []string{"ID", "NODE", "STATE", "USED", "CAPACITY", "CHUNKS", "LOG",
-		"BAD BLOCKS", "SCRUBBED", "PATH"}}
+	t := Table{Heading: []string{"ID", "NODE", "STATE", "USED", "CAPACITY", "REPLICAS",
+		"CHUNKS", "LOG", "BAD BLOCKS", "SCRUBBED", "PATH"}}
 	for _, s := range ss {
 		t.Rows = append(t.Rows, []string{num(s.ID), s.Node, s.State, bytesText(s.UsedBytes),
-			bytesText(s.CapacityBytes), num(s.Chunks), bytesText(s.LogBytes), num(s.CorruptBlocks),
-			s.Scrub.progress(), s.Path})
+			bytesText(s.CapacityBytes), num(s.Replicas), num(s.Chunks), bytesText(s.LogBytes),
+			num(s.CorruptBlocks), s.Scrub.progress(), s.Path})
 	}
 	return []Table{t}
 }
@@ -99,6 +99,7 @@ func (s StoreDetail) Tables() []Table {
 	t.Rows = append(t.Rows,
 		[]string{"space", fmt.Sprintf("%s of %s used, %d chunks", bytesText(s.UsedBytes),
 			bytesText(s.CapacityBytes), s.Chunks)},
+		[]string{"replicas", num(s.Replicas)},
 		[]string{"log", bytesText(s.LogBytes)},
 		[]string{"bad blocks", fmt.Sprintf("%d since its node started, %d repaired",
 			s.CorruptBlocks, s.RepairedBlocks)},

@@ -75,7 +75,11 @@ func (ns Nodes) Tables() []Table {
 		for _, s := range n.Stores {
 			used, capacity, chunks = used+s.UsedBytes, capacity+s.CapacityBytes, chunks+s.Chunks
 		}
-		t.Rows = append(t.Rows, []string{num(n.ID), n.Name, n.Zone, n.Addr, num(n.PID), n.State,
+		state := n.State
+		if n.Draining && state == "up" {
+			state = "draining"
+		}
+		t.Rows = append(t.Rows, []string{num(n.ID), n.Name, n.Zone, n.Addr, num(n.PID), state,
 			strconv.Itoa(len(n.Stores)), num(chunks), bytesText(used), bytesText(capacity)})
 	}
 	return []Table{t}

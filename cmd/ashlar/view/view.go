@@ -70,6 +70,8 @@ type Store struct {
 	Chunks        uint64 `json:"chunks"`
 	State         string `json:"state"`
 	Detail        string `json:"detail"`
+	Replicas      uint64 `json:"replicas"`
+	Draining      bool   `json:"draining"`
 }
 
 // Node is one data-plane process.
@@ -82,6 +84,7 @@ type Node struct {
 	Version       string  `json:"version"`
 	State         string  `json:"state"`
 	LastHeartbeat string  `json:"last_heartbeat"`
+	Draining      bool    `json:"draining"`
 	Stores        []Store `json:"stores"`
 }
 
@@ -159,11 +162,12 @@ func FromNodes(in []*ashlar.Node) []Node { return convert(in, fromNode) }
 func fromNode(n *ashlar.Node) Node {
 	return Node{ID: n.GetNodeId(), Name: n.GetName(), Zone: n.GetZone(), Addr: n.GetAddr(),
 		PID: n.GetPid(), Version: n.GetVersion(), State: n.GetState(),
-		LastHeartbeat: stamp(n.GetLastHeartbeatUnixNs()),
+		LastHeartbeat: stamp(n.GetLastHeartbeatUnixNs()), Draining: n.GetDraining(),
 		Stores: convert(n.GetStores(), func(s *ashlar.Store) Store {
 			return Store{ID: s.GetStoreId(), UUID: s.GetUuid(), Path: s.GetPath(),
 				CapacityBytes: s.GetCapacityBytes(), UsedBytes: s.GetUsedBytes(),
-				Chunks: s.GetChunks(), State: s.GetState(), Detail: s.GetDetail()}
+				Chunks: s.GetChunks(), State: s.GetState(), Detail: s.GetDetail(),
+				Replicas: s.GetReplicas(), Draining: s.GetDraining()}
 		})}
 }
 
@@ -208,7 +212,7 @@ func FromCopyset(s *ashlar.CopysetStatus, names Names) Copyset {
 		state := report.GetState()
 		switch {
 		case r.GetReplicaId() == c.GetLeavingReplicaId():
-			state = "damaged"
+			state = leavingState(c)
 		case r.GetReplicaId() == c.GetJoining().GetReplicaId():
 			state = "joining"
 		case report == nil:
@@ -221,6 +225,17 @@ func FromCopyset(s *ashlar.CopysetStatus, names Names) Copyset {
 			State: state}
 	})
 	return out
+}
+
+// leavingState is the state of a replica whose place another takes.
+func leavingState(c *ashlar.Copyset) string {
+	switch c.GetChangeKind() {
+	case "", "replace-replica":
+		return "damaged"
+	case "recover-replica":
+		return "lost"
+	}
+	return "leaving"
 }
 
 func convert[I, O any](in []I, f func(I) O) []O {

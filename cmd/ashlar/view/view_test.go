@@ -57,6 +57,15 @@ func storeNodes() []*ashlar.Node {
 		{StoreId: 5, Uuid: "u-5", Path: "/srv/disk1", State: "up"}}}}
 }
 
+func operators() *ashlar.ListOperatorsResponse {
+	return &ashlar.ListOperatorsResponse{Running: 1, Waiting: 3, Operators: []*ashlar.Operator{
+		{Kind: "recover-replica", CopysetId: 7, FromReplicaId: 23, FromStoreId: 3, FromNode: "n3",
+			ToReplicaId: 40, ToStoreId: 4, ToNode: "n4", SinceUnixNs: noon, State: "running",
+			Progress: "120 entries behind", Reason: "store 3 is lost, 2 of 3 are good"},
+		{Kind: "drain-replica", CopysetId: 8, FromReplicaId: 24, FromStoreId: 1, FromNode: "n1",
+			SinceUnixNs: noon, State: "waiting", Reason: "store 1 gives 2 away already"}}}
+}
+
 func documents() map[string]Tabler {
 	names := NamesOf([]*ashlar.Node{{NodeId: 1, Name: "a"}, {NodeId: 2, Name: "b"}})
 	return map[string]Tabler{
@@ -78,12 +87,13 @@ func documents() map[string]Tabler {
 				State: "silent", LeaseLeftMs: -4_100},
 			{SessionId: 4, Epoch: 2, Client: "gateway g0", OpenedUnixNs: noon - 9e9,
 				State: "fenced", LeaseLeftMs: 12_000}}),
-		"stores": FromStores(storeNodes()), "store": FromStores(storeNodes())[0],
+		"operators": FromOperators(operators()),
+		"stores":    FromStores(storeNodes()), "store": FromStores(storeNodes())[0],
 		"nodes": Nodes(FromNodes([]*ashlar.Node{{NodeId: 1, Name: "n1", Zone: "n1",
 			Addr: "127.0.0.1:7401", Pid: 11, Version: "v1", State: "up",
 			LastHeartbeatUnixNs: noon, Stores: []*ashlar.Store{{StoreId: 1, Uuid: "u-1",
 				NodeId: 1, Path: "store0", CapacityBytes: 100 << 30, UsedBytes: 1 << 30,
-				Chunks: 64, State: "up"}}}})),
+				Chunks: 64, State: "draining", Draining: true, Replicas: 9}}, Draining: true}})),
 		"copysets": Copysets(FromCopysets([]*ashlar.CopysetStatus{copyset()}, names)),
 		"copyset":  FromCopyset(copyset(), names),
 		"version":  Version{"v1", "go1", "linux/amd64"},

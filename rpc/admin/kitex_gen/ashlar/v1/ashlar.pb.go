@@ -70,6 +70,9 @@ type Copyset struct {
 	Joining                  *Replica   `protobuf:"bytes,8,opt,name=joining" json:"joining,omitempty"`                                          // a new member that shall take the place of leaving_replica_id; often absent
 	LeavingReplicaId         uint64     `protobuf:"varint,9,opt,name=leaving_replica_id" json:"leaving_replica_id,omitempty"`
 	FoundingReplicaIds       []uint64   `protobuf:"varint,10,rep,packed,name=founding_replica_ids" json:"founding_replica_ids,omitempty"` // the members with which the copyset began
+	ChangeKind               string     `protobuf:"bytes,11,opt,name=change_kind" json:"change_kind,omitempty"`                           // why a member joins: replace-replica | recover-replica | drain-replica | balance-replica
+	ChangeReason             string     `protobuf:"bytes,12,opt,name=change_reason" json:"change_reason,omitempty"`                       // in words
+	ChangeBeganUnixNs        int64      `protobuf:"varint,13,opt,name=change_began_unix_ns" json:"change_began_unix_ns,omitempty"`
 }
 
 func (x *Copyset) Reset() { *x = Copyset{} }
@@ -148,6 +151,27 @@ func (x *Copyset) GetFoundingReplicaIds() []uint64 {
 	return nil
 }
 
+func (x *Copyset) GetChangeKind() string {
+	if x != nil {
+		return x.ChangeKind
+	}
+	return ""
+}
+
+func (x *Copyset) GetChangeReason() string {
+	if x != nil {
+		return x.ChangeReason
+	}
+	return ""
+}
+
+func (x *Copyset) GetChangeBeganUnixNs() int64 {
+	if x != nil {
+		return x.ChangeBeganUnixNs
+	}
+	return 0
+}
+
 type Store struct {
 	StoreId        uint64 `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
 	Uuid           string `protobuf:"bytes,2,opt,name=uuid" json:"uuid,omitempty"`
@@ -156,7 +180,7 @@ type Store struct {
 	CapacityBytes  uint64 `protobuf:"varint,5,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
 	UsedBytes      uint64 `protobuf:"varint,6,opt,name=used_bytes" json:"used_bytes,omitempty"`
 	Chunks         uint64 `protobuf:"varint,7,opt,name=chunks" json:"chunks,omitempty"`
-	State          string `protobuf:"bytes,8,opt,name=state" json:"state,omitempty"`   // up | full | stalled | failed | offline | replaced
+	State          string `protobuf:"bytes,8,opt,name=state" json:"state,omitempty"`   // up | draining | full | stalled | failed | offline | replaced
 	Detail         string `protobuf:"bytes,9,opt,name=detail" json:"detail,omitempty"` // why it is not up
 	LogBytes       uint64 `protobuf:"varint,10,opt,name=log_bytes" json:"log_bytes,omitempty"`
 	CorruptBlocks  uint64 `protobuf:"varint,11,opt,name=corrupt_blocks" json:"corrupt_blocks,omitempty"` // found since its node started
@@ -165,6 +189,8 @@ type Store struct {
 	Life           uint64 `protobuf:"varint,14,opt,name=life" json:"life,omitempty"`         // of its last opening that was heard of
 	LogEnd         uint64 `protobuf:"varint,15,opt,name=log_end" json:"log_end,omitempty"`   // the highest position of its log that it reported as durable
 	Replaced       bool   `protobuf:"varint,16,opt,name=replaced" json:"replaced,omitempty"` // its node came back with an empty store in its place
+	Draining       bool   `protobuf:"varint,17,opt,name=draining" json:"draining,omitempty"` // its replicas shall go to other stores
+	Replicas       uint64 `protobuf:"varint,18,opt,name=replicas" json:"replicas,omitempty"` // that lie on it, those that join or leave included
 }
 
 func (x *Store) Reset() { *x = Store{} }
@@ -283,6 +309,20 @@ func (x *Store) GetReplaced() bool {
 		return x.Replaced
 	}
 	return false
+}
+
+func (x *Store) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *Store) GetReplicas() uint64 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
 }
 
 // Scrub is how far a store is with reading all its blocks.
@@ -434,6 +474,7 @@ type Node struct {
 	LastHeartbeatUnixNs int64    `protobuf:"varint,8,opt,name=last_heartbeat_unix_ns" json:"last_heartbeat_unix_ns,omitempty"`
 	Stores              []*Store `protobuf:"bytes,9,rep,name=stores" json:"stores,omitempty"`
 	AdminUrl            string   `protobuf:"bytes,10,opt,name=admin_url" json:"admin_url,omitempty"` // of its admin listener; empty: it has none
+	Draining            bool     `protobuf:"varint,11,opt,name=draining" json:"draining,omitempty"`  // the replicas on all of its stores shall go to other nodes
 }
 
 func (x *Node) Reset() { *x = Node{} }
@@ -510,6 +551,13 @@ func (x *Node) GetAdminUrl() string {
 		return x.AdminUrl
 	}
 	return ""
+}
+
+func (x *Node) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
 }
 
 type Process struct {
@@ -1090,6 +1138,7 @@ type HeartbeatNodeResponse struct {
 	DeleteVolumes  []uint64          `protobuf:"varint,5,rep,packed,name=delete_volumes" json:"delete_volumes,omitempty"` // leaders drop the chunks of these volumes
 	Transfers      []*TransferLeader `protobuf:"bytes,6,rep,name=transfers" json:"transfers,omitempty"`
 	Rouse          []uint64          `protobuf:"varint,7,rep,packed,name=rouse" json:"rouse,omitempty"` // copysets without a leader, by all that is known: their replicas here look for one
+	Retire         []*RetireReplica  `protobuf:"bytes,8,rep,name=retire" json:"retire,omitempty"`       // replicas that are no members any more: the node destroys them
 }
 
 func (x *HeartbeatNodeResponse) Reset() { *x = HeartbeatNodeResponse{} }
@@ -1147,6 +1196,39 @@ func (x *HeartbeatNodeResponse) GetRouse() []uint64 {
 		return x.Rouse
 	}
 	return nil
+}
+
+func (x *HeartbeatNodeResponse) GetRetire() []*RetireReplica {
+	if x != nil {
+		return x.Retire
+	}
+	return nil
+}
+
+// RetireReplica names a replica that its copyset's leader does not count as a member any more.
+type RetireReplica struct {
+	CopysetId uint64 `protobuf:"varint,1,opt,name=copyset_id" json:"copyset_id,omitempty"`
+	ReplicaId uint64 `protobuf:"varint,2,opt,name=replica_id" json:"replica_id,omitempty"`
+}
+
+func (x *RetireReplica) Reset() { *x = RetireReplica{} }
+
+func (x *RetireReplica) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *RetireReplica) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RetireReplica) GetCopysetId() uint64 {
+	if x != nil {
+		return x.CopysetId
+	}
+	return 0
+}
+
+func (x *RetireReplica) GetReplicaId() uint64 {
+	if x != nil {
+		return x.ReplicaId
+	}
+	return 0
 }
 
 type TransferLeader struct {
@@ -2418,6 +2500,294 @@ func (x *GetPoolDurabilityResponse) GetShortCopysets() uint64 {
 	return 0
 }
 
+// DrainStoreRequest has the replicas of a store moved to others, and keeps new ones away.
+type DrainStoreRequest struct {
+	StoreId uint64 `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
+}
+
+func (x *DrainStoreRequest) Reset() { *x = DrainStoreRequest{} }
+
+func (x *DrainStoreRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *DrainStoreRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *DrainStoreRequest) GetStoreId() uint64 {
+	if x != nil {
+		return x.StoreId
+	}
+	return 0
+}
+
+type DrainStoreResponse struct {
+	Store *Store `protobuf:"bytes,1,opt,name=store" json:"store,omitempty"`
+}
+
+func (x *DrainStoreResponse) Reset() { *x = DrainStoreResponse{} }
+
+func (x *DrainStoreResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *DrainStoreResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *DrainStoreResponse) GetStore() *Store {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+type UndrainStoreRequest struct {
+	StoreId uint64 `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
+}
+
+func (x *UndrainStoreRequest) Reset() { *x = UndrainStoreRequest{} }
+
+func (x *UndrainStoreRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *UndrainStoreRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *UndrainStoreRequest) GetStoreId() uint64 {
+	if x != nil {
+		return x.StoreId
+	}
+	return 0
+}
+
+type UndrainStoreResponse struct {
+	Store *Store `protobuf:"bytes,1,opt,name=store" json:"store,omitempty"`
+}
+
+func (x *UndrainStoreResponse) Reset() { *x = UndrainStoreResponse{} }
+
+func (x *UndrainStoreResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *UndrainStoreResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *UndrainStoreResponse) GetStore() *Store {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+// DrainNodeRequest does so with all stores of a node, those that it brings later included.
+type DrainNodeRequest struct {
+	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+}
+
+func (x *DrainNodeRequest) Reset() { *x = DrainNodeRequest{} }
+
+func (x *DrainNodeRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *DrainNodeRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *DrainNodeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type DrainNodeResponse struct {
+	Node *Node `protobuf:"bytes,1,opt,name=node" json:"node,omitempty"`
+}
+
+func (x *DrainNodeResponse) Reset() { *x = DrainNodeResponse{} }
+
+func (x *DrainNodeResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *DrainNodeResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *DrainNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+type UndrainNodeRequest struct {
+	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+}
+
+func (x *UndrainNodeRequest) Reset() { *x = UndrainNodeRequest{} }
+
+func (x *UndrainNodeRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *UndrainNodeRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *UndrainNodeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type UndrainNodeResponse struct {
+	Node *Node `protobuf:"bytes,1,opt,name=node" json:"node,omitempty"`
+}
+
+func (x *UndrainNodeResponse) Reset() { *x = UndrainNodeResponse{} }
+
+func (x *UndrainNodeResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *UndrainNodeResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *UndrainNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+// Operator is a change to one copyset that is under way, or that is wanted and waits.
+type Operator struct {
+	Kind          string `protobuf:"bytes,1,opt,name=kind" json:"kind,omitempty"` // transfer-leader | replace-replica | recover-replica | drain-replica | balance-replica
+	CopysetId     uint64 `protobuf:"varint,2,opt,name=copyset_id" json:"copyset_id,omitempty"`
+	FromReplicaId uint64 `protobuf:"varint,3,opt,name=from_replica_id" json:"from_replica_id,omitempty"` // that leads now, or shall go
+	FromStoreId   uint64 `protobuf:"varint,4,opt,name=from_store_id" json:"from_store_id,omitempty"`
+	FromNode      string `protobuf:"bytes,5,opt,name=from_node" json:"from_node,omitempty"`
+	ToReplicaId   uint64 `protobuf:"varint,6,opt,name=to_replica_id" json:"to_replica_id,omitempty"` // that shall lead, or joins; 0: not chosen yet
+	ToStoreId     uint64 `protobuf:"varint,7,opt,name=to_store_id" json:"to_store_id,omitempty"`
+	ToNode        string `protobuf:"bytes,8,opt,name=to_node" json:"to_node,omitempty"`
+	SinceUnixNs   int64  `protobuf:"varint,9,opt,name=since_unix_ns" json:"since_unix_ns,omitempty"` // when it began, or was first wanted
+	State         string `protobuf:"bytes,10,opt,name=state" json:"state,omitempty"`                 // running | waiting
+	Progress      string `protobuf:"bytes,11,opt,name=progress" json:"progress,omitempty"`           // how far it is, in words
+	Reason        string `protobuf:"bytes,12,opt,name=reason" json:"reason,omitempty"`               // why it is wanted, or what it waits for
+}
+
+func (x *Operator) Reset() { *x = Operator{} }
+
+func (x *Operator) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Operator) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Operator) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Operator) GetCopysetId() uint64 {
+	if x != nil {
+		return x.CopysetId
+	}
+	return 0
+}
+
+func (x *Operator) GetFromReplicaId() uint64 {
+	if x != nil {
+		return x.FromReplicaId
+	}
+	return 0
+}
+
+func (x *Operator) GetFromStoreId() uint64 {
+	if x != nil {
+		return x.FromStoreId
+	}
+	return 0
+}
+
+func (x *Operator) GetFromNode() string {
+	if x != nil {
+		return x.FromNode
+	}
+	return ""
+}
+
+func (x *Operator) GetToReplicaId() uint64 {
+	if x != nil {
+		return x.ToReplicaId
+	}
+	return 0
+}
+
+func (x *Operator) GetToStoreId() uint64 {
+	if x != nil {
+		return x.ToStoreId
+	}
+	return 0
+}
+
+func (x *Operator) GetToNode() string {
+	if x != nil {
+		return x.ToNode
+	}
+	return ""
+}
+
+func (x *Operator) GetSinceUnixNs() int64 {
+	if x != nil {
+		return x.SinceUnixNs
+	}
+	return 0
+}
+
+func (x *Operator) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Operator) GetProgress() string {
+	if x != nil {
+		return x.Progress
+	}
+	return ""
+}
+
+func (x *Operator) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ListOperatorsRequest struct {
+}
+
+func (x *ListOperatorsRequest) Reset() { *x = ListOperatorsRequest{} }
+
+func (x *ListOperatorsRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListOperatorsRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+type ListOperatorsResponse struct {
+	Operators []*Operator `protobuf:"bytes,1,rep,name=operators" json:"operators,omitempty"` // what runs first; of what waits, the first ones
+	Running   uint64      `protobuf:"varint,2,opt,name=running" json:"running,omitempty"`
+	Waiting   uint64      `protobuf:"varint,3,opt,name=waiting" json:"waiting,omitempty"` // all that wait, listed or not
+}
+
+func (x *ListOperatorsResponse) Reset() { *x = ListOperatorsResponse{} }
+
+func (x *ListOperatorsResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *ListOperatorsResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListOperatorsResponse) GetOperators() []*Operator {
+	if x != nil {
+		return x.Operators
+	}
+	return nil
+}
+
+func (x *ListOperatorsResponse) GetRunning() uint64 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
+func (x *ListOperatorsResponse) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
 type NodeService interface {
 	RegisterNode(ctx context.Context, req *RegisterNodeRequest) (res *RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, req *HeartbeatNodeRequest) (res *HeartbeatNodeResponse, err error)
@@ -2444,4 +2814,9 @@ type AdminService interface {
 	ListCopysets(ctx context.Context, req *ListCopysetsRequest) (res *ListCopysetsResponse, err error)
 	GetCopyset(ctx context.Context, req *GetCopysetRequest) (res *GetCopysetResponse, err error)
 	GetPoolDurability(ctx context.Context, req *GetPoolDurabilityRequest) (res *GetPoolDurabilityResponse, err error)
+	DrainStore(ctx context.Context, req *DrainStoreRequest) (res *DrainStoreResponse, err error)
+	UndrainStore(ctx context.Context, req *UndrainStoreRequest) (res *UndrainStoreResponse, err error)
+	DrainNode(ctx context.Context, req *DrainNodeRequest) (res *DrainNodeResponse, err error)
+	UndrainNode(ctx context.Context, req *UndrainNodeRequest) (res *UndrainNodeResponse, err error)
+	ListOperators(ctx context.Context, req *ListOperatorsRequest) (res *ListOperatorsResponse, err error)
 }

@@ -92,6 +92,41 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"DrainStore": kitex.NewMethodInfo(
+		drainStoreHandler,
+		newDrainStoreArgs,
+		newDrainStoreResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"UndrainStore": kitex.NewMethodInfo(
+		undrainStoreHandler,
+		newUndrainStoreArgs,
+		newUndrainStoreResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"DrainNode": kitex.NewMethodInfo(
+		drainNodeHandler,
+		newDrainNodeArgs,
+		newDrainNodeResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"UndrainNode": kitex.NewMethodInfo(
+		undrainNodeHandler,
+		newUndrainNodeArgs,
+		newUndrainNodeResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"ListOperators": kitex.NewMethodInfo(
+		listOperatorsHandler,
+		newListOperatorsArgs,
+		newListOperatorsResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -1379,6 +1414,561 @@ func (p *GetPoolDurabilityResult) GetResult() interface{} {
 	return p.Success
 }
 
+func drainStoreHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.DrainStoreRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).DrainStore(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *DrainStoreArgs:
+		success, err := handler.(v1.AdminService).DrainStore(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*DrainStoreResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newDrainStoreArgs() interface{} {
+	return &DrainStoreArgs{}
+}
+
+func newDrainStoreResult() interface{} {
+	return &DrainStoreResult{}
+}
+
+type DrainStoreArgs struct {
+	Req *v1.DrainStoreRequest
+}
+
+func (p *DrainStoreArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *DrainStoreArgs) Unmarshal(in []byte) error {
+	msg := new(v1.DrainStoreRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var DrainStoreArgs_Req_DEFAULT *v1.DrainStoreRequest
+
+func (p *DrainStoreArgs) GetReq() *v1.DrainStoreRequest {
+	if !p.IsSetReq() {
+		return DrainStoreArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *DrainStoreArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *DrainStoreArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type DrainStoreResult struct {
+	Success *v1.DrainStoreResponse
+}
+
+var DrainStoreResult_Success_DEFAULT *v1.DrainStoreResponse
+
+func (p *DrainStoreResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *DrainStoreResult) Unmarshal(in []byte) error {
+	msg := new(v1.DrainStoreResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *DrainStoreResult) GetSuccess() *v1.DrainStoreResponse {
+	if !p.IsSetSuccess() {
+		return DrainStoreResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *DrainStoreResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.DrainStoreResponse)
+}
+
+func (p *DrainStoreResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *DrainStoreResult) GetResult() interface{} {
+	return p.Success
+}
+
+func undrainStoreHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.UndrainStoreRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).UndrainStore(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *UndrainStoreArgs:
+		success, err := handler.(v1.AdminService).UndrainStore(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*UndrainStoreResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newUndrainStoreArgs() interface{} {
+	return &UndrainStoreArgs{}
+}
+
+func newUndrainStoreResult() interface{} {
+	return &UndrainStoreResult{}
+}
+
+type UndrainStoreArgs struct {
+	Req *v1.UndrainStoreRequest
+}
+
+func (p *UndrainStoreArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *UndrainStoreArgs) Unmarshal(in []byte) error {
+	msg := new(v1.UndrainStoreRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var UndrainStoreArgs_Req_DEFAULT *v1.UndrainStoreRequest
+
+func (p *UndrainStoreArgs) GetReq() *v1.UndrainStoreRequest {
+	if !p.IsSetReq() {
+		return UndrainStoreArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *UndrainStoreArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *UndrainStoreArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type UndrainStoreResult struct {
+	Success *v1.UndrainStoreResponse
+}
+
+var UndrainStoreResult_Success_DEFAULT *v1.UndrainStoreResponse
+
+func (p *UndrainStoreResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *UndrainStoreResult) Unmarshal(in []byte) error {
+	msg := new(v1.UndrainStoreResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *UndrainStoreResult) GetSuccess() *v1.UndrainStoreResponse {
+	if !p.IsSetSuccess() {
+		return UndrainStoreResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *UndrainStoreResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.UndrainStoreResponse)
+}
+
+func (p *UndrainStoreResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *UndrainStoreResult) GetResult() interface{} {
+	return p.Success
+}
+
+func drainNodeHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.DrainNodeRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).DrainNode(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *DrainNodeArgs:
+		success, err := handler.(v1.AdminService).DrainNode(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*DrainNodeResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newDrainNodeArgs() interface{} {
+	return &DrainNodeArgs{}
+}
+
+func newDrainNodeResult() interface{} {
+	return &DrainNodeResult{}
+}
+
+type DrainNodeArgs struct {
+	Req *v1.DrainNodeRequest
+}
+
+func (p *DrainNodeArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *DrainNodeArgs) Unmarshal(in []byte) error {
+	msg := new(v1.DrainNodeRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var DrainNodeArgs_Req_DEFAULT *v1.DrainNodeRequest
+
+func (p *DrainNodeArgs) GetReq() *v1.DrainNodeRequest {
+	if !p.IsSetReq() {
+		return DrainNodeArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *DrainNodeArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *DrainNodeArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type DrainNodeResult struct {
+	Success *v1.DrainNodeResponse
+}
+
+var DrainNodeResult_Success_DEFAULT *v1.DrainNodeResponse
+
+func (p *DrainNodeResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *DrainNodeResult) Unmarshal(in []byte) error {
+	msg := new(v1.DrainNodeResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *DrainNodeResult) GetSuccess() *v1.DrainNodeResponse {
+	if !p.IsSetSuccess() {
+		return DrainNodeResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *DrainNodeResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.DrainNodeResponse)
+}
+
+func (p *DrainNodeResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *DrainNodeResult) GetResult() interface{} {
+	return p.Success
+}
+
+func undrainNodeHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.UndrainNodeRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).UndrainNode(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *UndrainNodeArgs:
+		success, err := handler.(v1.AdminService).UndrainNode(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*UndrainNodeResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newUndrainNodeArgs() interface{} {
+	return &UndrainNodeArgs{}
+}
+
+func newUndrainNodeResult() interface{} {
+	return &UndrainNodeResult{}
+}
+
+type UndrainNodeArgs struct {
+	Req *v1.UndrainNodeRequest
+}
+
+func (p *UndrainNodeArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *UndrainNodeArgs) Unmarshal(in []byte) error {
+	msg := new(v1.UndrainNodeRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var UndrainNodeArgs_Req_DEFAULT *v1.UndrainNodeRequest
+
+func (p *UndrainNodeArgs) GetReq() *v1.UndrainNodeRequest {
+	if !p.IsSetReq() {
+		return UndrainNodeArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *UndrainNodeArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *UndrainNodeArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type UndrainNodeResult struct {
+	Success *v1.UndrainNodeResponse
+}
+
+var UndrainNodeResult_Success_DEFAULT *v1.UndrainNodeResponse
+
+func (p *UndrainNodeResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *UndrainNodeResult) Unmarshal(in []byte) error {
+	msg := new(v1.UndrainNodeResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *UndrainNodeResult) GetSuccess() *v1.UndrainNodeResponse {
+	if !p.IsSetSuccess() {
+		return UndrainNodeResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *UndrainNodeResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.UndrainNodeResponse)
+}
+
+func (p *UndrainNodeResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *UndrainNodeResult) GetResult() interface{} {
+	return p.Success
+}
+
+func listOperatorsHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ListOperatorsRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).ListOperators(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ListOperatorsArgs:
+		success, err := handler.(v1.AdminService).ListOperators(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ListOperatorsResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newListOperatorsArgs() interface{} {
+	return &ListOperatorsArgs{}
+}
+
+func newListOperatorsResult() interface{} {
+	return &ListOperatorsResult{}
+}
+
+type ListOperatorsArgs struct {
+	Req *v1.ListOperatorsRequest
+}
+
+func (p *ListOperatorsArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ListOperatorsArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ListOperatorsRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ListOperatorsArgs_Req_DEFAULT *v1.ListOperatorsRequest
+
+func (p *ListOperatorsArgs) GetReq() *v1.ListOperatorsRequest {
+	if !p.IsSetReq() {
+		return ListOperatorsArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ListOperatorsArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ListOperatorsArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ListOperatorsResult struct {
+	Success *v1.ListOperatorsResponse
+}
+
+var ListOperatorsResult_Success_DEFAULT *v1.ListOperatorsResponse
+
+func (p *ListOperatorsResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ListOperatorsResult) Unmarshal(in []byte) error {
+	msg := new(v1.ListOperatorsResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ListOperatorsResult) GetSuccess() *v1.ListOperatorsResponse {
+	if !p.IsSetSuccess() {
+		return ListOperatorsResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ListOperatorsResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ListOperatorsResponse)
+}
+
+func (p *ListOperatorsResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ListOperatorsResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -1494,6 +2084,56 @@ func (p *kClient) GetPoolDurability(ctx context.Context, Req *v1.GetPoolDurabili
 	_args.Req = Req
 	var _result GetPoolDurabilityResult
 	if err = p.c.Call(ctx, "GetPoolDurability", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) DrainStore(ctx context.Context, Req *v1.DrainStoreRequest) (r *v1.DrainStoreResponse, err error) {
+	var _args DrainStoreArgs
+	_args.Req = Req
+	var _result DrainStoreResult
+	if err = p.c.Call(ctx, "DrainStore", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) UndrainStore(ctx context.Context, Req *v1.UndrainStoreRequest) (r *v1.UndrainStoreResponse, err error) {
+	var _args UndrainStoreArgs
+	_args.Req = Req
+	var _result UndrainStoreResult
+	if err = p.c.Call(ctx, "UndrainStore", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) DrainNode(ctx context.Context, Req *v1.DrainNodeRequest) (r *v1.DrainNodeResponse, err error) {
+	var _args DrainNodeArgs
+	_args.Req = Req
+	var _result DrainNodeResult
+	if err = p.c.Call(ctx, "DrainNode", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) UndrainNode(ctx context.Context, Req *v1.UndrainNodeRequest) (r *v1.UndrainNodeResponse, err error) {
+	var _args UndrainNodeArgs
+	_args.Req = Req
+	var _result UndrainNodeResult
+	if err = p.c.Call(ctx, "UndrainNode", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ListOperators(ctx context.Context, Req *v1.ListOperatorsRequest) (r *v1.ListOperatorsResponse, err error) {
+	var _args ListOperatorsArgs
+	_args.Req = Req
+	var _result ListOperatorsResult
+	if err = p.c.Call(ctx, "ListOperators", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

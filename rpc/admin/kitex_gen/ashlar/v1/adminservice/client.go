@@ -22,6 +22,11 @@ type Client interface {
 	ListCopysets(ctx context.Context, Req *v1.ListCopysetsRequest, callOptions ...callopt.Option) (r *v1.ListCopysetsResponse, err error)
 	GetCopyset(ctx context.Context, Req *v1.GetCopysetRequest, callOptions ...callopt.Option) (r *v1.GetCopysetResponse, err error)
 	GetPoolDurability(ctx context.Context, Req *v1.GetPoolDurabilityRequest, callOptions ...callopt.Option) (r *v1.GetPoolDurabilityResponse, err error)
+	DrainStore(ctx context.Context, Req *v1.DrainStoreRequest, callOptions ...callopt.Option) (r *v1.DrainStoreResponse, err error)
+	UndrainStore(ctx context.Context, Req *v1.UndrainStoreRequest, callOptions ...callopt.Option) (r *v1.UndrainStoreResponse, err error)
+	DrainNode(ctx context.Context, Req *v1.DrainNodeRequest, callOptions ...callopt.Option) (r *v1.DrainNodeResponse, err error)
+	UndrainNode(ctx context.Context, Req *v1.UndrainNodeRequest, callOptions ...callopt.Option) (r *v1.UndrainNodeResponse, err error)
+	ListOperators(ctx context.Context, Req *v1.ListOperatorsRequest, callOptions ...callopt.Option) (r *v1.ListOperatorsResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -106,4 +111,29 @@ func (p *kAdminServiceClient) GetCopyset(ctx context.Context, Req *v1.GetCopyset
 func (p *kAdminServiceClient) GetPoolDurability(ctx context.Context, Req *v1.GetPoolDurabilityRequest, callOptions ...callopt.Option) (r *v1.GetPoolDurabilityResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.GetPoolDurability(ctx, Req)
+}
+
+func (p *kAdminServiceClient) DrainStore(ctx context.Context, Req *v1.DrainStoreRequest, callOptions ...callopt.Option) (r *v1.DrainStoreResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.DrainStore(ctx, Req)
+}
+
+func (p *kAdminServiceClient) UndrainStore(ctx context.Context, Req *v1.UndrainStoreRequest, callOptions ...callopt.Option) (r *v1.UndrainStoreResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.UndrainStore(ctx, Req)
+}
+
+func (p *kAdminServiceClient) DrainNode(ctx context.Context, Req *v1.DrainNodeRequest, callOptions ...callopt.Option) (r *v1.DrainNodeResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.DrainNode(ctx, Req)
+}
+
+func (p *kAdminServiceClient) UndrainNode(ctx context.Context, Req *v1.UndrainNodeRequest, callOptions ...callopt.Option) (r *v1.UndrainNodeResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.UndrainNode(ctx, Req)
+}
+
+func (p *kAdminServiceClient) ListOperators(ctx context.Context, Req *v1.ListOperatorsRequest, callOptions ...callopt.Option) (r *v1.ListOperatorsResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ListOperators(ctx, Req)
 }

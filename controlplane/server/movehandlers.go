@@ -1,0 +1,39 @@
+package server
+
+import (
+	"context"
+
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// Calls about replicas that move.
+
+func (h *adminHandler) DrainStore(_ context.Context, req *v1.DrainStoreRequest) (
+	*v1.DrainStoreResponse, error,
+) {
+	return serve(req, h.c.drainStore)
+}
+
+func (h *adminHandler) UndrainStore(_ context.Context, req *v1.UndrainStoreRequest) (
+	*v1.UndrainStoreResponse, error,
+) {
+	return serve(req, h.c.undrainStore)
+}
+
+func (h *adminHandler) DrainNode(_ context.Context, req *v1.DrainNodeRequest) (
+	*v1.DrainNodeResponse, error,
+) {
+	return serve(req, h.c.drainNode)
+}
+
+func (h *adminHandler) UndrainNode(_ context.Context, req *v1.UndrainNodeRequest) (
+	*v1.UndrainNodeResponse, error,
+) {
+	return serve(req, h.c.undrainNode)
+}
+
+func (h *adminHandler) ListOperators(_ context.Context, req *v1.ListOperatorsRequest) (
+	*v1.ListOperatorsResponse, error,
+) {
+	return serve(req, h.c.listOperators)
+}

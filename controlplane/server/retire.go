@@ -1,0 +1,46 @@
+package server
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// A replica whose place another store has taken lies where it was until its node is told to destroy
+// it, which may be long after, when a lost node comes back. To destroy one that counts would lose
+// data, so three must agree: the record, the order of the numbers, and the copyset's own leader. A
+// control plane whose metadata is older than the cluster (a restored copy) knows no member with a
+// higher number than a real one that it has forgotten, and leaves it alone.
+
+// retired are the replicas, of those that a node reports, that it shall destroy.
+func (c *cluster) retired(n *node, reports []*v1.ReplicaReport, now time.Time) (
+	list []*v1.RetireReplica,
+) {
+	for _, r := range reports {
+		g := c.copysets[r.GetCopysetId()]
+		if g == nil || len(list) >= maxRetire || !c.isOutside(g, r.ReplicaId, now) {
+			continue
+		}
+		c.log.Info("replica retires", "copyset", r.CopysetId, "replica", r.ReplicaId, "node",
+			n.rec.Name, "store", r.StoreId)
+		list = append(list, &v1.RetireReplica{CopysetId: r.CopysetId, ReplicaId: r.ReplicaId})
+	}
+	return list
+}
+
+// isOutside says whether a replica is certainly no member of a copyset any more.
+func (c *cluster) isOutside(g *copyset, replica uint64, now time.Time) bool {
+	newest := uint64(0)
+	for _, m := range admin.Members(g.rec) {
+		newest = max(newest, m.ReplicaId)
+		if m.ReplicaId == replica {
+			return false
+		}
+	}
+	lead := c.leading(g, now)
+	return replica != 0 && replica < newest && lead != nil && !lead.Joint &&
+		len(lead.Voters) > 0 && !slices.Contains(lead.Voters, replica) &&
+		!slices.Contains(lead.Learners, replica)
+}

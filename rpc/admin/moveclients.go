@@ -1,0 +1,41 @@
+package admin
+
+import (
+	"context"
+
+	"github.com/cloudwego/kitex/client/callopt"
+
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// Calls about replicas that move.
+
+func (c *adminClient) DrainStore(ctx context.Context, req *v1.DrainStoreRequest,
+	opts ...callopt.Option,
+) (*v1.DrainStoreResponse, error) {
+	return call(ctx, c.core, "DrainStore", c.kitex.DrainStore, req, opts)
+}
+
+func (c *adminClient) UndrainStore(ctx context.Context, req *v1.UndrainStoreRequest,
+	opts ...callopt.Option,
+) (*v1.UndrainStoreResponse, error) {
+	return call(ctx, c.core, "UndrainStore", c.kitex.UndrainStore, req, opts)
+}
+
+func (c *adminClient) DrainNode(ctx context.Context, req *v1.DrainNodeRequest,
+	opts ...callopt.Option,
+) (*v1.DrainNodeResponse, error) {
+	return call(ctx, c.core, "DrainNode", c.kitex.DrainNode, req, opts)
+}
+
+func (c *adminClient) UndrainNode(ctx context.Context, req *v1.UndrainNodeRequest,
+	opts ...callopt.Option,
+) (*v1.UndrainNodeResponse, error) {
+	return call(ctx, c.core, "UndrainNode", c.kitex.UndrainNode, req, opts)
+}
+
+func (c *adminClient) ListOperators(ctx context.Context, req *v1.ListOperatorsRequest,
+	opts ...callopt.Option,
+) (*v1.ListOperatorsResponse, error) {
+	return call(ctx, c.core, "ListOperators", c.kitex.ListOperators, req, opts)
+}
