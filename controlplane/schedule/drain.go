@@ -51,9 +51,9 @@ func (m *mover) drainOne(s *spot, c *Copyset, from *Replica) {
 }
 
 // leaderMoves says whether a transfer of the copyset's leader may still be under way, maybe to the
-// replica that shall go.
+// replica that shall go. One that has not succeeded in that time has been given up.
 func (m *mover) leaderMoves(c *Copyset) bool {
-	return !c.LastOperator.IsZero() && m.view.Now.Sub(c.LastOperator) < m.lim.CoolDown
+	return !c.LastOperator.IsZero() && m.view.Now.Sub(c.LastOperator) < m.lim.Settle
 }
 
 // offDraining gives a copyset that is led on a draining store to the store that leads the fewest,

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// lostAfter has the cluster's control plane wait for a lost store so long, by its settings.
+func (c *cluster) lostAfter(d time.Duration) {
+	c.t.Helper()
+	path := filepath.Join(c.dir, "conf", "control.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "lost_after: 15m0s", "lost_after: "+d.String(), 1)
+	if changed == string(text) {
+		c.t.Fatalf("no lost_after in %s:\n%s", path, text)
+	}
+	if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
+		c.t.Fatal(err)
+	}
+	c.kill("control")
+	if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil { // starts it again
+		c.t.Fatal(err)
+	}
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		if _, stderr, status := ashlar("cluster", "status", "--data", c.dir); status == 0 {
+			return
+		} else if time.Since(began) > settleWait {
+			c.t.Fatal(stderr)
+		}
+	}
+}
+
+// kill sends SIGKILL to one process.
+func (c *cluster) kill(id string) {
+	c.t.Helper()
+	for _, p := range c.status().Processes {
+		if p.ID == id {
+			if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+				c.t.Fatal(err)
+			}
+			for syscall.Kill(p.PID, 0) == nil {
+				time.Sleep(10 * time.Millisecond)
+			}
+			return
+		}
+	}
+	c.t.Fatalf("no process %s", id)
+}
+
+// storeOn is the store of a node.
+func (c *cluster) storeOn(node string) (s struct {
+	ID, Replicas, Chunks int
+	State                string
+}) {
+	c.t.Helper()
+	var nodes []struct {
+		Name   string
+		Stores []struct {
+			ID, Replicas, Chunks int
+			State                string
+		}
+	}
+	c.ask(&nodes, "node", "list")
+	for _, n := range nodes {
+		if n.Name == node {
+			return n.Stores[0]
+		}
+	}
+	c.t.Fatalf("no node %s", node)
+	return s
+}
+
+// await waits until a condition holds, and shows what moves when it does not come.
+func (c *cluster) await(what string, cond func() bool) time.Duration {
+	c.t.Helper()
+	began := time.Now()
+	for !cond() {
+		if time.Since(began) > settleWait {
+			stdout, _, _ := ashlar("operator", "list", "--data", c.dir)
+			c.t.Fatalf("never: %s\n%s\n%+v", what, stdout, c.status())
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return time.Since(began).Round(100 * time.Millisecond)
+}
+
+// Four nodes, three replicas of every block.
+func TestReplicasMoveOffADrainedNodeAndOffALostOneUnderLoad(t *testing.T) {
+	skipShort(t)
+	c := start(t, filepath.Join(t.TempDir(), "data"), "--nodes", "4", "--volume", "vol", "--size",
+		"256MiB", "--no-restart")
+	c.lostAfter(4 * time.Second)
+	l := newLedger(volumeSize / blockSize) // in all copysets
+	client := c.attach(c.url)
+	soon := make(chan struct{})
+	time.AfterFunc(time.Second, func() { close(soon) })
+	if err := l.write(client, 4, soon); err != nil {
+		t.Fatal(err)
+	}
+	c.await("n1 has chunks on its disk", func() bool { return c.storeOn("n1").Chunks > 0 })
+	done := make(chan struct{})
+	var failed atomic.Value
+	load := make(chan struct{})
+	go func() {
+		defer close(load)
+		if err := l.write(client, 4, done); err != nil {
+			failed.Store(err)
+		}
+	}()
+
+	if _, stderr, status := ashlar("node", "drain", "n1", "--data", c.dir); status != 0 {
+		t.Fatal(stderr)
+	}
+	if s := c.storeOn("n1"); s.State != "draining" || s.Replicas == 0 {
+		t.Fatalf("after the drain: %+v", s)
+	}
+	took := c.await("n1 is empty", func() bool {
+		s := c.storeOn("n1")
+		return s.Replicas == 0 && s.Chunks == 0
+	})
+	t.Logf("drained under load in %v", took)
+	c.awaitFull()
+	if _, stderr, status := ashlar("node", "undrain", "n1", "--data", c.dir); status != 0 {
+		t.Fatal(stderr)
+	}
+
+	c.kill("n2")
+	took = c.await("nothing is on n2", func() bool { return c.storeOn("n2").Replicas == 0 })
+	t.Logf("recovered under load in %v, 4 s of it waiting", took)
+	c.awaitFull()
+	close(done)
+	<-load
+	if err := failed.Load(); err != nil {
+		t.Fatal(err)
+	}
+	l.check(t, client)
+
+	// What was moved counts: with another node gone, every block needs the new replicas.
+	c.kill("n3")
+	l.check(t, client)
+	if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	c.await("n2 has destroyed what it had, and all replicas are there", func() bool {
+		s := c.status()
+		return s.Health == "ok" && s.CopysetsFull == s.Copysets &&
+			c.storeOn("n2").State == "up"
+	})
+	l.check(t, client)
+	const told = "replica is no member any more and is destroyed"
+	log, err := os.ReadFile(filepath.Join(c.dir, "log", "n2.log"))
+	if err != nil || strings.Count(string(log), told) < 6 {
+		t.Errorf("n2 was told to destroy %d replicas, %v", strings.Count(string(log), told), err)
+	}
+	client.Close()
+	c.stop()
+}
