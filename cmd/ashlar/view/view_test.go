@@ -7,9 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/ashlar-storage/ashlar/perf/compare"
+	"github.com/ashlar-storage/ashlar/perf/floor"
 	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
@@ -106,7 +109,28 @@ func documents() map[string]Tabler {
 		"store-check": FromCheck(checkReport()),
 		"log-dump":    FromLog("/srv/store0", logDump()),
 		"chunk-dump":  FromChunk(chunkDump()),
+
+		"formatted": FormattedStore{Path: "/dev/vdb", CapacityBytes: 100 << 30, Files: 12_800},
+		"check": Check{Volume: "check-1", Seconds: 30.2, Operations: 51_000,
+			Verdict: "linearizable", QuietMS: 14.25, Strikes: []Strike{{AtSeconds: 5.1,
+				Kind: "kill", Node: "n2", PID: 4711, LongestMS: 902.5}}},
+		"floor": Floor{floorFigures()}, "comparison": Comparison(comparison()),
 	}
+}
+
+func floorFigures() floor.Floor {
+	of := func(us float64) floor.Figures {
+		return floor.Figures{IOPS: 1e6 / us, P50: us, P99: 2 * us, P999: 3 * us, Mean: us + 5}
+	}
+	return floor.Floor{When: time.Unix(0, noon).UTC(), Dir: "/srv", Block: 4096, Read: of(50),
+		Write: of(125), ReadQ: of(10), WriteQ: of(20), Trip: of(40),
+		CPU: floor.CPU{CRC: 160, Copy: 90, Syscall: 220, Switch: 600, Clock: 55}}
+}
+
+func comparison() []compare.Line {
+	return []compare.Line{{Job: "w", Metric: "write iops", Change: 10, P: 0.028,
+		Verdict: "better", A: compare.Spread{Runs: 4, Median: 1000, Low: 990, High: 1010},
+		B: compare.Spread{Runs: 4, Median: 1100, Low: 1090, High: 1110}}}
 }
 
 func TestListingsMatchTheirGoldenFiles(t *testing.T) {
