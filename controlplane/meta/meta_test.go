@@ -436,6 +436,8 @@ func samples() []struct {
 	add(Sessions.Prefix(ID(9)), b, err)
 	b, err = encode(&Entry{VolumeID: 6})
 	add(Directory.Prefix(NameKey(RootDir, "v")), b, err)
+	b, err = encode(&Entry{DirectoryID: 11, CreatedNS: 12})
+	add(Directory.Prefix(NameKey(10, "d")), b, err)
 	return out
 }
 
@@ -444,7 +446,7 @@ func TestRecordsLookAsTheyAlwaysDid(t *testing.T) {
 	for _, s := range samples() {
 		fmt.Fprintf(&b, "%s %s\n", hex.EncodeToString(s.key), hex.EncodeToString(s.value))
 	}
-	path := filepath.Join("testdata", "records.golden")
+	path := filepath.Join("testdata", fmt.Sprintf("records-v%d.golden", RecordVersion))
 	if *update {
 		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
@@ -455,8 +457,59 @@ func TestRecordsLookAsTheyAlwaysDid(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(want, b.Bytes()) {
-		t.Fatalf("the format changed; raise FormatVersion and read both\ngot:\n%s", b.Bytes())
+		t.Fatalf("the format changed; raise RecordVersion and read both\ngot:\n%s", b.Bytes())
 	}
+}
+
+func TestRecordsOfTheFirstVersionAreReadOn(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("testdata", "records-v1.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := map[string][]byte{}
+	for _, s := range samples() {
+		now[string(s.key)] = s.value
+	}
+	lines := strings.Fields(string(raw))
+	for i := 0; i < len(lines); i += 2 {
+		key, err1 := hex.DecodeString(lines[i])
+		value, err2 := hex.DecodeString(lines[i+1])
+		if err1 != nil || err2 != nil || value[0] != 1 {
+			t.Fatal(lines[i], lines[i+1])
+		}
+		again, err := rewrite(key, value)
+		if err != nil || !bytes.Equal(again, now[string(key)]) {
+			t.Errorf("%x: %x was read as %x: %v", key, value, again, err)
+		}
+	}
+}
+
+// rewrite reads a record and encodes it again.
+func rewrite(key, value []byte) ([]byte, error) {
+	switch k := Key(key[1:]); key[0] {
+	case Nodes.prefix:
+		return reencode(Nodes.Decode(k, value))
+	case Stores.prefix:
+		return reencode(Stores.Decode(k, value))
+	case Copysets.prefix:
+		return reencode(Copysets.Decode(k, value))
+	case Volumes.prefix:
+		return reencode(Volumes.Decode(k, value))
+	case Segments.prefix:
+		return reencode(Segments.Decode(k, value))
+	case Sessions.prefix:
+		return reencode(Sessions.Decode(k, value))
+	case Directory.prefix:
+		return reencode(Directory.Decode(k, value))
+	}
+	return nil, fmt.Errorf("no table for %x", key)
+}
+
+func reencode[T any, P message[T]](m P, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return encode[T](m)
 }
 
 func TestTablesKeepRecordsApartAndInOrder(t *testing.T) {

@@ -16,7 +16,12 @@ import (
 // version is RecordVersion. Fields that a message lacks are zero; fields that this program does
 // not know are dropped when the record is written again, so a change that an older program must
 // not overwrite raises the version.
-const RecordVersion = 1
+//
+// Version 1 knew no directories: every name was in the root, and the name in a volume's record was
+// the one that counted. It is read on: its volumes have their entries in the root. From version 2
+// on the entries of Directory count, and the name in a volume's record is the one that it had when
+// the record was written, which matters only where no entry leads to the volume any more.
+const RecordVersion = 2
 
 // message is a generated or hand-written protocol buffers structure.
 type message[T any] interface {
@@ -68,9 +73,11 @@ func (s *Session) Marshal(b []byte) ([]byte, error) { return prutal.MarshalAppen
 // Unmarshal reads the record's fields from b.
 func (s *Session) Unmarshal(b []byte) error { return prutal.Unmarshal(b, s) }
 
-// Entry is what a name in a directory leads to.
+// Entry is what a name in a directory leads to: a volume or a directory.
 type Entry struct {
-	VolumeID uint64 `protobuf:"varint,1,opt,name=volume_id"`
+	VolumeID    uint64 `protobuf:"varint,1,opt,name=volume_id"`
+	DirectoryID uint64 `protobuf:"varint,2,opt,name=directory_id"`    // 0: a volume
+	CreatedNS   int64  `protobuf:"varint,3,opt,name=created_unix_ns"` // of the directory
 }
 
 // Marshal appends the record's fields to b.

@@ -14,7 +14,7 @@ import (
 // Keys, by their first byte. Numbers in keys are 8 bytes big-endian, so that keys sort as numbers.
 //
 //	'c' name                  counter: the last number given out, 8 bytes big-endian
-//	'd' parent  name          Directory: what the name leads to
+//	'd' parent  name          Directory: the volume or directory that the name leads to
 //	'g' copyset               Copysets
 //	'i' name                  identity: cluster id, format version (text)
 //	'n' node                  Nodes
@@ -50,6 +50,15 @@ func SegmentKey(volume, index uint64) Key {
 
 // NameKey is the key of a name in a directory; ID(parent) is the prefix of all its names.
 func NameKey(parent uint64, name string) Key { return append(ID(parent), name...) }
+
+// SplitNameKey is NameKey's inverse.
+func SplitNameKey(k Key) (parent uint64, name string, err error) {
+	if len(k) <= 8 {
+		return 0, "", fmt.Errorf("%w: directory %x: want a number and a name", ErrCorrupt,
+			[]byte(k))
+	}
+	return binary.BigEndian.Uint64(k), string(k[8:]), nil
+}
 
 // Table is a set of records of one kind, by key.
 type Table[T any, P message[T]] struct {

@@ -42,6 +42,7 @@ func (c *cluster) deleteVolume(req *v1.DeleteVolumeRequest) (*v1.DeleteVolumeRes
 		return nil, admin.Errorf(admin.ErrBusy, "control: volume %s is open by %q (session %d); "+
 			"detach it first", vol.Name, s.rec.Client, s.rec.SessionID)
 	}
+	dir, name := c.placeOfVolume(vol)
 	rec := *vol
 	rec.State = stateDeleting
 	var used map[uint64]bool
@@ -49,8 +50,7 @@ func (c *cluster) deleteVolume(req *v1.DeleteVolumeRequest) (*v1.DeleteVolumeRes
 		if used, err = copysetsOf(tx, rec.VolumeId); err != nil {
 			return err
 		}
-		key := meta.NameKey(meta.RootDir, rec.Name)
-		if err := meta.Directory.Delete(tx, key); err != nil {
+		if err := meta.Directory.Delete(tx, meta.NameKey(dir.id, name)); err != nil {
 			return err
 		}
 		return meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec)
@@ -59,7 +59,7 @@ func (c *cluster) deleteVolume(req *v1.DeleteVolumeRequest) (*v1.DeleteVolumeRes
 		return nil, err
 	}
 	c.volumes[rec.VolumeId] = &rec
-	delete(c.names, rec.Name)
+	c.space.dropVolume(dir, name)
 	c.deletions[rec.VolumeId] = &deletion{pending: used}
 	c.log.Info("volume is being deleted", "volume", rec.Name, "id", rec.VolumeId,
 		"copysets", len(used))

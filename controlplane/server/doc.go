@@ -12,6 +12,9 @@
 //     their mappings; what stops while it is away is change.
 //   - A store is given no more than its capacity times the overcommitment by all volumes together,
 //     written full; volumes go where there is room, and unequal stores run full together.
+//   - Volumes lie in directories. A change of a name, across directories too, is one transaction:
+//     after a crash there is the old name or the new one, never both and never none. Clients hold a
+//     volume by its number and do not notice.
 //   - Leaders are hints. The newest term that any replica reported wins; they are written down
 //     within FlushInterval, so that a restarted control plane answers with them at once, and
 //     ClusterStatus counts only leaders confirmed since the start.

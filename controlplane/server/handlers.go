@@ -99,6 +99,36 @@ func (h *adminHandler) GetPoolDurability(_ context.Context, req *v1.GetPoolDurab
 	return serve(req, h.c.getPoolDurability)
 }
 
+func (h *adminHandler) CreateDirectory(_ context.Context, req *v1.CreateDirectoryRequest) (
+	*v1.CreateDirectoryResponse, error,
+) {
+	return serve(req, h.c.createDirectory)
+}
+
+func (h *adminHandler) ListDirectories(_ context.Context, req *v1.ListDirectoriesRequest) (
+	*v1.ListDirectoriesResponse, error,
+) {
+	return serve(req, h.c.listDirectories)
+}
+
+func (h *adminHandler) RemoveDirectory(_ context.Context, req *v1.RemoveDirectoryRequest) (
+	*v1.RemoveDirectoryResponse, error,
+) {
+	return serve(req, h.c.removeDirectory)
+}
+
+func (h *adminHandler) RenameDirectory(_ context.Context, req *v1.RenameDirectoryRequest) (
+	*v1.RenameDirectoryResponse, error,
+) {
+	return serve(req, h.c.renameDirectory)
+}
+
+func (h *adminHandler) RenameVolume(_ context.Context, req *v1.RenameVolumeRequest) (
+	*v1.RenameVolumeResponse, error,
+) {
+	return serve(req, h.c.renameVolume)
+}
+
 func (h *nodeHandler) RegisterNode(_ context.Context, req *v1.RegisterNodeRequest) (
 	*v1.RegisterNodeResponse, error,
 ) {

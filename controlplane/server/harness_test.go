@@ -344,12 +344,13 @@ func (w *world) open(name string, readOnly bool) *v1.OpenVolumeResponse {
 	return resp
 }
 
+// volumeNames is what there is of volumes, those too that have no name any more.
 func (w *world) volumeNames() []string {
-	w.t.Helper()
-	resp, err := w.Admin.ListVolumes(ctx, &v1.ListVolumesRequest{})
-	w.ok(err)
+	c := w.srv.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var names []string
-	for _, v := range resp.Volumes {
+	for _, v := range c.volumes {
 		names = append(names, v.Name+":"+v.State)
 	}
 	slices.Sort(names)

@@ -9,7 +9,11 @@ const (
 	maxVolumes       = 1 << 16
 	maxSessions      = 1 << 16 // over it, the one that lapsed first is forgotten
 	maxProcesses     = 1024    // over it, the one silent for longest is forgotten
-	maxNameBytes     = 128     // names of nodes, zones, volumes, processes
+	maxNameBytes     = 128     // names of nodes, zones, volumes, directories, processes
+	maxPathNames     = 16      // in the path of a volume or directory
+	maxPathBytes     = 1024    // of such a path, slashes included
+	maxDirectories   = 1 << 16 // without the root
+	maxPage          = 1000    // items in one answer of a listing that has pages
 	maxTextBytes     = 1024    // paths, versions, details; longer ones are cut
 	maxFindings      = 20      // of a store's scrubber; the rest is cut
 	maxLookup        = 1024    // segments or copysets in one lookup

@@ -402,8 +402,10 @@ func TestVolumeErrorsHaveTheirClasses(t *testing.T) {
 	}
 	has(t, create("v", 1<<30), admin.ErrExists, "v")
 	has(t, create("", 1), admin.ErrInvalid, "volume name")
-	has(t, create("a/b", 1), admin.ErrInvalid, "a/b")
+	has(t, create("a/b", 1), admin.ErrNotFound, "a", "make it first")
+	has(t, create("a//b", 1), admin.ErrInvalid, "a//b", "single slashes")
 	has(t, create(strings.Repeat("x", 129), 1), admin.ErrInvalid, "128")
+	has(t, create(strings.Repeat("x/", 16)+"x", 1), admin.ErrInvalid, "17 names", "at most 16")
 	has(t, create("z", 0), admin.ErrInvalid, "size_bytes 0")
 	has(t, create("z", MaxVolumeBytes+1), admin.ErrInvalid, "size_bytes")
 	has(t, create("z", 1<<40), admin.ErrNoSpace, "1.0 TiB", "3.0 TiB", "297 GiB free of 300 GiB")

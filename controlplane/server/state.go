@@ -48,7 +48,7 @@ type cluster struct {
 	copysets  map[uint64]*copyset
 	order     []uint64 // copyset ids, rising
 	volumes   map[uint64]*v1.Volume
-	names     map[string]uint64 // volume ids; those being deleted have no name any more
+	space     *namespace // names of volumes; those being deleted have none any more
 	deletions map[uint64]*deletion
 	mapped    mapped
 	sessions  map[uint64]*session
@@ -104,7 +104,7 @@ func openCluster(cfg Config, kv meta.KV) (*cluster, error) {
 		nodes: map[uint64]*node{}, nodeNames: map[string]uint64{},
 		stores: map[uint64]*store{}, uuids: map[string]uint64{},
 		copysets: map[uint64]*copyset{}, volumes: map[uint64]*v1.Volume{},
-		names: map[string]uint64{}, deletions: map[uint64]*deletion{},
+		space: newNamespace(), deletions: map[uint64]*deletion{},
 		mapped:   mapped{bytes: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
 	}
@@ -152,7 +152,6 @@ func (c *cluster) loadVolumes(r meta.Reader) error {
 	for _, v := range volumes {
 		c.volumes[v.VolumeId] = v
 		if v.State != stateDeleting {
-			c.names[v.Name] = v.VolumeId
 			continue
 		}
 		used, err := copysetsOf(r, v.VolumeId)
@@ -161,7 +160,7 @@ func (c *cluster) loadVolumes(r meta.Reader) error {
 		}
 		c.deletions[v.VolumeId] = &deletion{pending: used}
 	}
-	return nil
+	return c.loadNames(r)
 }
 
 // loadSessions gives every session a whole lease: its client may not have reached anyone while

@@ -68,7 +68,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	resp := &v1.ClusterStatusResponse{
-		ClusterId: c.id, Version: c.cfg.Version, Volumes: uint64(len(c.names)),
+		ClusterId: c.id, Version: c.cfg.Version, Volumes: uint64(c.space.volumes),
 		Copysets: uint64(len(c.copysets)), Processes: c.listProcesses(now),
 	}
 	for _, s := range c.stores {

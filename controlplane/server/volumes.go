@@ -12,7 +12,7 @@ import (
 
 // createVolume writes the volume, its name and its whole mapping as one.
 func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeResponse, error) {
-	if err := checkName("volume name", req.Name); err != nil {
+	if err := checkPath("volume name", req.Name); err != nil {
 		return nil, err
 	}
 	if req.SizeBytes == 0 || req.SizeBytes > MaxVolumeBytes {
@@ -22,6 +22,10 @@ func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeRes
 	size := (req.SizeBytes + blockSize - 1) / blockSize * blockSize
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	dir, name, err := c.newPlace(req.Name)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.checkCreate(req.Name, size); err != nil {
 		return nil, err
 	}
@@ -47,22 +51,20 @@ func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeRes
 				return err
 			}
 		}
-		key := meta.NameKey(meta.RootDir, vol.Name)
+		key := meta.NameKey(dir.id, name)
 		return meta.Directory.Put(tx, key, &meta.Entry{VolumeID: vol.VolumeId})
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.volumes[vol.VolumeId], c.names[vol.Name] = vol, vol.VolumeId
+	c.volumes[vol.VolumeId] = vol
+	c.space.addVolume(dir, name, vol.VolumeId)
 	c.takeMapping(vol, segs)
 	c.log.Info("volume created", "volume", vol.Name, "id", vol.VolumeId, "bytes", size)
 	return &v1.CreateVolumeResponse{Volume: vol}, nil
 }
 
 func (c *cluster) checkCreate(name string, size uint64) error {
-	if _, taken := c.names[name]; taken {
-		return admin.Errorf(admin.ErrExists, "control: volume %s already exists", name)
-	}
 	if len(c.volumes) >= maxVolumes {
 		return admin.Errorf(admin.ErrBusy, "control: there are %d volumes, no more are made",
 			maxVolumes)
@@ -104,11 +106,22 @@ func segments(vol *v1.Volume) uint64 {
 	return (vol.SizeBytes + vol.SegmentBytes - 1) / vol.SegmentBytes
 }
 
-func (c *cluster) listVolumes(*v1.ListVolumesRequest) (*v1.ListVolumesResponse, error) {
+// listVolumes answers one page of the volumes in a directory, by their names.
+func (c *cluster) listVolumes(req *v1.ListVolumesRequest) (*v1.ListVolumesResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	resp := &v1.ListVolumesResponse{}
-	for _, id := range sortedIDs(c.volumes) {
+	if _, err := c.directoryAt(req.Directory); err != nil {
+		return nil, err
+	}
+	c.space.index()
+	paths, next, err := page(c.space.volumePaths, req.Directory, req.Recursive, req.PageSize,
+		req.PageToken)
+	if err != nil {
+		return nil, err
+	}
+	resp := &v1.ListVolumesResponse{NextPageToken: next}
+	for _, path := range paths {
+		id, _ := c.space.volume(path)
 		resp.Volumes = append(resp.Volumes, c.volumes[id])
 	}
 	return resp, nil
@@ -116,9 +129,9 @@ func (c *cluster) listVolumes(*v1.ListVolumesRequest) (*v1.ListVolumesResponse, 
 
 // named finds a volume that is not being deleted.
 func (c *cluster) named(name string) (*v1.Volume, error) {
-	id, ok := c.names[name]
+	id, ok := c.space.volume(name)
 	if !ok {
-		return nil, admin.Errorf(admin.ErrNotFound, "control: volume %.128q does not exist", name)
+		return nil, admin.Errorf(admin.ErrNotFound, "control: volume %.256q does not exist", name)
 	}
 	return c.volumes[id], nil
 }
@@ -131,6 +144,9 @@ func (c *cluster) getVolume(req *v1.GetVolumeRequest) (*v1.GetVolumeResponse, er
 		return nil, err
 	}
 	resp := &v1.GetVolumeResponse{Volume: vol}
+	if req.WithoutSegments {
+		return resp, nil
+	}
 	resp.Segments, err = c.readSegments(vol.VolumeId, 0, 0)
 	return resp, err
 }

@@ -88,6 +88,36 @@ func (c *adminClient) GetPoolDurability(ctx context.Context, req *v1.GetPoolDura
 	return call(ctx, c.core, "GetPoolDurability", c.kitex.GetPoolDurability, req, opts)
 }
 
+func (c *adminClient) CreateDirectory(ctx context.Context, req *v1.CreateDirectoryRequest,
+	opts ...callopt.Option,
+) (*v1.CreateDirectoryResponse, error) {
+	return call(ctx, c.core, "CreateDirectory", c.kitex.CreateDirectory, req, opts)
+}
+
+func (c *adminClient) ListDirectories(ctx context.Context, req *v1.ListDirectoriesRequest,
+	opts ...callopt.Option,
+) (*v1.ListDirectoriesResponse, error) {
+	return call(ctx, c.core, "ListDirectories", c.kitex.ListDirectories, req, opts)
+}
+
+func (c *adminClient) RemoveDirectory(ctx context.Context, req *v1.RemoveDirectoryRequest,
+	opts ...callopt.Option,
+) (*v1.RemoveDirectoryResponse, error) {
+	return call(ctx, c.core, "RemoveDirectory", c.kitex.RemoveDirectory, req, opts)
+}
+
+func (c *adminClient) RenameDirectory(ctx context.Context, req *v1.RenameDirectoryRequest,
+	opts ...callopt.Option,
+) (*v1.RenameDirectoryResponse, error) {
+	return call(ctx, c.core, "RenameDirectory", c.kitex.RenameDirectory, req, opts)
+}
+
+func (c *adminClient) RenameVolume(ctx context.Context, req *v1.RenameVolumeRequest,
+	opts ...callopt.Option,
+) (*v1.RenameVolumeResponse, error) {
+	return call(ctx, c.core, "RenameVolume", c.kitex.RenameVolume, req, opts)
+}
+
 type nodeClient struct {
 	core  *core
 	kitex nodeservice.Client

@@ -68,6 +68,9 @@ func newVolume(c *Client, name string, readOnly bool, r *v1.OpenVolumeResponse) 
 // Name returns the name under which the volume was opened.
 func (v *Volume) Name() string { return v.name }
 
+// ID returns the volume's number, which it keeps when it is renamed.
+func (v *Volume) ID() uint64 { return v.id }
+
 // Size returns the volume's size in bytes.
 func (v *Volume) Size() int64 { return v.size }
 

@@ -34,12 +34,13 @@ func TestMistakesEndWithTheirStatusAndOneLineThatNamesTheFix(t *testing.T) {
 		want   string
 	}{
 		{"wat", exitUsage, `unknown command "wat"`},
-		{"volume", exitUsage, "attachments, create, delete, detach, list, show"},
+		{"volume", exitUsage, "attachments, create, delete, detach, list, rename, show"},
 		{"volume wat", exitUsage, `unknown verb "wat"`},
 		{"volume list", exitUsage, "--endpoint"},
 		{"volume list --wat", exitUsage, "--wat"},
 		{"volume list -o xml", exitUsage, "table, json, yaml"},
-		{"volume list a", exitUsage, "no arguments"},
+		{"volume list a b", exitUsage, "want [DIR]"},
+		{"dir rename a", exitUsage, "PATH NEWPATH"},
 		{"volume show --endpoint " + nobody, exitUsage, "NAME"},
 		{"volume list --endpoint a:1 --data b", exitUsage, "keep one"},
 		{"volume list --endpoint nonsense", exitUsage, "host:port"},

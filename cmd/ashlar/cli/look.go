@@ -89,16 +89,13 @@ func (a *app) volumeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "volume", Short: "Block devices that clients attach"}
 	cmd.AddCommand(
 		a.volumeCreateCommand(),
-		a.listing("list", "Every volume", exactArgs(),
-			func(ctx context.Context, c *admin.Clients, _ []string) (view.Tabler, error) {
-				r, err := c.Admin.ListVolumes(ctx, &ashlar.ListVolumesRequest{})
-				return view.Volumes(view.FromVolumes(r.GetVolumes())), err
-			}),
+		a.volumeListCommand(),
 		a.listing("show NAME", "One volume and its mapping", exactArgs("NAME"),
 			func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
 				r, err := c.Admin.GetVolume(ctx, &ashlar.GetVolumeRequest{Name: args[0]})
 				return view.FromVolumeDetail(r), err
 			}),
+		a.volumeRenameCommand(),
 		a.volumeAttachmentsCommand(),
 		a.volumeDetachCommand(),
 		a.volumeDeleteCommand())

@@ -229,12 +229,12 @@ func (r *traceRun) findNodes(ctx context.Context, c *admin.Clients) error {
 		return fmt.Errorf("trace: none of the cluster's %d nodes runs on this machine: give "+
 			"--token-file to trace them where they are, or --pid", len(list.GetNodes()))
 	}
-	volumes, err := c.Admin.ListVolumes(ctx, &ashlar.ListVolumesRequest{})
+	volumes, err := admin.Volumes(ctx, c.Admin, &ashlar.ListVolumesRequest{Recursive: true})
 	if err != nil {
 		return err
 	}
 	r.volumes = map[uint64]string{}
-	for _, v := range volumes.GetVolumes() {
+	for _, v := range volumes {
 		r.volumes[v.GetVolumeId()] = v.GetName()
 	}
 	return nil

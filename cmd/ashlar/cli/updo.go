@@ -180,7 +180,8 @@ func (u *upRun) makeVolume(ctx context.Context) error {
 	if name == "" {
 		return nil
 	}
-	r, err := u.clients.Admin.GetVolume(ctx, &ashlar.GetVolumeRequest{Name: name})
+	r, err := u.clients.Admin.GetVolume(ctx, &ashlar.GetVolumeRequest{Name: name,
+		WithoutSegments: true})
 	size := (uint64(u.flags.size) + blockSize - 1) / blockSize * blockSize
 	switch have := r.GetVolume().GetSizeBytes(); {
 	case err == nil && size != 0 && size != have:
@@ -190,6 +191,9 @@ func (u *upRun) makeVolume(ctx context.Context) error {
 	case !errors.Is(err, admin.ErrNotFound):
 		return err
 	case size != 0:
+		if err := u.makeDirectories(ctx, name); err != nil {
+			return err
+		}
 		_, err := u.clients.Admin.CreateVolume(ctx, &ashlar.CreateVolumeRequest{Name: name,
 			SizeBytes: size})
 		if err != nil {
@@ -201,6 +205,21 @@ func (u *upRun) makeVolume(ctx context.Context) error {
 		return nil
 	}
 	u.volume = name
+	return nil
+}
+
+// makeDirectories makes the directories of a path that are absent.
+func (u *upRun) makeDirectories(ctx context.Context, path string) error {
+	for i, b := range path {
+		if b != '/' {
+			continue
+		}
+		_, err := u.clients.Admin.CreateDirectory(ctx, &ashlar.CreateDirectoryRequest{
+			Path: path[:i]})
+		if err != nil && !errors.Is(err, admin.ErrExists) {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -25,6 +25,7 @@ type directory interface {
 
 // volume is an attached volume.
 type volume interface {
+	ID() uint64
 	Size() int64
 	Submit(*client.Op)
 	Flush() error
@@ -43,13 +44,14 @@ type backend struct {
 	log      *slog.Logger
 
 	mu     sync.Mutex
-	opened map[string]*shared
+	opened map[uint64]*shared // by the number of the volume: names may change while it is open
 }
 
 // shared is a volume with the connections that use it.
 type shared struct {
 	backend *backend
-	name    string
+	id      uint64
+	name    string        // when it was opened
 	users   int           // guarded by backend.mu
 	ready   chan struct{} // closed when volume or err is set
 	volume  volume
@@ -61,13 +63,15 @@ var (
 	_ nbd.Describer = (*backend)(nil)
 )
 
-// Lookup implements nbd.Backend.
+// Lookup implements nbd.Backend. It asks the control plane which volume has the name now, also
+// where one is open that had it before: it may have been renamed, and the name given to another.
 func (b *backend) Lookup(name string) (nbd.Export, error) {
-	name, err := b.resolve(name)
+	vol, err := b.find(name)
 	if err != nil {
 		return nil, err
 	}
-	s := b.join(name)
+	name = vol.GetName()
+	s := b.join(vol.GetVolumeId(), name)
 	<-s.ready
 	if s.err != nil {
 		return nil, errors.Join(s.err, b.release(s))
@@ -75,16 +79,16 @@ func (b *backend) Lookup(name string) (nbd.Export, error) {
 	return &export{shared: s, info: describe(name, s.volume.Size(), b.readOnly)}, nil
 }
 
-// join finds the open volume of that name or opens it; the caller waits for ready.
-func (b *backend) join(name string) *shared {
+// join finds the open volume of that number or opens it; the caller waits for ready.
+func (b *backend) join(id uint64, name string) *shared {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.opened[name]; s != nil && s.usable() {
+	if s := b.opened[id]; s != nil && s.usable() {
 		s.users++
 		return s
 	}
-	s := &shared{backend: b, name: name, users: 1, ready: make(chan struct{})}
-	b.opened[name] = s
+	s := &shared{backend: b, id: id, name: name, users: 1, ready: make(chan struct{})}
+	b.opened[id] = s
 	go b.attach(s)
 	return s
 }
@@ -109,6 +113,10 @@ func (b *backend) attach(s *shared) {
 		s.err = unknown(s.name, s.err)
 		return
 	}
+	if s.volume.ID() != s.id {
+		s.err = fmt.Errorf("%w: volume %.80q was renamed just now", nbd.ErrUnknownExport, s.name)
+		return
+	}
 	b.log.Info("volume opened", "volume", s.name, "bytes", s.volume.Size())
 }
 
@@ -117,8 +125,8 @@ func (b *backend) release(s *shared) error {
 	b.mu.Lock()
 	s.users--
 	last := s.users == 0
-	if last && b.opened[s.name] == s {
-		delete(b.opened, s.name)
+	if last && b.opened[s.id] == s {
+		delete(b.opened, s.id)
 	}
 	b.mu.Unlock()
 	if !last || s.volume == nil {
@@ -144,34 +152,41 @@ func (b *backend) resolve(name string) (string, error) {
 	return all[0].Name, nil
 }
 
-// Describe implements nbd.Describer: it attaches nothing, and so fences nobody.
-func (b *backend) Describe(name string) (nbd.ExportInfo, error) {
+// find asks the control plane for the volume of a name.
+func (b *backend) find(name string) (*ashlar.Volume, error) {
 	name, err := b.resolve(name)
 	if err != nil {
-		return nbd.ExportInfo{}, err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, openTimeout)
 	defer cancel()
-	r, err := b.dir.GetVolume(ctx, &ashlar.GetVolumeRequest{Name: name})
+	r, err := b.dir.GetVolume(ctx, &ashlar.GetVolumeRequest{Name: name, WithoutSegments: true})
 	if err != nil {
-		return nbd.ExportInfo{}, unknown(name, err)
+		return nil, unknown(name, err)
 	}
-	return describe(name, int64(r.GetVolume().GetSizeBytes()), b.readOnly), nil
+	return r.GetVolume(), nil
+}
+
+// Describe implements nbd.Describer: it attaches nothing, and so fences nobody.
+func (b *backend) Describe(name string) (nbd.ExportInfo, error) {
+	vol, err := b.find(name)
+	if err != nil {
+		return nbd.ExportInfo{}, err
+	}
+	return describe(vol.GetName(), int64(vol.GetSizeBytes()), b.readOnly), nil
 }
 
 // List implements nbd.Backend.
 func (b *backend) List() ([]nbd.ExportInfo, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, openTimeout)
 	defer cancel()
-	r, err := b.dir.ListVolumes(ctx, &ashlar.ListVolumesRequest{})
+	volumes, err := admin.Volumes(ctx, b.dir, &ashlar.ListVolumesRequest{Recursive: true})
 	if err != nil {
 		return nil, fmt.Errorf("gateway: list volumes: %w", err)
 	}
 	var list []nbd.ExportInfo
-	for _, v := range r.GetVolumes() {
-		if v.GetState() != "deleting" {
-			list = append(list, describe(v.GetName(), int64(v.GetSizeBytes()), b.readOnly))
-		}
+	for _, v := range volumes {
+		list = append(list, describe(v.GetName(), int64(v.GetSizeBytes()), b.readOnly))
 	}
 	return list, nil
 }

@@ -24,11 +24,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
 
 // fakeVolume holds its bytes in memory and can be failed.
 type fakeVolume struct {
+	id     uint64
 	mu     sync.Mutex
 	data   []byte
 	fatal  error
 	closed atomic.Int32
 }
+
+func (v *fakeVolume) ID() uint64 { return v.id }
 
 func (v *fakeVolume) Size() int64 { return int64(len(v.data)) }
 
@@ -60,6 +63,7 @@ func (v *fakeVolume) Submit(op *client.Op) {
 	op.Done(op)
 }
 
+// fakeDirectory has volumes by their names; the number of one is its place in the list, from 1 on.
 type fakeDirectory struct{ names []string }
 
 func (d fakeDirectory) ListVolumes(context.Context, *ashlar.ListVolumesRequest,
@@ -75,10 +79,10 @@ func (d fakeDirectory) ListVolumes(context.Context, *ashlar.ListVolumesRequest,
 func (d fakeDirectory) GetVolume(_ context.Context, q *ashlar.GetVolumeRequest,
 	_ ...callopt.Option,
 ) (*ashlar.GetVolumeResponse, error) {
-	for _, n := range d.names {
+	for i, n := range d.names {
 		if n == q.Name {
-			return &ashlar.GetVolumeResponse{
-				Volume: &ashlar.Volume{Name: n, SizeBytes: 8192}}, nil
+			return &ashlar.GetVolumeResponse{Volume: &ashlar.Volume{VolumeId: uint64(i + 1),
+				Name: n, SizeBytes: 8192}}, nil
 		}
 	}
 	return nil, admin.Errorf(admin.ErrNotFound, "volume %s does not exist", q.Name)
@@ -94,14 +98,15 @@ type rig struct {
 func newRig(names ...string) *rig {
 	r := &rig{volumes: make(chan *fakeVolume, 16)}
 	dir := fakeDirectory{names}
-	r.backend = &backend{ctx: context.Background(), dir: dir, opened: map[string]*shared{},
+	r.backend = &backend{ctx: context.Background(), dir: dir, opened: map[uint64]*shared{},
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		open: func(ctx context.Context, name string) (volume, error) {
 			r.opens.Add(1)
-			if _, err := dir.GetVolume(ctx, &ashlar.GetVolumeRequest{Name: name}); err != nil {
+			got, err := dir.GetVolume(ctx, &ashlar.GetVolumeRequest{Name: name})
+			if err != nil {
 				return nil, fmt.Errorf("client: open volume: %w", err)
 			}
-			v := &fakeVolume{data: make([]byte, 8192)}
+			v := &fakeVolume{id: got.Volume.VolumeId, data: make([]byte, 8192)}
 			r.volumes <- v
 			return v, nil
 		}}
@@ -207,6 +212,30 @@ func TestFencedVolumeFailsItsConnectionsAndIsOpenedAnewForTheNext(t *testing.T) 
 	}
 	if w := <-r.volumes; w.closed.Load() != 0 || next.Close() != nil || w.closed.Load() != 1 {
 		t.Error("the new volume was closed with the old one")
+	}
+}
+
+func TestNameOfARenamedVolumeIsThatOfAnotherForTheNextConnection(t *testing.T) {
+	r := newRig("a/vol", "new")
+	names := r.dir.(fakeDirectory).names
+	first := r.lookup(t, "a/vol")
+	defer first.Close()
+	names[0], names[1] = "b/vol", "a/vol"
+	moved, other := r.lookup(t, "b/vol"), r.lookup(t, "a/vol")
+	defer moved.Close()
+	defer other.Close()
+	write := &nbd.Request{Cmd: nbd.CmdWrite, Len: 1, Data: []byte("x")}
+	if err := do(t, first, write); err != nil {
+		t.Fatal(err)
+	}
+	for e, want := range map[nbd.Export]byte{moved: 'x', other: 0} {
+		read := &nbd.Request{Cmd: nbd.CmdRead, Len: 1, Data: make([]byte, 1)}
+		if err := do(t, e, read); err != nil || read.Data[0] != want {
+			t.Errorf("%s reads %q, want %q: %v", e.Info().Name, read.Data, want, err)
+		}
+	}
+	if r.opens.Load() != 2 {
+		t.Errorf("%d volumes were opened, want 2", r.opens.Load())
 	}
 }
 

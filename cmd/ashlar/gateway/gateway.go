@@ -47,7 +47,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, blocks.Close()) }()
 	// The exports outlive ctx: requests under way are finished first.
 	back := &backend{ctx: context.WithoutCancel(ctx), dir: clients.Admin, readOnly: cfg.ReadOnly,
-		log: cfg.Logger, opened: map[string]*shared{},
+		log: cfg.Logger, opened: map[uint64]*shared{},
 		open: func(ctx context.Context, name string) (volume, error) {
 			v, err := blocks.OpenVolume(ctx, name)
 			if err != nil {

@@ -110,6 +110,13 @@ func documents() map[string]Tabler {
 		"log-dump":    FromLog("/srv/store0", logDump()),
 		"chunk-dump":  FromChunk(chunkDump()),
 
+		"directories": FromDirectories([]*ashlar.Directory{{DirectoryId: 4, Path: "prod",
+			CreatedUnixNs: noon, Volumes: 2, Directories: 1},
+			{DirectoryId: 5, Path: "prod/db", CreatedUnixNs: noon}}),
+		"directory": FromDirectory(&ashlar.Directory{DirectoryId: 4, Path: "prod",
+			CreatedUnixNs: noon, Volumes: 2, Directories: 1}),
+		"removed": Removed{"prod/db"},
+
 		"formatted": FormattedStore{Path: "/dev/vdb", CapacityBytes: 100 << 30, Files: 12_800},
 		"check": Check{Volume: "check-1", Seconds: 30.2, Operations: 51_000,
 			Verdict: "linearizable", QuietMS: 14.25, Strikes: []Strike{{AtSeconds: 5.1,

@@ -1328,7 +1328,7 @@ func (x *RegisterProcessResponse) GetHeartbeatIntervalMs() int64 {
 
 type Volume struct {
 	VolumeId      uint64 `protobuf:"varint,1,opt,name=volume_id" json:"volume_id,omitempty"`
-	Name          string `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
+	Name          string `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"` // its path: directories and a last name, with slashes between them
 	SizeBytes     uint64 `protobuf:"varint,3,opt,name=size_bytes" json:"size_bytes,omitempty"`
 	SegmentBytes  uint64 `protobuf:"varint,4,opt,name=segment_bytes" json:"segment_bytes,omitempty"`
 	ChunkBytes    uint64 `protobuf:"varint,5,opt,name=chunk_bytes" json:"chunk_bytes,omitempty"`
@@ -1726,7 +1726,14 @@ func (x *CreateVolumeResponse) GetVolume() *Volume {
 	return nil
 }
 
+// ListVolumesRequest asks for one page of the volumes in a directory, by their names. Ask on with
+// next_page_token until it is empty. Volumes that are made, deleted or renamed meanwhile may be
+// missed or met twice; all others come exactly once.
 type ListVolumesRequest struct {
+	Directory string `protobuf:"bytes,1,opt,name=directory" json:"directory,omitempty"`   // its path; empty: the root
+	Recursive bool   `protobuf:"varint,2,opt,name=recursive" json:"recursive,omitempty"`  // those in directories below it too
+	PageSize  uint64 `protobuf:"varint,3,opt,name=page_size" json:"page_size,omitempty"`  // at most 1000; 0: 1000
+	PageToken string `protobuf:"bytes,4,opt,name=page_token" json:"page_token,omitempty"` // empty: the first page
 }
 
 func (x *ListVolumesRequest) Reset() { *x = ListVolumesRequest{} }
@@ -1735,8 +1742,37 @@ func (x *ListVolumesRequest) Marshal(in []byte) ([]byte, error) { return prutal.
 
 func (x *ListVolumesRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
 
+func (x *ListVolumesRequest) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *ListVolumesRequest) GetRecursive() bool {
+	if x != nil {
+		return x.Recursive
+	}
+	return false
+}
+
+func (x *ListVolumesRequest) GetPageSize() uint64 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListVolumesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 type ListVolumesResponse struct {
-	Volumes []*Volume `protobuf:"bytes,1,rep,name=volumes" json:"volumes,omitempty"`
+	Volumes       []*Volume `protobuf:"bytes,1,rep,name=volumes" json:"volumes,omitempty"`
+	NextPageToken string    `protobuf:"bytes,2,opt,name=next_page_token" json:"next_page_token,omitempty"` // empty: that was the last page
 }
 
 func (x *ListVolumesResponse) Reset() { *x = ListVolumesResponse{} }
@@ -1752,8 +1788,16 @@ func (x *ListVolumesResponse) GetVolumes() []*Volume {
 	return nil
 }
 
+func (x *ListVolumesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 type GetVolumeRequest struct {
-	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Name            string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	WithoutSegments bool   `protobuf:"varint,2,opt,name=without_segments" json:"without_segments,omitempty"`
 }
 
 func (x *GetVolumeRequest) Reset() { *x = GetVolumeRequest{} }
@@ -1767,6 +1811,13 @@ func (x *GetVolumeRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *GetVolumeRequest) GetWithoutSegments() bool {
+	if x != nil {
+		return x.WithoutSegments
+	}
+	return false
 }
 
 type GetVolumeResponse struct {
@@ -2788,6 +2839,289 @@ func (x *ListOperatorsResponse) GetWaiting() uint64 {
 	return 0
 }
 
+// Directory holds volumes and directories, whose names differ.
+type Directory struct {
+	DirectoryId   uint64 `protobuf:"varint,1,opt,name=directory_id" json:"directory_id,omitempty"`
+	Path          string `protobuf:"bytes,2,opt,name=path" json:"path,omitempty"`
+	CreatedUnixNs int64  `protobuf:"varint,3,opt,name=created_unix_ns" json:"created_unix_ns,omitempty"`
+	Volumes       uint64 `protobuf:"varint,4,opt,name=volumes" json:"volumes,omitempty"`         // directly in it
+	Directories   uint64 `protobuf:"varint,5,opt,name=directories" json:"directories,omitempty"` // directly in it
+}
+
+func (x *Directory) Reset() { *x = Directory{} }
+
+func (x *Directory) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Directory) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Directory) GetDirectoryId() uint64 {
+	if x != nil {
+		return x.DirectoryId
+	}
+	return 0
+}
+
+func (x *Directory) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Directory) GetCreatedUnixNs() int64 {
+	if x != nil {
+		return x.CreatedUnixNs
+	}
+	return 0
+}
+
+func (x *Directory) GetVolumes() uint64 {
+	if x != nil {
+		return x.Volumes
+	}
+	return 0
+}
+
+func (x *Directory) GetDirectories() uint64 {
+	if x != nil {
+		return x.Directories
+	}
+	return 0
+}
+
+// CreateDirectoryRequest makes one directory; the one it lies in must exist.
+type CreateDirectoryRequest struct {
+	Path string `protobuf:"bytes,1,opt,name=path" json:"path,omitempty"`
+}
+
+func (x *CreateDirectoryRequest) Reset() { *x = CreateDirectoryRequest{} }
+
+func (x *CreateDirectoryRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *CreateDirectoryRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *CreateDirectoryRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type CreateDirectoryResponse struct {
+	Directory *Directory `protobuf:"bytes,1,opt,name=directory" json:"directory,omitempty"`
+}
+
+func (x *CreateDirectoryResponse) Reset() { *x = CreateDirectoryResponse{} }
+
+func (x *CreateDirectoryResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *CreateDirectoryResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *CreateDirectoryResponse) GetDirectory() *Directory {
+	if x != nil {
+		return x.Directory
+	}
+	return nil
+}
+
+// ListDirectoriesRequest pages like ListVolumesRequest.
+type ListDirectoriesRequest struct {
+	Directory string `protobuf:"bytes,1,opt,name=directory" json:"directory,omitempty"` // its path; empty: the root
+	Recursive bool   `protobuf:"varint,2,opt,name=recursive" json:"recursive,omitempty"`
+	PageSize  uint64 `protobuf:"varint,3,opt,name=page_size" json:"page_size,omitempty"` // at most 1000; 0: 1000
+	PageToken string `protobuf:"bytes,4,opt,name=page_token" json:"page_token,omitempty"`
+}
+
+func (x *ListDirectoriesRequest) Reset() { *x = ListDirectoriesRequest{} }
+
+func (x *ListDirectoriesRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *ListDirectoriesRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListDirectoriesRequest) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *ListDirectoriesRequest) GetRecursive() bool {
+	if x != nil {
+		return x.Recursive
+	}
+	return false
+}
+
+func (x *ListDirectoriesRequest) GetPageSize() uint64 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDirectoriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListDirectoriesResponse struct {
+	Directories   []*Directory `protobuf:"bytes,1,rep,name=directories" json:"directories,omitempty"`
+	NextPageToken string       `protobuf:"bytes,2,opt,name=next_page_token" json:"next_page_token,omitempty"`
+}
+
+func (x *ListDirectoriesResponse) Reset() { *x = ListDirectoriesResponse{} }
+
+func (x *ListDirectoriesResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *ListDirectoriesResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListDirectoriesResponse) GetDirectories() []*Directory {
+	if x != nil {
+		return x.Directories
+	}
+	return nil
+}
+
+func (x *ListDirectoriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// RemoveDirectoryRequest removes an empty directory.
+type RemoveDirectoryRequest struct {
+	Path string `protobuf:"bytes,1,opt,name=path" json:"path,omitempty"`
+}
+
+func (x *RemoveDirectoryRequest) Reset() { *x = RemoveDirectoryRequest{} }
+
+func (x *RemoveDirectoryRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *RemoveDirectoryRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RemoveDirectoryRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type RemoveDirectoryResponse struct {
+}
+
+func (x *RemoveDirectoryResponse) Reset() { *x = RemoveDirectoryResponse{} }
+
+func (x *RemoveDirectoryResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *RemoveDirectoryResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+// RenameDirectoryRequest moves a directory with all that lies in it; who has a volume in it open
+// keeps it.
+type RenameDirectoryRequest struct {
+	Path    string `protobuf:"bytes,1,opt,name=path" json:"path,omitempty"`
+	NewPath string `protobuf:"bytes,2,opt,name=new_path" json:"new_path,omitempty"`
+}
+
+func (x *RenameDirectoryRequest) Reset() { *x = RenameDirectoryRequest{} }
+
+func (x *RenameDirectoryRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *RenameDirectoryRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RenameDirectoryRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *RenameDirectoryRequest) GetNewPath() string {
+	if x != nil {
+		return x.NewPath
+	}
+	return ""
+}
+
+type RenameDirectoryResponse struct {
+	Directory *Directory `protobuf:"bytes,1,opt,name=directory" json:"directory,omitempty"`
+}
+
+func (x *RenameDirectoryResponse) Reset() { *x = RenameDirectoryResponse{} }
+
+func (x *RenameDirectoryResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *RenameDirectoryResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RenameDirectoryResponse) GetDirectory() *Directory {
+	if x != nil {
+		return x.Directory
+	}
+	return nil
+}
+
+// RenameVolumeRequest moves a volume to another name, in the same or another directory; who has it
+// open keeps it.
+type RenameVolumeRequest struct {
+	Name    string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	NewName string `protobuf:"bytes,2,opt,name=new_name" json:"new_name,omitempty"`
+}
+
+func (x *RenameVolumeRequest) Reset() { *x = RenameVolumeRequest{} }
+
+func (x *RenameVolumeRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *RenameVolumeRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RenameVolumeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RenameVolumeRequest) GetNewName() string {
+	if x != nil {
+		return x.NewName
+	}
+	return ""
+}
+
+type RenameVolumeResponse struct {
+	Volume *Volume `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
+}
+
+func (x *RenameVolumeResponse) Reset() { *x = RenameVolumeResponse{} }
+
+func (x *RenameVolumeResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *RenameVolumeResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RenameVolumeResponse) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
 type NodeService interface {
 	RegisterNode(ctx context.Context, req *RegisterNodeRequest) (res *RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, req *HeartbeatNodeRequest) (res *HeartbeatNodeResponse, err error)
@@ -2819,4 +3153,9 @@ type AdminService interface {
 	DrainNode(ctx context.Context, req *DrainNodeRequest) (res *DrainNodeResponse, err error)
 	UndrainNode(ctx context.Context, req *UndrainNodeRequest) (res *UndrainNodeResponse, err error)
 	ListOperators(ctx context.Context, req *ListOperatorsRequest) (res *ListOperatorsResponse, err error)
+	CreateDirectory(ctx context.Context, req *CreateDirectoryRequest) (res *CreateDirectoryResponse, err error)
+	ListDirectories(ctx context.Context, req *ListDirectoriesRequest) (res *ListDirectoriesResponse, err error)
+	RemoveDirectory(ctx context.Context, req *RemoveDirectoryRequest) (res *RemoveDirectoryResponse, err error)
+	RenameDirectory(ctx context.Context, req *RenameDirectoryRequest) (res *RenameDirectoryResponse, err error)
+	RenameVolume(ctx context.Context, req *RenameVolumeRequest) (res *RenameVolumeResponse, err error)
 }

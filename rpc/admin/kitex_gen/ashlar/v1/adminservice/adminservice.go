@@ -127,6 +127,41 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"CreateDirectory": kitex.NewMethodInfo(
+		createDirectoryHandler,
+		newCreateDirectoryArgs,
+		newCreateDirectoryResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"ListDirectories": kitex.NewMethodInfo(
+		listDirectoriesHandler,
+		newListDirectoriesArgs,
+		newListDirectoriesResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"RemoveDirectory": kitex.NewMethodInfo(
+		removeDirectoryHandler,
+		newRemoveDirectoryArgs,
+		newRemoveDirectoryResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"RenameDirectory": kitex.NewMethodInfo(
+		renameDirectoryHandler,
+		newRenameDirectoryArgs,
+		newRenameDirectoryResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"RenameVolume": kitex.NewMethodInfo(
+		renameVolumeHandler,
+		newRenameVolumeArgs,
+		newRenameVolumeResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -1969,6 +2004,561 @@ func (p *ListOperatorsResult) GetResult() interface{} {
 	return p.Success
 }
 
+func createDirectoryHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.CreateDirectoryRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).CreateDirectory(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *CreateDirectoryArgs:
+		success, err := handler.(v1.AdminService).CreateDirectory(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*CreateDirectoryResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newCreateDirectoryArgs() interface{} {
+	return &CreateDirectoryArgs{}
+}
+
+func newCreateDirectoryResult() interface{} {
+	return &CreateDirectoryResult{}
+}
+
+type CreateDirectoryArgs struct {
+	Req *v1.CreateDirectoryRequest
+}
+
+func (p *CreateDirectoryArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *CreateDirectoryArgs) Unmarshal(in []byte) error {
+	msg := new(v1.CreateDirectoryRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var CreateDirectoryArgs_Req_DEFAULT *v1.CreateDirectoryRequest
+
+func (p *CreateDirectoryArgs) GetReq() *v1.CreateDirectoryRequest {
+	if !p.IsSetReq() {
+		return CreateDirectoryArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *CreateDirectoryArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *CreateDirectoryArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type CreateDirectoryResult struct {
+	Success *v1.CreateDirectoryResponse
+}
+
+var CreateDirectoryResult_Success_DEFAULT *v1.CreateDirectoryResponse
+
+func (p *CreateDirectoryResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *CreateDirectoryResult) Unmarshal(in []byte) error {
+	msg := new(v1.CreateDirectoryResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *CreateDirectoryResult) GetSuccess() *v1.CreateDirectoryResponse {
+	if !p.IsSetSuccess() {
+		return CreateDirectoryResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *CreateDirectoryResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.CreateDirectoryResponse)
+}
+
+func (p *CreateDirectoryResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *CreateDirectoryResult) GetResult() interface{} {
+	return p.Success
+}
+
+func listDirectoriesHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ListDirectoriesRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).ListDirectories(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ListDirectoriesArgs:
+		success, err := handler.(v1.AdminService).ListDirectories(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ListDirectoriesResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newListDirectoriesArgs() interface{} {
+	return &ListDirectoriesArgs{}
+}
+
+func newListDirectoriesResult() interface{} {
+	return &ListDirectoriesResult{}
+}
+
+type ListDirectoriesArgs struct {
+	Req *v1.ListDirectoriesRequest
+}
+
+func (p *ListDirectoriesArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ListDirectoriesArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ListDirectoriesRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ListDirectoriesArgs_Req_DEFAULT *v1.ListDirectoriesRequest
+
+func (p *ListDirectoriesArgs) GetReq() *v1.ListDirectoriesRequest {
+	if !p.IsSetReq() {
+		return ListDirectoriesArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ListDirectoriesArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ListDirectoriesArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ListDirectoriesResult struct {
+	Success *v1.ListDirectoriesResponse
+}
+
+var ListDirectoriesResult_Success_DEFAULT *v1.ListDirectoriesResponse
+
+func (p *ListDirectoriesResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ListDirectoriesResult) Unmarshal(in []byte) error {
+	msg := new(v1.ListDirectoriesResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ListDirectoriesResult) GetSuccess() *v1.ListDirectoriesResponse {
+	if !p.IsSetSuccess() {
+		return ListDirectoriesResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ListDirectoriesResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ListDirectoriesResponse)
+}
+
+func (p *ListDirectoriesResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ListDirectoriesResult) GetResult() interface{} {
+	return p.Success
+}
+
+func removeDirectoryHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.RemoveDirectoryRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).RemoveDirectory(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *RemoveDirectoryArgs:
+		success, err := handler.(v1.AdminService).RemoveDirectory(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*RemoveDirectoryResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newRemoveDirectoryArgs() interface{} {
+	return &RemoveDirectoryArgs{}
+}
+
+func newRemoveDirectoryResult() interface{} {
+	return &RemoveDirectoryResult{}
+}
+
+type RemoveDirectoryArgs struct {
+	Req *v1.RemoveDirectoryRequest
+}
+
+func (p *RemoveDirectoryArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *RemoveDirectoryArgs) Unmarshal(in []byte) error {
+	msg := new(v1.RemoveDirectoryRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var RemoveDirectoryArgs_Req_DEFAULT *v1.RemoveDirectoryRequest
+
+func (p *RemoveDirectoryArgs) GetReq() *v1.RemoveDirectoryRequest {
+	if !p.IsSetReq() {
+		return RemoveDirectoryArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *RemoveDirectoryArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *RemoveDirectoryArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type RemoveDirectoryResult struct {
+	Success *v1.RemoveDirectoryResponse
+}
+
+var RemoveDirectoryResult_Success_DEFAULT *v1.RemoveDirectoryResponse
+
+func (p *RemoveDirectoryResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *RemoveDirectoryResult) Unmarshal(in []byte) error {
+	msg := new(v1.RemoveDirectoryResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *RemoveDirectoryResult) GetSuccess() *v1.RemoveDirectoryResponse {
+	if !p.IsSetSuccess() {
+		return RemoveDirectoryResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *RemoveDirectoryResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.RemoveDirectoryResponse)
+}
+
+func (p *RemoveDirectoryResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *RemoveDirectoryResult) GetResult() interface{} {
+	return p.Success
+}
+
+func renameDirectoryHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.RenameDirectoryRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).RenameDirectory(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *RenameDirectoryArgs:
+		success, err := handler.(v1.AdminService).RenameDirectory(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*RenameDirectoryResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newRenameDirectoryArgs() interface{} {
+	return &RenameDirectoryArgs{}
+}
+
+func newRenameDirectoryResult() interface{} {
+	return &RenameDirectoryResult{}
+}
+
+type RenameDirectoryArgs struct {
+	Req *v1.RenameDirectoryRequest
+}
+
+func (p *RenameDirectoryArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *RenameDirectoryArgs) Unmarshal(in []byte) error {
+	msg := new(v1.RenameDirectoryRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var RenameDirectoryArgs_Req_DEFAULT *v1.RenameDirectoryRequest
+
+func (p *RenameDirectoryArgs) GetReq() *v1.RenameDirectoryRequest {
+	if !p.IsSetReq() {
+		return RenameDirectoryArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *RenameDirectoryArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *RenameDirectoryArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type RenameDirectoryResult struct {
+	Success *v1.RenameDirectoryResponse
+}
+
+var RenameDirectoryResult_Success_DEFAULT *v1.RenameDirectoryResponse
+
+func (p *RenameDirectoryResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *RenameDirectoryResult) Unmarshal(in []byte) error {
+	msg := new(v1.RenameDirectoryResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *RenameDirectoryResult) GetSuccess() *v1.RenameDirectoryResponse {
+	if !p.IsSetSuccess() {
+		return RenameDirectoryResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *RenameDirectoryResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.RenameDirectoryResponse)
+}
+
+func (p *RenameDirectoryResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *RenameDirectoryResult) GetResult() interface{} {
+	return p.Success
+}
+
+func renameVolumeHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.RenameVolumeRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).RenameVolume(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *RenameVolumeArgs:
+		success, err := handler.(v1.AdminService).RenameVolume(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*RenameVolumeResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newRenameVolumeArgs() interface{} {
+	return &RenameVolumeArgs{}
+}
+
+func newRenameVolumeResult() interface{} {
+	return &RenameVolumeResult{}
+}
+
+type RenameVolumeArgs struct {
+	Req *v1.RenameVolumeRequest
+}
+
+func (p *RenameVolumeArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *RenameVolumeArgs) Unmarshal(in []byte) error {
+	msg := new(v1.RenameVolumeRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var RenameVolumeArgs_Req_DEFAULT *v1.RenameVolumeRequest
+
+func (p *RenameVolumeArgs) GetReq() *v1.RenameVolumeRequest {
+	if !p.IsSetReq() {
+		return RenameVolumeArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *RenameVolumeArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *RenameVolumeArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type RenameVolumeResult struct {
+	Success *v1.RenameVolumeResponse
+}
+
+var RenameVolumeResult_Success_DEFAULT *v1.RenameVolumeResponse
+
+func (p *RenameVolumeResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *RenameVolumeResult) Unmarshal(in []byte) error {
+	msg := new(v1.RenameVolumeResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *RenameVolumeResult) GetSuccess() *v1.RenameVolumeResponse {
+	if !p.IsSetSuccess() {
+		return RenameVolumeResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *RenameVolumeResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.RenameVolumeResponse)
+}
+
+func (p *RenameVolumeResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *RenameVolumeResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -2134,6 +2724,56 @@ func (p *kClient) ListOperators(ctx context.Context, Req *v1.ListOperatorsReques
 	_args.Req = Req
 	var _result ListOperatorsResult
 	if err = p.c.Call(ctx, "ListOperators", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest) (r *v1.CreateDirectoryResponse, err error) {
+	var _args CreateDirectoryArgs
+	_args.Req = Req
+	var _result CreateDirectoryResult
+	if err = p.c.Call(ctx, "CreateDirectory", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ListDirectories(ctx context.Context, Req *v1.ListDirectoriesRequest) (r *v1.ListDirectoriesResponse, err error) {
+	var _args ListDirectoriesArgs
+	_args.Req = Req
+	var _result ListDirectoriesResult
+	if err = p.c.Call(ctx, "ListDirectories", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) RemoveDirectory(ctx context.Context, Req *v1.RemoveDirectoryRequest) (r *v1.RemoveDirectoryResponse, err error) {
+	var _args RemoveDirectoryArgs
+	_args.Req = Req
+	var _result RemoveDirectoryResult
+	if err = p.c.Call(ctx, "RemoveDirectory", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) RenameDirectory(ctx context.Context, Req *v1.RenameDirectoryRequest) (r *v1.RenameDirectoryResponse, err error) {
+	var _args RenameDirectoryArgs
+	_args.Req = Req
+	var _result RenameDirectoryResult
+	if err = p.c.Call(ctx, "RenameDirectory", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) RenameVolume(ctx context.Context, Req *v1.RenameVolumeRequest) (r *v1.RenameVolumeResponse, err error) {
+	var _args RenameVolumeArgs
+	_args.Req = Req
+	var _result RenameVolumeResult
+	if err = p.c.Call(ctx, "RenameVolume", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

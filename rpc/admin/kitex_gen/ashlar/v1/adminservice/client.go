@@ -27,6 +27,11 @@ type Client interface {
 	DrainNode(ctx context.Context, Req *v1.DrainNodeRequest, callOptions ...callopt.Option) (r *v1.DrainNodeResponse, err error)
 	UndrainNode(ctx context.Context, Req *v1.UndrainNodeRequest, callOptions ...callopt.Option) (r *v1.UndrainNodeResponse, err error)
 	ListOperators(ctx context.Context, Req *v1.ListOperatorsRequest, callOptions ...callopt.Option) (r *v1.ListOperatorsResponse, err error)
+	CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest, callOptions ...callopt.Option) (r *v1.CreateDirectoryResponse, err error)
+	ListDirectories(ctx context.Context, Req *v1.ListDirectoriesRequest, callOptions ...callopt.Option) (r *v1.ListDirectoriesResponse, err error)
+	RemoveDirectory(ctx context.Context, Req *v1.RemoveDirectoryRequest, callOptions ...callopt.Option) (r *v1.RemoveDirectoryResponse, err error)
+	RenameDirectory(ctx context.Context, Req *v1.RenameDirectoryRequest, callOptions ...callopt.Option) (r *v1.RenameDirectoryResponse, err error)
+	RenameVolume(ctx context.Context, Req *v1.RenameVolumeRequest, callOptions ...callopt.Option) (r *v1.RenameVolumeResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -136,4 +141,29 @@ func (p *kAdminServiceClient) UndrainNode(ctx context.Context, Req *v1.UndrainNo
 func (p *kAdminServiceClient) ListOperators(ctx context.Context, Req *v1.ListOperatorsRequest, callOptions ...callopt.Option) (r *v1.ListOperatorsResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.ListOperators(ctx, Req)
+}
+
+func (p *kAdminServiceClient) CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest, callOptions ...callopt.Option) (r *v1.CreateDirectoryResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.CreateDirectory(ctx, Req)
+}
+
+func (p *kAdminServiceClient) ListDirectories(ctx context.Context, Req *v1.ListDirectoriesRequest, callOptions ...callopt.Option) (r *v1.ListDirectoriesResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ListDirectories(ctx, Req)
+}
+
+func (p *kAdminServiceClient) RemoveDirectory(ctx context.Context, Req *v1.RemoveDirectoryRequest, callOptions ...callopt.Option) (r *v1.RemoveDirectoryResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.RemoveDirectory(ctx, Req)
+}
+
+func (p *kAdminServiceClient) RenameDirectory(ctx context.Context, Req *v1.RenameDirectoryRequest, callOptions ...callopt.Option) (r *v1.RenameDirectoryResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.RenameDirectory(ctx, Req)
+}
+
+func (p *kAdminServiceClient) RenameVolume(ctx context.Context, Req *v1.RenameVolumeRequest, callOptions ...callopt.Option) (r *v1.RenameVolumeResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.RenameVolume(ctx, Req)
 }

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/view"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// atMostOne demands the named argument, or none.
+func atMostOne(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) <= 1 {
+			return nil
+		}
+		return usage("%s: want [%s], got %d arguments; see `%[1]s --help`", cmd.CommandPath(), name,
+			len(args))
+	}
+}
+
+// directoryArg is the directory that a listing is asked for; none is the root.
+func directoryArg(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return strings.Trim(args[0], "/")
+}
+
+func (a *app) dirCommand() *cobra.Command {
+	return noun("dir", "Directories of volumes", a.dirCreateCommand(), a.dirListCommand(),
+		a.dirRenameCommand(), a.dirRemoveCommand())
+}
+
+func (a *app) dirCreateCommand() *cobra.Command {
+	return a.listing("create PATH", "Make a directory; the one it is in must exist",
+		exactArgs("PATH"),
+		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
+			r, err := c.Admin.CreateDirectory(ctx, &ashlar.CreateDirectoryRequest{Path: args[0]})
+			return view.FromDirectory(r.GetDirectory()), err
+		})
+}
+
+func (a *app) dirListCommand() *cobra.Command {
+	q := &ashlar.ListDirectoriesRequest{}
+	cmd := a.listing("list [DIR]", "The directories in one, or in the root", atMostOne("DIR"),
+		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
+			q.Directory = directoryArg(args)
+			all, err := admin.Directories(ctx, c.Admin, q)
+			return view.FromDirectories(all), err
+		})
+	cmd.Flags().BoolVarP(&q.Recursive, "recursive", "r", false, "those below them too")
+	return cmd
+}
+
+func (a *app) dirRenameCommand() *cobra.Command {
+	return a.listing("rename PATH NEWPATH", "Move a directory with all that is in it",
+		exactArgs("PATH", "NEWPATH"),
+		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
+			r, err := c.Admin.RenameDirectory(ctx, &ashlar.RenameDirectoryRequest{Path: args[0],
+				NewPath: args[1]})
+			return view.FromDirectory(r.GetDirectory()), err
+		})
+}
+
+func (a *app) dirRemoveCommand() *cobra.Command {
+	return a.listing("remove PATH", "Remove an empty directory", exactArgs("PATH"),
+		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
+			_, err := c.Admin.RemoveDirectory(ctx, &ashlar.RemoveDirectoryRequest{Path: args[0]})
+			return view.Removed{Removed: args[0]}, err
+		})
+}
+
+func (a *app) volumeListCommand() *cobra.Command {
+	q := &ashlar.ListVolumesRequest{}
+	cmd := a.listing("list [DIR]", "The volumes in a directory, or in the root", atMostOne("DIR"),
+		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
+			q.Directory = directoryArg(args)
+			all, err := admin.Volumes(ctx, c.Admin, q)
+			return view.Volumes(view.FromVolumes(all)), err
+		})
+	cmd.Flags().BoolVarP(&q.Recursive, "recursive", "r", false,
+		"those in directories below it too")
+	return cmd
+}
+
+func (a *app) volumeRenameCommand() *cobra.Command {
+	return a.listing("rename NAME NEWNAME", "Give a volume another name, in any directory",
+		exactArgs("NAME", "NEWNAME"),
+		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
+			r, err := c.Admin.RenameVolume(ctx, &ashlar.RenameVolumeRequest{Name: args[0],
+				NewName: args[1]})
+			return view.FromVolume(r.GetVolume()), err
+		})
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestVolumesAreServedByTheirPathsAlsoAfterARename attaches volumes in directories over NBD and
+// through the native client.
+func TestVolumesAreServedByTheirPathsAlsoAfterARename(t *testing.T) {
+	skipShort(t)
+	dir := filepath.Join(t.TempDir(), "data")
+	c := start(t, dir, "--volume", "prod/db/vol", "--size", "64MiB")
+	if !strings.HasSuffix(c.url, "/prod/db/vol") {
+		t.Fatalf("ready line with %q", c.url)
+	}
+	var v struct{ Name string }
+	c.ask(&v, "dir", "create", "old")
+	client := c.attach(c.url)
+	if _, err := client.WriteAt([]byte("kept"), 4096); err != nil {
+		t.Fatal(err)
+	}
+	c.ask(&v, "volume", "rename", "prod/db/vol", "old/vol")
+	c.ask(&v, "dir", "rename", "old", "prod/old")
+	c.ask(&v, "volume", "create", "prod/db/vol", "--size", "1MiB")
+	if _, err := client.WriteAt([]byte("!"), 4100); err != nil {
+		t.Errorf("the client of the renamed volume: %v", err)
+	}
+	moved := c.attach("nbd://" + c.nbdAddr() + "/prod/old/vol")
+	got := make([]byte, 5)
+	if _, err := moved.ReadAt(got, 4096); err != nil || string(got) != "kept!" {
+		t.Errorf("%q, %v", got, err)
+	}
+	other := c.attach(c.url)
+	if _, err := other.ReadAt(got, 4096); err != nil || strings.Trim(string(got), "\x00") != "" {
+		t.Errorf("a new volume under the old name has %q, %v", got, err)
+	}
+	var list []struct{ Name string }
+	c.ask(&list, "volume", "list", "--recursive")
+	if len(list) != 2 || list[0].Name != "prod/db/vol" || list[1].Name != "prod/old/vol" {
+		t.Errorf("%+v", list)
+	}
+	_, stderr, status := ashlar("bench", "--data", dir, "--volume", "prod/db/vol", "--rw", "read",
+		"--bs", "4k", "--number_ios", "10", "--name", "j", "--ioengine", "ashlar")
+	if status != 0 {
+		t.Errorf("bench: %d %s", status, stderr)
+	}
+	c.stop()
+}

@@ -1,0 +1,273 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// names is a model of the namespace: what each path leads to.
+type names map[string]uint64 // the number of a volume; 0: a directory
+
+// nsOp is one mutation: what is done to a path, and another path for renames.
+type nsOp struct{ verb, path, to string }
+
+// parentOf says whether the directory of a path is there.
+func (n names) parentOf(path string) bool {
+	parent, _ := splitPath(path)
+	id, ok := n[parent]
+	return parent == "" || ok && id == 0
+}
+
+func (n names) is(path string, dir bool) bool {
+	id, ok := n[path]
+	return ok && (id == 0) == dir
+}
+
+// fresh is the class of the error with which a new path is refused, or nil.
+func (n names) fresh(path string) error {
+	if _, ok := n[path]; !n.parentOf(path) {
+		return admin.ErrNotFound
+	} else if ok {
+		return admin.ErrExists
+	}
+	return nil
+}
+
+// below is the paths in a directory, at any depth.
+func (n names) below(dir string) (paths []string) {
+	for path := range n {
+		if strings.HasPrefix(path, dir+"/") {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// apply is what a mutation does to the namespace, or the class of the error that refuses it. A
+// volume that is made gets the number given.
+func (n names) apply(op nsOp, id uint64) (names, error) {
+	next := maps.Clone(n)
+	switch op.verb {
+	case "mkdir", "create":
+		if op.verb == "mkdir" {
+			id = 0
+		}
+		next[op.path] = id
+		return next, n.fresh(op.path)
+	case "rmdir":
+		if !n.is(op.path, true) {
+			return nil, admin.ErrNotFound
+		}
+		if len(n.below(op.path)) > 0 {
+			return nil, admin.ErrBusy
+		}
+		delete(next, op.path)
+		return next, nil
+	case "delete":
+		if !n.is(op.path, false) {
+			return nil, admin.ErrNotFound
+		}
+		delete(next, op.path)
+		return next, nil
+	}
+	return n.rename(next, op)
+}
+
+func (n names) rename(next names, op nsOp) (names, error) {
+	if !n.is(op.path, op.verb == "mvdir") {
+		return nil, admin.ErrNotFound
+	}
+	if err := n.fresh(op.to); err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(op.to, op.path+"/") {
+		return nil, admin.ErrInvalid
+	}
+	for _, path := range append(n.below(op.path), op.path) {
+		moved := op.to + strings.TrimPrefix(path, op.path)
+		if strings.Count(moved, "/") >= maxPathNames {
+			return nil, admin.ErrInvalid
+		}
+		delete(next, path)
+		next[moved] = n[path]
+	}
+	return next, nil
+}
+
+// list is the model as tree gives the real names, in order.
+func (n names) list() (all []string) {
+	for path, id := range n {
+		if id == 0 {
+			all = append(all, path+"/")
+		} else {
+			all = append(all, fmt.Sprint(path, ":", id))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// carryOut asks a control plane for the mutation; id is that of a volume made.
+func carryOut(c *admin.Clients, op nsOp) (id uint64, err error) {
+	switch op.verb {
+	case "mkdir":
+		_, err = c.Admin.CreateDirectory(ctx, &v1.CreateDirectoryRequest{Path: op.path})
+	case "rmdir":
+		_, err = c.Admin.RemoveDirectory(ctx, &v1.RemoveDirectoryRequest{Path: op.path})
+	case "create":
+		var r *v1.CreateVolumeResponse
+		r, err = c.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: op.path, SizeBytes: 1})
+		id = r.GetVolume().GetVolumeId()
+	case "delete":
+		_, err = c.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: op.path})
+	case "mvdir":
+		_, err = c.Admin.RenameDirectory(ctx, &v1.RenameDirectoryRequest{Path: op.path,
+			NewPath: op.to})
+	case "move":
+		_, err = c.Admin.RenameVolume(ctx, &v1.RenameVolumeRequest{Name: op.path, NewName: op.to})
+	}
+	return id, err
+}
+
+// draw makes up a mutation over few names, so that they meet.
+func draw(rng *rand.Rand) nsOp {
+	path := func() string {
+		parts := make([]string, 1+rng.IntN(4))
+		for i := range parts {
+			parts[i] = string(rune('a' + rng.IntN(3)))
+		}
+		return strings.Join(parts, "/")
+	}
+	verbs := []string{"mkdir", "mkdir", "rmdir", "create", "create", "delete", "mvdir", "move"}
+	return nsOp{verbs[rng.IntN(len(verbs))], path(), path()}
+}
+
+func TestAcknowledgedNamesSurviveKillsAndNoneIsHalfChanged(t *testing.T) {
+	mutations := 1000
+	if testing.Short() {
+		mutations = 200
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	w := &nsWorld{killWorld: &killWorld{child: &child{t: t, dir: t.TempDir()},
+		rng: rand.New(rand.NewPCG(seed, 0)), m: model{addrs: map[string]string{}},
+		raft: &raft{leader: map[uint64]uint64{}, term: map[uint64]uint64{}}},
+		names: names{}, done: map[string]int{}}
+	w.start()
+	defer func() { w.kill() }()
+	w.join(3)
+	for i := range mutations {
+		if w.rng.IntN(60) == 0 {
+			w.killDuringNames()
+			w.rejoin()
+		}
+		op := w.draw()
+		id, err := carryOut(w.Clients, op)
+		next, class := w.names.apply(op, id)
+		if !errors.Is(err, class) || (err == nil) != (class == nil) {
+			t.Fatalf("mutation %d, %+v: %v, want %v", i, op, err, class)
+		}
+		if class == nil {
+			w.names = next
+			w.done[op.verb]++
+		}
+		if i%25 == 0 {
+			w.checkNames()
+			w.killWorld.beat()
+		}
+	}
+	w.killDuringNames()
+	t.Logf("took effect: %v; names at the end: %d; after a kill %d mutations had happened, %d not",
+		w.done, len(w.names), w.after, w.before)
+}
+
+// nsWorld drives the namespace of a child.
+type nsWorld struct {
+	*killWorld
+	names         names
+	done          map[string]int
+	before, after int
+}
+
+// draw makes up a mutation that mostly has an effect.
+func (w *nsWorld) draw() nsOp {
+	op := draw(w.rng)
+	for range w.rng.IntN(60) {
+		if _, class := w.names.apply(op, 1); class == nil {
+			break
+		}
+		op = draw(w.rng)
+	}
+	return op
+}
+
+func (w *nsWorld) checkNames() {
+	w.t.Helper()
+	got, err := tree(w.Clients)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	slices.Sort(got)
+	if want := w.names.list(); !slices.Equal(got, want) {
+		w.t.Fatalf("the names are\n%v, want\n%v", got, want)
+	}
+}
+
+// killDuringNames kills the process while a mutation is on its way. What is there afterwards must
+// be all as before it or all as after it, and the latter when it was acknowledged.
+func (w *nsWorld) killDuringNames() {
+	w.t.Helper()
+	op := w.draw()
+	type answer struct {
+		id  uint64
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		id, err := carryOut(w.Clients, op)
+		answers <- answer{id, err}
+	}()
+	time.Sleep(time.Duration(w.rng.IntN(700)) * time.Microsecond)
+	w.kill()
+	got := <-answers
+	w.start()
+	next, class := w.names.apply(op, got.id)
+	if class != nil {
+		w.checkNames()
+		return
+	}
+	if got.err != nil && !errors.Is(got.err, admin.ErrUnavailable) &&
+		!errors.Is(got.err, admin.ErrClosed) {
+		w.t.Fatal(got.err)
+	}
+	if op.verb == "create" && got.err != nil {
+		r, err := w.Admin.GetVolume(ctx, &v1.GetVolumeRequest{Name: op.path})
+		if err == nil {
+			next[op.path] = r.Volume.VolumeId
+		}
+	}
+	now, err := tree(w.Clients)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	slices.Sort(now)
+	switch {
+	case slices.Equal(now, next.list()):
+		w.names = next
+		w.after++
+	case got.err == nil:
+		w.t.Fatalf("%+v was acknowledged; the names are\n%v, want\n%v", op, now, next.list())
+	default:
+		w.before++
+		w.checkNames()
+	}
+}
