@@ -36,6 +36,22 @@ func TestVolumesAreServedByTheirPathsAlsoAfterARename(t *testing.T) {
 	if _, err := other.ReadAt(got, 4096); err != nil || strings.Trim(string(got), "\x00") != "" {
 		t.Errorf("a new volume under the old name has %q, %v", got, err)
 	}
+	c.ask(&v, "volume", "resize", "prod/old/vol", "128MiB")
+	if _, err := moved.WriteAt(got, 100<<20); err == nil {
+		t.Error("a connection from before wrote behind the end that it knows")
+	}
+	larger := c.attach("nbd://" + c.nbdAddr() + "/prod/old/vol")
+	end := []byte("the end")
+	if larger.Info().Size != 128<<20 {
+		t.Errorf("resized to %d", larger.Info().Size)
+	}
+	if _, err := larger.WriteAt(end, 128<<20-int64(len(end))); err != nil {
+		t.Errorf("behind the old end: %v", err)
+	}
+	if _, err := larger.ReadAt(end, 128<<20-int64(len(end))); err != nil ||
+		string(end) != "the end" {
+		t.Errorf("%q, %v", end, err)
+	}
 	var list []struct{ Name string }
 	c.ask(&list, "volume", "list", "--recursive")
 	if len(list) != 2 || list[0].Name != "prod/db/vol" || list[1].Name != "prod/old/vol" {

@@ -129,6 +129,12 @@ func (h *adminHandler) RenameVolume(_ context.Context, req *v1.RenameVolumeReque
 	return serve(req, h.c.renameVolume)
 }
 
+func (h *adminHandler) ResizeVolume(_ context.Context, req *v1.ResizeVolumeRequest) (
+	*v1.ResizeVolumeResponse, error,
+) {
+	return serve(req, h.c.resizeVolume)
+}
+
 func (h *nodeHandler) RegisterNode(_ context.Context, req *v1.RegisterNodeRequest) (
 	*v1.RegisterNodeResponse, error,
 ) {

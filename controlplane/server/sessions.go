@@ -96,7 +96,7 @@ func (c *cluster) renewSession(req *v1.RenewSessionRequest) (*v1.RenewSessionRes
 			"client", s.rec.Client, "silent", now.Sub(s.expires)+c.cfg.SessionLease)
 	}
 	s.expires = now.Add(c.cfg.SessionLease)
-	return &v1.RenewSessionResponse{Valid: true}, nil
+	return &v1.RenewSessionResponse{Valid: true, Volume: vol}, nil
 }
 
 // lapsed says that the lease ran out: the session protects its volume no longer.

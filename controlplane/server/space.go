@@ -22,13 +22,14 @@ type mapped struct {
 	segments uint64            // of all volumes
 }
 
-// allocate chooses the copysets of all segments of a new volume, by the space of their stores.
-func (c *cluster) allocate(vol *v1.Volume) ([]*v1.Segment, error) {
+// allocate chooses the copysets of a volume's segments from the first on that it lacks, by the space
+// of their stores.
+func (c *cluster) allocate(vol *v1.Volume, first uint64) ([]*v1.Segment, error) {
 	sets := c.allSets()
 	a := placement.NewAllocator(sets, c.spaces(sets))
-	segs := make([]*v1.Segment, 0, segments(vol))
-	for i := range segments(vol) {
-		picked, err := a.Segment(c.mapped.segments+i, placement.Shape{Width: segmentCopysets,
+	segs := make([]*v1.Segment, 0, segments(vol)-first)
+	for i := first; i < segments(vol); i++ {
+		picked, err := a.Segment(c.mapped.segments+i-first, placement.Shape{Width: segmentCopysets,
 			Chunks: chunksOf(vol, i), ChunkBytes: vol.ChunkBytes})
 		if errors.Is(err, placement.ErrFull) {
 			return nil, admin.Errorf(admin.ErrNoSpace, "control: volume %s of %s: there is room "+
@@ -46,6 +47,17 @@ func (c *cluster) allocate(vol *v1.Volume) ([]*v1.Segment, error) {
 		segs = append(segs, seg)
 	}
 	return segs, nil
+}
+
+// putSegments writes segments of a volume.
+func putSegments(tx meta.Tx, vol *v1.Volume, segs []*v1.Segment) error {
+	for _, seg := range segs {
+		err := meta.Segments.Put(tx, meta.SegmentKey(vol.VolumeId, seg.Index), seg)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // chunksOf is the number of chunks of a volume's segment.
@@ -108,6 +120,14 @@ func (c *cluster) giveMapping(vol *v1.Volume, segs []*v1.Segment) {
 	eachShare(vol, segs, func(copyset, bytes uint64) {
 		c.mapped.bytes[copyset] -= min(c.mapped.bytes[copyset], bytes)
 	})
+}
+
+// growMapping counts what a volume was given when it grew: its last segment has more chunks, and
+// others follow.
+func (c *cluster) growMapping(old, grown *v1.Volume, last *v1.Segment, segs []*v1.Segment) {
+	c.giveMapping(old, []*v1.Segment{last})
+	c.takeMapping(grown, append([]*v1.Segment{last}, segs...))
+	c.mapped.segments-- // the last one is not new
 }
 
 // eachShare calls f with the bytes of every copyset's chunks, segment by segment.

@@ -15,11 +15,10 @@ func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeRes
 	if err := checkPath("volume name", req.Name); err != nil {
 		return nil, err
 	}
-	if req.SizeBytes == 0 || req.SizeBytes > MaxVolumeBytes {
-		return nil, admin.Errorf(admin.ErrInvalid, "control: volume %s: size_bytes %d: want 1 to "+
-			"%d", req.Name, req.SizeBytes, uint64(MaxVolumeBytes))
+	if err := checkSize(req.Name, req.SizeBytes); err != nil {
+		return nil, err
 	}
-	size := (req.SizeBytes + blockSize - 1) / blockSize * blockSize
+	size := roundSize(req.SizeBytes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	dir, name, err := c.newPlace(req.Name)
@@ -34,7 +33,7 @@ func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeRes
 		ChunkBytes: c.cfg.ChunkBytes, PoolId: poolID, State: stateOK,
 		CreatedUnixNs: c.cfg.Now().UnixNano(),
 	}
-	segs, err := c.allocate(vol)
+	segs, err := c.allocate(vol, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -45,11 +44,8 @@ func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeRes
 		if err := meta.Volumes.Put(tx, meta.ID(vol.VolumeId), vol); err != nil {
 			return err
 		}
-		for _, seg := range segs {
-			key := meta.SegmentKey(vol.VolumeId, seg.Index)
-			if err := meta.Segments.Put(tx, key, seg); err != nil {
-				return err
-			}
+		if err := putSegments(tx, vol, segs); err != nil {
+			return err
 		}
 		key := meta.NameKey(dir.id, name)
 		return meta.Directory.Put(tx, key, &meta.Entry{VolumeID: vol.VolumeId})
@@ -64,6 +60,16 @@ func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeRes
 	return &v1.CreateVolumeResponse{Volume: vol}, nil
 }
 
+func checkSize(name string, bytes uint64) error {
+	if bytes == 0 || bytes > MaxVolumeBytes {
+		return admin.Errorf(admin.ErrInvalid, "control: volume %s: size_bytes %d: want 1 to %d",
+			name, bytes, uint64(MaxVolumeBytes))
+	}
+	return nil
+}
+
+func roundSize(bytes uint64) uint64 { return (bytes + blockSize - 1) / blockSize * blockSize }
+
 func (c *cluster) checkCreate(name string, size uint64) error {
 	if len(c.volumes) >= maxVolumes {
 		return admin.Errorf(admin.ErrBusy, "control: there are %d volumes, no more are made",
@@ -73,13 +79,13 @@ func (c *cluster) checkCreate(name string, size uint64) error {
 		return admin.Errorf(admin.ErrUnavailable, "control: volume %s cannot be placed yet: %s",
 			name, c.waiting(c.cfg.Now()))
 	}
-	return c.checkSpace(name, size)
+	return c.checkSpace("volume "+name, size)
 }
 
 // checkSpace admits a volume only where all volumes, with all their copies, fit the pool even
 // when they are written full. Capacity counts stores that are offline, which will come back, but
 // not those that failed or were replaced.
-func (c *cluster) checkSpace(name string, size uint64) error {
+func (c *cluster) checkSpace(what string, size uint64) error {
 	var capacity, used float64
 	for _, s := range c.stores {
 		if s.report.GetState() != stateFailed && !s.rec.Replaced {
@@ -95,8 +101,8 @@ func (c *cluster) checkSpace(name string, size uint64) error {
 	if need <= free {
 		return nil
 	}
-	return admin.Errorf(admin.ErrNoSpace, "control: volume %s of %s needs %s with %d replicas, "+
-		"but the pool has %s free of %s", name, human(float64(size)), human(need), int(copies),
+	return admin.Errorf(admin.ErrNoSpace, "control: %s of %s needs %s with %d replicas, "+
+		"but the pool has %s free of %s", what, human(float64(size)), human(need), int(copies),
 		human(max(0, free)), human(capacity*c.cfg.Overcommit))
 }
 

@@ -118,6 +118,12 @@ func (c *adminClient) RenameVolume(ctx context.Context, req *v1.RenameVolumeRequ
 	return call(ctx, c.core, "RenameVolume", c.kitex.RenameVolume, req, opts)
 }
 
+func (c *adminClient) ResizeVolume(ctx context.Context, req *v1.ResizeVolumeRequest,
+	opts ...callopt.Option,
+) (*v1.ResizeVolumeResponse, error) {
+	return call(ctx, c.core, "ResizeVolume", c.kitex.ResizeVolume, req, opts)
+}
+
 type nodeClient struct {
 	core  *core
 	kitex nodeservice.Client

@@ -623,6 +623,52 @@ func TestSessionIsRenewedAndVoidOnesAreFenced(t *testing.T) {
 	}
 }
 
+func TestGrownVolumeIsUsedBehindItsOldEndWithoutAPause(t *testing.T) {
+	f := newFake(t, 3)
+	v := f.open(nil)
+	old := f.size
+	kept := fill(1, 8192)
+	mustWrite(t, v, kept, old-8192)
+	if _, err := v.WriteAt(kept, old-4096); !errors.Is(err, ErrOutOfRange) {
+		t.Fatalf("a write past the end: %v", err)
+	}
+	stop := make(chan struct{})
+	var traffic sync.WaitGroup
+	for i := range 4 {
+		traffic.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					mustWrite(t, v, kept, int64(i)*65536)
+				}
+			}
+		})
+	}
+	for step := int64(1); step <= 20; step++ {
+		f.grown.Store(old + step*100_000)
+		if step%2 == 0 {
+			if err := v.Refresh(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for v.Size() != f.grown.Load() { // by itself, with a renewal
+			time.Sleep(5 * time.Millisecond)
+		}
+		end := fill(uint64(step), 5000)
+		mustWrite(t, v, end, v.Size()-5000)
+		mustRead(t, v, end, v.Size()-5000)
+	}
+	close(stop)
+	traffic.Wait()
+	mustRead(t, v, kept, old-8192)
+	f.grown.Store(old) // a smaller size is nobody's to tell
+	if err := v.Refresh(context.Background()); err != nil || v.Size() != old+2_000_000 {
+		t.Errorf("%d, %v", v.Size(), err)
+	}
+}
+
 func TestCloseFailsWhatIsUnderWay(t *testing.T) {
 	f := newFake(t, 3)
 	v := f.open(func(c *Config) { c.MaxInflight = 8 })

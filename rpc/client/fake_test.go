@@ -33,7 +33,8 @@ type fake struct {
 	pool       *buf.Pool
 	chunkBytes int64
 	segBytes   int64
-	size       int64
+	size       int64        // at the time of an opening
+	grown      atomic.Int64 // size since; 0: as before
 	copysets   []uint64
 	nodes      []*fakeNode
 
@@ -141,6 +142,8 @@ func (f *fake) breach(format string, args ...any) {
 		f.breaches = append(f.breaches, fmt.Sprintf(format, args...))
 	}
 }
+
+func (f *fake) sizeNow() int64 { return max(f.size, f.grown.Load()) }
 
 func (f *fake) setLeader(index int) {
 	f.mu.Lock()
@@ -408,7 +411,8 @@ func (f *fake) RenewSession(context.Context, *v1.RenewSessionRequest,
 	if reason := f.void.Load(); reason != nil {
 		return &v1.RenewSessionResponse{Reason: *reason}, nil
 	}
-	return &v1.RenewSessionResponse{Valid: true}, nil
+	return &v1.RenewSessionResponse{Valid: true,
+		Volume: &v1.Volume{VolumeId: 7, SizeBytes: uint64(f.sizeNow())}}, nil
 }
 
 func (f *fake) CloseSession(context.Context, *v1.CloseSessionRequest,
@@ -424,7 +428,7 @@ func (f *fake) LookupSegments(_ context.Context, q *v1.LookupSegmentsRequest,
 		return nil, admin.Errorf(admin.ErrUnavailable, "fake control plane is down")
 	}
 	resp := &v1.LookupSegmentsResponse{}
-	for seg := q.First; seg < q.First+q.Count && int64(seg)*f.segBytes < f.size; seg++ {
+	for seg := q.First; seg < q.First+q.Count && int64(seg)*f.segBytes < f.sizeNow(); seg++ {
 		resp.Segments = append(resp.Segments,
 			&v1.Segment{Index: seg, CopysetIds: f.segmentCopysets(seg)})
 	}

@@ -67,13 +67,14 @@ func (v *Volume) fence(ctx context.Context) error {
 func (v *Volume) everyRoute(ctx context.Context) ([]*route, error) {
 	seen := map[*route]bool{}
 	var routes []*route
-	for seg := range v.mapping.segments {
-		list := v.mapping.segments[seg].Load()
+	segments := v.mapping.all()
+	for seg := range segments {
+		list := segments[seg].Load()
 		if list == nil {
 			if err := v.fetch(ctx, uint64(seg)); err != nil {
 				return nil, err
 			}
-			if list = v.mapping.segments[seg].Load(); list == nil {
+			if list = v.mapping.all()[seg].Load(); list == nil {
 				return nil, fmt.Errorf("%w: control plane names no copyset of segment %d",
 					ErrServer, seg)
 			}

@@ -13,14 +13,30 @@ import (
 // mapping is a volume's cache of segments. A segment's copysets never change; the members of a
 // copyset do, and live in its route.
 type mapping struct {
-	segments []atomic.Pointer[[]*route]
+	segments atomic.Pointer[[]segment] // the slice is replaced when the volume grows
 
-	mu       sync.Mutex
-	unmapped pieceList // requests whose segment is not known yet
+	mu       sync.Mutex // held for changes
+	unmapped pieceList  // requests whose segment is not known yet
 }
 
-func (m *mapping) init(segments int64) {
-	m.segments = make([]atomic.Pointer[[]*route], segments)
+// segment is the copysets of one, nil when they are not known.
+type segment = atomic.Pointer[[]*route]
+
+func (m *mapping) grow(segments int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := make([]segment, segments)
+	for i, old := 0, m.all(); i < len(old); i++ {
+		next[i].Store(old[i].Load())
+	}
+	m.segments.Store(&next)
+}
+
+func (m *mapping) all() []segment {
+	if p := m.segments.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 func (v *Volume) segmentOf(x *piece) int64 { return int64(x.chunk) * v.chunkBytes / v.segBytes }
@@ -28,7 +44,7 @@ func (v *Volume) segmentOf(x *piece) int64 { return int64(x.chunk) * v.chunkByte
 // lookup returns the route of a request, or nil.
 func (v *Volume) lookup(x *piece) *route {
 	seg := v.segmentOf(x)
-	routes := v.mapping.segments[seg].Load()
+	routes := v.mapping.all()[seg].Load()
 	if routes == nil {
 		return nil
 	}
@@ -58,17 +74,18 @@ func (v *Volume) routeOf(x *piece) *route {
 // install takes over what the control plane answered and sends off what waited for it.
 func (v *Volume) install(resp *v1.LookupSegmentsResponse) {
 	v.c.learnCopysets(resp.Copysets)
+	v.mapping.mu.Lock()
+	segments := v.mapping.all()
 	for _, s := range resp.Segments {
-		if s.Index >= uint64(len(v.mapping.segments)) || len(s.CopysetIds) == 0 {
+		if s.Index >= uint64(len(segments)) || len(s.CopysetIds) == 0 {
 			continue
 		}
 		routes := make([]*route, len(s.CopysetIds))
 		for i, id := range s.CopysetIds {
 			routes[i] = v.c.route(id)
 		}
-		v.mapping.segments[s.Index].Store(&routes)
+		segments[s.Index].Store(&routes)
 	}
-	v.mapping.mu.Lock()
 	ready := v.mapping.unmapped.takeIf(func(x *piece) bool { return v.lookup(x) != nil })
 	v.mapping.mu.Unlock()
 	for x := ready.pop(); x != nil; x = ready.pop() {
@@ -91,7 +108,7 @@ func (v *Volume) missing() map[uint64]struct{} {
 
 // fetch asks the control plane for up to segmentsPerLookup segments.
 func (v *Volume) fetch(ctx context.Context, first uint64) error {
-	total := uint64(len(v.mapping.segments))
+	total := uint64(len(v.mapping.all()))
 	if first >= total {
 		return nil
 	}

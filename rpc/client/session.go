@@ -55,5 +55,20 @@ func (v *Volume) renewOnce(ctx context.Context) error {
 		v.fail(fmt.Errorf("%w: %s", ErrFenced, resp.Reason))
 		v.c.log.Error("client: session is void", "volume", v.name, "reason", resp.Reason)
 	}
+	v.learn(resp.Volume)
 	return nil
+}
+
+// learn takes over a size that the control plane gave the volume since. A session that was fenced
+// never learns of one, as its renewal is refused: whoever fenced it opened the volume, and so told
+// the copysets of the size that it had by then, before any growth of which that renewal could tell.
+func (v *Volume) learn(now *v1.Volume) {
+	v.learning.Lock()
+	defer v.learning.Unlock()
+	size := int64(now.GetSizeBytes())
+	if size <= v.Size() || now.GetSizeBytes() >= 1<<62 {
+		return
+	}
+	v.c.log.Info("client: volume has grown", "volume", v.name, "from", v.Size(), "to", size)
+	v.grow(size)
 }

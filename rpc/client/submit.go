@@ -119,9 +119,9 @@ func (v *Volume) check(op *Op) (int64, error) {
 	if v.readOnly && op.Kind != OpRead {
 		return 0, ErrReadOnly
 	}
-	if op.Off < 0 || n < 0 || op.Off > v.size || n > v.size-op.Off {
+	if size := v.Size(); op.Off < 0 || n < 0 || op.Off > size || n > size-op.Off {
 		return 0, fmt.Errorf("%w: offset %d + %d bytes in a volume of %d",
-			ErrOutOfRange, op.Off, n, v.size)
+			ErrOutOfRange, op.Off, n, size)
 	}
 	return n, nil
 }

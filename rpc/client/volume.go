@@ -17,7 +17,7 @@ type Volume struct {
 	c          *Client
 	name       string
 	id         uint64
-	size       int64
+	size       atomic.Int64 // only rises
 	chunkBytes int64
 	segBytes   int64
 	session    uint64
@@ -30,6 +30,7 @@ type Volume struct {
 	fatal    atomic.Pointer[error]
 	count    counters
 	mapping  mapping
+	learning sync.Mutex // one change of the size at a time
 
 	ctx    context.Context // ends with the attachment
 	cancel context.CancelFunc
@@ -54,15 +55,21 @@ func newVolume(c *Client, name string, readOnly bool, r *v1.OpenVolumeResponse) 
 			ErrServer, name, m.SegmentBytes, m.ChunkBytes)
 	}
 	v := &Volume{
-		c: c, name: name, id: m.VolumeId, size: int64(m.SizeBytes),
+		c: c, name: name, id: m.VolumeId,
 		chunkBytes: int64(m.ChunkBytes), segBytes: int64(m.SegmentBytes),
 		session: r.SessionId, epoch: r.Epoch, readOnly: readOnly,
 		lease: time.Duration(r.LeaseMs) * time.Millisecond,
 	}
 	v.admit.init(c.cfg.MaxInflight, c.cfg.MaxInflightBytes)
 	v.lowWater.Store(1)
-	v.mapping.init((v.size + v.segBytes - 1) / v.segBytes)
+	v.grow(int64(m.SizeBytes))
 	return v, nil
+}
+
+// grow makes room in the mapping for a size, and then lets operations use it.
+func (v *Volume) grow(size int64) {
+	v.mapping.grow((size + v.segBytes - 1) / v.segBytes)
+	v.size.Store(size)
 }
 
 // Name returns the name under which the volume was opened.
@@ -71,8 +78,13 @@ func (v *Volume) Name() string { return v.name }
 // ID returns the volume's number, which it keeps when it is renamed.
 func (v *Volume) ID() uint64 { return v.id }
 
-// Size returns the volume's size in bytes.
-func (v *Volume) Size() int64 { return v.size }
+// Size returns the volume's size in bytes. It rises when the volume is resized, at the next renewal
+// of the session (a third of its lease, 10 s at most) or at Refresh.
+func (v *Volume) Size() int64 { return v.size.Load() }
+
+// Refresh asks the control plane at once whether the session still holds, and how large the volume
+// is. Its error is that of the question; that the session is void shows in later operations.
+func (v *Volume) Refresh(ctx context.Context) error { return v.renewOnce(ctx) }
 
 // ReadOnly reports whether the volume refuses writes.
 func (v *Volume) ReadOnly() bool { return v.readOnly }
@@ -131,7 +143,7 @@ func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("%w: offset %d", ErrOutOfRange, off)
 	}
 	var eof error
-	if left := max(v.size-off, 0); int64(len(p)) > left {
+	if left := max(v.Size()-off, 0); int64(len(p)) > left {
 		p, eof = p[:left], io.EOF
 	}
 	n := 0
@@ -152,9 +164,9 @@ func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
 // replicas. A range that passes the end of the volume writes nothing and is ErrOutOfRange. After
 // another error the blocks behind the returned count are each old or new.
 func (v *Volume) WriteAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > v.size || int64(len(p)) > v.size-off {
+	if size := v.Size(); off < 0 || off > size || int64(len(p)) > size-off {
 		return 0, fmt.Errorf("%w: offset %d + %d bytes in a volume of %d",
-			ErrOutOfRange, off, len(p), v.size)
+			ErrOutOfRange, off, len(p), size)
 	}
 	for n := 0; ; {
 		k := step(off+int64(n), len(p)-n)

@@ -96,6 +96,7 @@ func (a *app) volumeCommand() *cobra.Command {
 				return view.FromVolumeDetail(r), err
 			}),
 		a.volumeRenameCommand(),
+		a.volumeResizeCommand(),
 		a.volumeAttachmentsCommand(),
 		a.volumeDetachCommand(),
 		a.volumeDeleteCommand())

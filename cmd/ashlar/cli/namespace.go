@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/view"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
@@ -93,6 +94,19 @@ func (a *app) volumeRenameCommand() *cobra.Command {
 		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
 			r, err := c.Admin.RenameVolume(ctx, &ashlar.RenameVolumeRequest{Name: args[0],
 				NewName: args[1]})
+			return view.FromVolume(r.GetVolume()), err
+		})
+}
+
+func (a *app) volumeResizeCommand() *cobra.Command {
+	return a.listing("resize NAME SIZE", "Make a volume larger", exactArgs("NAME", "SIZE"),
+		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
+			var size config.Size
+			if err := size.Set(args[1]); err != nil {
+				return nil, usage("volume resize: %v", err)
+			}
+			r, err := c.Admin.ResizeVolume(ctx, &ashlar.ResizeVolumeRequest{Name: args[0],
+				SizeBytes: uint64(size)})
 			return view.FromVolume(r.GetVolume()), err
 		})
 }

@@ -27,6 +27,7 @@ type directory interface {
 type volume interface {
 	ID() uint64
 	Size() int64
+	Refresh(context.Context) error
 	Submit(*client.Op)
 	Flush() error
 	Close() error
@@ -76,7 +77,21 @@ func (b *backend) Lookup(name string) (nbd.Export, error) {
 	if s.err != nil {
 		return nil, errors.Join(s.err, b.release(s))
 	}
+	b.refresh(s, int64(vol.GetSizeBytes()))
 	return &export{shared: s, info: describe(name, s.volume.Size(), b.readOnly)}, nil
+}
+
+// refresh has an attached volume learn a size that it has now. Should that fail, the connection
+// gets the old one.
+func (b *backend) refresh(s *shared, size int64) {
+	if size <= s.volume.Size() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, openTimeout)
+	defer cancel()
+	if err := s.volume.Refresh(ctx); err != nil {
+		b.log.Warn("the new size is not known yet", "volume", s.name, "err", err)
+	}
 }
 
 // join finds the open volume of that number or opens it; the caller waits for ready.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,13 @@ func (v *fakeVolume) ID() uint64 { return v.id }
 
 func (v *fakeVolume) Size() int64 { return int64(len(v.data)) }
 
+func (v *fakeVolume) Refresh(context.Context) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.data = append(v.data, make([]byte, 4096)...)
+	return nil
+}
+
 func (v *fakeVolume) Flush() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -64,14 +72,19 @@ func (v *fakeVolume) Submit(op *client.Op) {
 }
 
 // fakeDirectory has volumes by their names; the number of one is its place in the list, from 1 on.
-type fakeDirectory struct{ names []string }
+type fakeDirectory struct {
+	names []string
+	sizes map[string]uint64 // other than 8192
+}
+
+func (d fakeDirectory) size(name string) uint64 { return cmp.Or(d.sizes[name], 8192) }
 
 func (d fakeDirectory) ListVolumes(context.Context, *ashlar.ListVolumesRequest,
 	...callopt.Option,
 ) (*ashlar.ListVolumesResponse, error) {
 	r := &ashlar.ListVolumesResponse{}
 	for _, n := range d.names {
-		r.Volumes = append(r.Volumes, &ashlar.Volume{Name: n, SizeBytes: 8192, State: "ok"})
+		r.Volumes = append(r.Volumes, &ashlar.Volume{Name: n, SizeBytes: d.size(n)})
 	}
 	return r, nil
 }
@@ -82,7 +95,7 @@ func (d fakeDirectory) GetVolume(_ context.Context, q *ashlar.GetVolumeRequest,
 	for i, n := range d.names {
 		if n == q.Name {
 			return &ashlar.GetVolumeResponse{Volume: &ashlar.Volume{VolumeId: uint64(i + 1),
-				Name: n, SizeBytes: 8192}}, nil
+				Name: n, SizeBytes: d.size(n)}}, nil
 		}
 	}
 	return nil, admin.Errorf(admin.ErrNotFound, "volume %s does not exist", q.Name)
@@ -97,7 +110,7 @@ type rig struct {
 
 func newRig(names ...string) *rig {
 	r := &rig{volumes: make(chan *fakeVolume, 16)}
-	dir := fakeDirectory{names}
+	dir := fakeDirectory{names, map[string]uint64{}}
 	r.backend = &backend{ctx: context.Background(), dir: dir, opened: map[uint64]*shared{},
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		open: func(ctx context.Context, name string) (volume, error) {
@@ -236,6 +249,22 @@ func TestNameOfARenamedVolumeIsThatOfAnotherForTheNextConnection(t *testing.T) {
 	}
 	if r.opens.Load() != 2 {
 		t.Errorf("%d volumes were opened, want 2", r.opens.Load())
+	}
+}
+
+func TestGrownVolumeHasItsSizeForTheNextConnection(t *testing.T) {
+	r := newRig("vol")
+	old := r.lookup(t, "vol")
+	defer old.Close()
+	r.dir.(fakeDirectory).sizes["vol"] = 12288
+	next := r.lookup(t, "vol")
+	defer next.Close()
+	if old.Info().Size != 8192 || next.Info().Size != 12288 || r.opens.Load() != 1 {
+		t.Errorf("%d, %d, %d openings", old.Info().Size, next.Info().Size, r.opens.Load())
+	}
+	write := &nbd.Request{Cmd: nbd.CmdWrite, Off: 8192, Len: 1, Data: []byte("x")}
+	if err := do(t, next, write); err != nil {
+		t.Error(err)
 	}
 }
 

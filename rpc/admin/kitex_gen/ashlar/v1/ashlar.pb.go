@@ -1534,8 +1534,9 @@ func (x *RenewSessionRequest) GetSessionId() uint64 {
 }
 
 type RenewSessionResponse struct {
-	Valid  bool   `protobuf:"varint,1,opt,name=valid" json:"valid,omitempty"`
-	Reason string `protobuf:"bytes,2,opt,name=reason" json:"reason,omitempty"`
+	Valid  bool    `protobuf:"varint,1,opt,name=valid" json:"valid,omitempty"`
+	Reason string  `protobuf:"bytes,2,opt,name=reason" json:"reason,omitempty"`
+	Volume *Volume `protobuf:"bytes,3,opt,name=volume" json:"volume,omitempty"` // as it is now, where valid: it may have grown or have another name
 }
 
 func (x *RenewSessionResponse) Reset() { *x = RenewSessionResponse{} }
@@ -1556,6 +1557,13 @@ func (x *RenewSessionResponse) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *RenewSessionResponse) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
 }
 
 type CloseSessionRequest struct {
@@ -3122,6 +3130,50 @@ func (x *RenameVolumeResponse) GetVolume() *Volume {
 	return nil
 }
 
+// ResizeVolumeRequest makes a volume larger. Who has it open learns the size when it renews its
+// session. A smaller size is refused.
+type ResizeVolumeRequest struct {
+	Name      string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	SizeBytes uint64 `protobuf:"varint,2,opt,name=size_bytes" json:"size_bytes,omitempty"` // rounded up to 4 KiB
+}
+
+func (x *ResizeVolumeRequest) Reset() { *x = ResizeVolumeRequest{} }
+
+func (x *ResizeVolumeRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ResizeVolumeRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ResizeVolumeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResizeVolumeRequest) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+type ResizeVolumeResponse struct {
+	Volume *Volume `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
+}
+
+func (x *ResizeVolumeResponse) Reset() { *x = ResizeVolumeResponse{} }
+
+func (x *ResizeVolumeResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ResizeVolumeResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ResizeVolumeResponse) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
 type NodeService interface {
 	RegisterNode(ctx context.Context, req *RegisterNodeRequest) (res *RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, req *HeartbeatNodeRequest) (res *HeartbeatNodeResponse, err error)
@@ -3158,4 +3210,5 @@ type AdminService interface {
 	RemoveDirectory(ctx context.Context, req *RemoveDirectoryRequest) (res *RemoveDirectoryResponse, err error)
 	RenameDirectory(ctx context.Context, req *RenameDirectoryRequest) (res *RenameDirectoryResponse, err error)
 	RenameVolume(ctx context.Context, req *RenameVolumeRequest) (res *RenameVolumeResponse, err error)
+	ResizeVolume(ctx context.Context, req *ResizeVolumeRequest) (res *ResizeVolumeResponse, err error)
 }

@@ -162,6 +162,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"ResizeVolume": kitex.NewMethodInfo(
+		resizeVolumeHandler,
+		newResizeVolumeArgs,
+		newResizeVolumeResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -2559,6 +2566,117 @@ func (p *RenameVolumeResult) GetResult() interface{} {
 	return p.Success
 }
 
+func resizeVolumeHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ResizeVolumeRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).ResizeVolume(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ResizeVolumeArgs:
+		success, err := handler.(v1.AdminService).ResizeVolume(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ResizeVolumeResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newResizeVolumeArgs() interface{} {
+	return &ResizeVolumeArgs{}
+}
+
+func newResizeVolumeResult() interface{} {
+	return &ResizeVolumeResult{}
+}
+
+type ResizeVolumeArgs struct {
+	Req *v1.ResizeVolumeRequest
+}
+
+func (p *ResizeVolumeArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ResizeVolumeArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ResizeVolumeRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ResizeVolumeArgs_Req_DEFAULT *v1.ResizeVolumeRequest
+
+func (p *ResizeVolumeArgs) GetReq() *v1.ResizeVolumeRequest {
+	if !p.IsSetReq() {
+		return ResizeVolumeArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ResizeVolumeArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ResizeVolumeArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ResizeVolumeResult struct {
+	Success *v1.ResizeVolumeResponse
+}
+
+var ResizeVolumeResult_Success_DEFAULT *v1.ResizeVolumeResponse
+
+func (p *ResizeVolumeResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ResizeVolumeResult) Unmarshal(in []byte) error {
+	msg := new(v1.ResizeVolumeResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ResizeVolumeResult) GetSuccess() *v1.ResizeVolumeResponse {
+	if !p.IsSetSuccess() {
+		return ResizeVolumeResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ResizeVolumeResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ResizeVolumeResponse)
+}
+
+func (p *ResizeVolumeResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ResizeVolumeResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -2774,6 +2892,16 @@ func (p *kClient) RenameVolume(ctx context.Context, Req *v1.RenameVolumeRequest)
 	_args.Req = Req
 	var _result RenameVolumeResult
 	if err = p.c.Call(ctx, "RenameVolume", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ResizeVolume(ctx context.Context, Req *v1.ResizeVolumeRequest) (r *v1.ResizeVolumeResponse, err error) {
+	var _args ResizeVolumeArgs
+	_args.Req = Req
+	var _result ResizeVolumeResult
+	if err = p.c.Call(ctx, "ResizeVolume", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

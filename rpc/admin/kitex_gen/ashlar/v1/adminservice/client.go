@@ -32,6 +32,7 @@ type Client interface {
 	RemoveDirectory(ctx context.Context, Req *v1.RemoveDirectoryRequest, callOptions ...callopt.Option) (r *v1.RemoveDirectoryResponse, err error)
 	RenameDirectory(ctx context.Context, Req *v1.RenameDirectoryRequest, callOptions ...callopt.Option) (r *v1.RenameDirectoryResponse, err error)
 	RenameVolume(ctx context.Context, Req *v1.RenameVolumeRequest, callOptions ...callopt.Option) (r *v1.RenameVolumeResponse, err error)
+	ResizeVolume(ctx context.Context, Req *v1.ResizeVolumeRequest, callOptions ...callopt.Option) (r *v1.ResizeVolumeResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -166,4 +167,9 @@ func (p *kAdminServiceClient) RenameDirectory(ctx context.Context, Req *v1.Renam
 func (p *kAdminServiceClient) RenameVolume(ctx context.Context, Req *v1.RenameVolumeRequest, callOptions ...callopt.Option) (r *v1.RenameVolumeResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.RenameVolume(ctx, Req)
+}
+
+func (p *kAdminServiceClient) ResizeVolume(ctx context.Context, Req *v1.ResizeVolumeRequest, callOptions ...callopt.Option) (r *v1.ResizeVolumeResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ResizeVolume(ctx, Req)
 }
