@@ -4,10 +4,52 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestVolumesAreServedByTheirPathsAlsoAfterARename attaches volumes in directories over NBD and
 // through the native client.
+func TestDeletedVolumeComesBackWithItsDataAsLongAsItIsInTheTrash(t *testing.T) {
+	skipShort(t)
+	dir := filepath.Join(t.TempDir(), "data")
+	c := start(t, dir, "--volume", "vol", "--size", "64MiB")
+	client := c.attach(c.url)
+	data := []byte("not lost")
+	for at := int64(0); at < 64<<20; at += 16 << 20 {
+		if _, err := client.WriteAt(data, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, stderr, status := ashlar("volume", "delete", "vol", "--data", dir); status == 0 {
+		t.Errorf("an open volume was deleted: %s", stderr)
+	}
+	client.Close()
+	var v struct{ Name, State string }
+	for range 50 { // until the gateway has let it go
+		if _, _, status := ashlar("volume", "delete", "vol", "--data", dir); status == 0 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	c.ask(&v, "volume", "create", "vol", "--size", "64MiB")
+	c.killAll()
+	c = start(t, dir)
+	var list []struct{ Name, State string }
+	c.ask(&list, "volume", "list", "--trash")
+	if len(list) != 1 || list[0].Name != "vol" || list[0].State != "trashed" {
+		t.Fatalf("%+v", list)
+	}
+	c.ask(&v, "volume", "restore", "vol", "--as", "back")
+	back := c.attach("nbd://" + c.nbdAddr() + "/back")
+	got := make([]byte, len(data))
+	for at := int64(0); at < 64<<20; at += 16 << 20 {
+		if _, err := back.ReadAt(got, at); err != nil || string(got) != string(data) {
+			t.Errorf("at %d: %q, %v", at, got, err)
+		}
+	}
+	c.stop()
+}
+
 func TestVolumesAreServedByTheirPathsAlsoAfterARename(t *testing.T) {
 	skipShort(t)
 	dir := filepath.Join(t.TempDir(), "data")

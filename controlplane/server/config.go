@@ -26,6 +26,8 @@ type Config struct {
 	MinNodes     int // nodes that must be up first, on as many zones as Replicas; Replicas
 	ScatterWidth int // of placement; 0: as wide as the copysets make it
 
+	TrashKeep time.Duration // how long deleted volumes can be restored; below 0: not at all; 24 h
+
 	SegmentBytes uint64  // 1 GiB; only volumes made later follow a change
 	ChunkBytes   uint64  // 16 MiB; must be what the data plane was built with
 	Overcommit   float64 // sum of volume sizes x replicas over capacity; 1.0
@@ -58,6 +60,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Replicas, 3)
 	set(&c.Copysets, 16)
 	set(&c.MinNodes, c.Replicas)
+	set(&c.TrashKeep, 24*time.Hour)
 	set(&c.SegmentBytes, 1<<30)
 	set(&c.ChunkBytes, 16<<20)
 	set(&c.Overcommit, 1)

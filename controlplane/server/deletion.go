@@ -29,8 +29,8 @@ func copysetsOf(r meta.Reader, volume uint64) (map[uint64]bool, error) {
 	return used, err
 }
 
-// deleteVolume takes the name away at once; the space follows when the nodes have dropped the
-// chunks.
+// deleteVolume takes the name away at once. The data stays in the trash for a while, or is given up
+// now.
 func (c *cluster) deleteVolume(req *v1.DeleteVolumeRequest) (*v1.DeleteVolumeResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,15 +43,35 @@ func (c *cluster) deleteVolume(req *v1.DeleteVolumeRequest) (*v1.DeleteVolumeRes
 			"detach it first", vol.Name, s.rec.Client, s.rec.SessionID)
 	}
 	dir, name := c.placeOfVolume(vol)
+	unlink := func(tx meta.Tx) error {
+		return meta.Directory.Delete(tx, meta.NameKey(dir.id, name))
+	}
+	if req.Now || c.cfg.TrashKeep < 0 {
+		vol, err = c.giveUp(vol, unlink)
+	} else {
+		vol, err = c.trashVolume(vol, unlink)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.space.dropVolume(dir, name)
+	return &v1.DeleteVolumeResponse{Volume: vol}, nil
+}
+
+// giveUp begins to drop the data of a volume; the space follows when the nodes have dropped the
+// chunks. unlink takes its name away in the same transaction; nil: it has none.
+func (c *cluster) giveUp(vol *v1.Volume, unlink func(meta.Tx) error) (*v1.Volume, error) {
 	rec := *vol
 	rec.State = stateDeleting
 	var used map[uint64]bool
-	err = c.update(func(tx meta.Tx) (err error) {
+	err := c.update(func(tx meta.Tx) (err error) {
 		if used, err = copysetsOf(tx, rec.VolumeId); err != nil {
 			return err
 		}
-		if err := meta.Directory.Delete(tx, meta.NameKey(dir.id, name)); err != nil {
-			return err
+		if unlink != nil {
+			if err := unlink(tx); err != nil {
+				return err
+			}
 		}
 		return meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec)
 	})
@@ -59,11 +79,11 @@ func (c *cluster) deleteVolume(req *v1.DeleteVolumeRequest) (*v1.DeleteVolumeRes
 		return nil, err
 	}
 	c.volumes[rec.VolumeId] = &rec
-	c.space.dropVolume(dir, name)
+	delete(c.trash, rec.VolumeId)
 	c.deletions[rec.VolumeId] = &deletion{pending: used}
 	c.log.Info("volume is being deleted", "volume", rec.Name, "id", rec.VolumeId,
 		"copysets", len(used))
-	return &v1.DeleteVolumeResponse{}, nil
+	return &rec, nil
 }
 
 // deletionsFor lists the volumes that a node should drop.

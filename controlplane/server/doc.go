@@ -15,6 +15,8 @@
 //   - Volumes lie in directories. A change of a name, across directories too, is one transaction:
 //     after a crash there is the old name or the new one, never both and never none. Clients hold a
 //     volume by its number and do not notice.
+//   - A deleted volume keeps data and mapping in the trash for Config.TrashKeep; until then it can
+//     be restored, and its space is not given to others.
 //   - Leaders are hints. The newest term that any replica reported wins; they are written down
 //     within FlushInterval, so that a restarted control plane answers with them at once, and
 //     ClusterStatus counts only leaders confirmed since the start.

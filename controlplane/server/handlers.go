@@ -135,6 +135,24 @@ func (h *adminHandler) ResizeVolume(_ context.Context, req *v1.ResizeVolumeReque
 	return serve(req, h.c.resizeVolume)
 }
 
+func (h *adminHandler) ListTrash(_ context.Context, req *v1.ListTrashRequest) (
+	*v1.ListTrashResponse, error,
+) {
+	return serve(req, h.c.listTrash)
+}
+
+func (h *adminHandler) RestoreVolume(_ context.Context, req *v1.RestoreVolumeRequest) (
+	*v1.RestoreVolumeResponse, error,
+) {
+	return serve(req, h.c.restoreVolume)
+}
+
+func (h *adminHandler) PurgeVolume(_ context.Context, req *v1.PurgeVolumeRequest) (
+	*v1.PurgeVolumeResponse, error,
+) {
+	return serve(req, h.c.purgeVolume)
+}
+
 func (h *nodeHandler) RegisterNode(_ context.Context, req *v1.RegisterNodeRequest) (
 	*v1.RegisterNodeResponse, error,
 ) {

@@ -349,7 +349,7 @@ func expect(err, class error) error {
 }
 
 func (w *killWorld) remove(name string) error {
-	_, err := w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: name})
+	_, err := w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: name, Now: true})
 	if w.m.volumes[name] == nil {
 		return expect(err, admin.ErrNotFound)
 	}

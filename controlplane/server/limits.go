@@ -25,6 +25,8 @@ const (
 	// segmentCopysets is how many copysets the chunks of one segment interleave over.
 	segmentCopysets = 16
 
+	// maxPurges is how many volumes of the trash are given up in one tick; the rest follows.
+	maxPurges = 16
 	// maxDeletions is how many volume ids one heartbeat answer carries; the rest follows when
 	// those are done.
 	maxDeletions = 256

@@ -14,6 +14,7 @@ type sample struct {
 	nodes, stores, copysets   map[string]int // by state
 	repairs, damaged, waits   int
 	volumes, deleting         int
+	trashed, trashedBytes     uint64
 	attached                  int
 	capacity, used, problems  uint64
 	corruptBlocks, madeBlocks uint64
@@ -80,6 +81,7 @@ func (c *cluster) sample() *sample {
 		waits: len(c.waits)}
 	if err == nil {
 		t.health, t.problems = status.Health, uint64(len(status.Problems))
+		t.trashed, t.trashedBytes = status.TrashedVolumes, status.TrashedBytes
 		t.capacity, t.used, t.volumes = status.CapacityBytes, status.UsedBytes, int(status.Volumes)
 	}
 	for _, n := range c.nodes {
@@ -174,6 +176,10 @@ func spaceMetrics() []ops.Metric[sample] {
 			func(t *sample) uint64 { return t.used }),
 		gauge("volumes", "", "Volumes, without those that are being deleted.",
 			func(t *sample) int { return t.volumes }),
+		gauge("trashed_volumes", "", "Volumes in the trash, which can be restored.",
+			func(t *sample) uint64 { return t.trashed }),
+		gauge("trashed_bytes", "bytes", "What they keep of the pool, copies included.",
+			func(t *sample) uint64 { return t.trashedBytes }),
 		gauge("deleting_volumes", "", "Volumes whose space is being given back.",
 			func(t *sample) int { return t.deleting }),
 		gauge("sessions", "", "Attachments of volumes that are renewed.",

@@ -77,7 +77,7 @@ func TestDirectoriesHoldVolumesAndAreRemovedWhenEmpty(t *testing.T) {
 	if got := w.tree(); got != "a/ a/b/ a/b/v:4" {
 		t.Fatal(got)
 	}
-	_, err = w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: "a/b/v"})
+	_, err = w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: "a/b/v", Now: true})
 	w.ok(err)
 	w.ok(w.rmdir("a/b"))
 	w.restart()

@@ -14,22 +14,35 @@ import (
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
-// names is a model of the namespace: what each path leads to.
-type names map[string]uint64 // the number of a volume; 0: a directory
+// names is a model of the namespace: what each path leads to, and each volume of the trash, by its
+// number with trashMark before it.
+type names map[string]item
+
+// item is a volume or a directory.
+type item struct {
+	id   uint64 // of a volume; 0: a directory
+	gigs uint64
+	was  string // in the trash: its name
+}
+
+const trashMark = "trash "
 
 // nsOp is one mutation: what is done to a path, and another path for renames.
-type nsOp struct{ verb, path, to string }
+type nsOp struct {
+	verb, path, to string
+	gigs           uint64
+}
 
 // parentOf says whether the directory of a path is there.
 func (n names) parentOf(path string) bool {
 	parent, _ := splitPath(path)
-	id, ok := n[parent]
-	return parent == "" || ok && id == 0
+	it, ok := n[parent]
+	return parent == "" || ok && it.id == 0
 }
 
 func (n names) is(path string, dir bool) bool {
-	id, ok := n[path]
-	return ok && (id == 0) == dir
+	it, ok := n[path]
+	return ok && (it.id == 0) == dir
 }
 
 // fresh is the class of the error with which a new path is refused, or nil.
@@ -57,11 +70,11 @@ func (n names) below(dir string) (paths []string) {
 func (n names) apply(op nsOp, id uint64) (names, error) {
 	next := maps.Clone(n)
 	switch op.verb {
-	case "mkdir", "create":
-		if op.verb == "mkdir" {
-			id = 0
-		}
-		next[op.path] = id
+	case "mkdir":
+		next[op.path] = item{}
+		return next, n.fresh(op.path)
+	case "create":
+		next[op.path] = item{id: id, gigs: op.gigs}
 		return next, n.fresh(op.path)
 	case "rmdir":
 		if !n.is(op.path, true) {
@@ -72,14 +85,40 @@ func (n names) apply(op nsOp, id uint64) (names, error) {
 		}
 		delete(next, op.path)
 		return next, nil
-	case "delete":
-		if !n.is(op.path, false) {
+	case "mvdir", "move":
+		return n.rename(next, op)
+	case "restore":
+		it, ok := n[op.path]
+		if !ok {
 			return nil, admin.ErrNotFound
 		}
 		delete(next, op.path)
-		return next, nil
+		next[op.to] = item{id: it.id, gigs: it.gigs}
+		return next, n.fresh(op.to)
 	}
-	return n.rename(next, op)
+	return n.change(next, op)
+}
+
+// change is what becomes of one volume.
+func (n names) change(next names, op nsOp) (names, error) {
+	if !n.is(op.path, false) {
+		return nil, admin.ErrNotFound
+	}
+	it := n[op.path]
+	switch op.verb {
+	case "resize":
+		if op.gigs < it.gigs {
+			return nil, admin.ErrInvalid
+		}
+		it.gigs = op.gigs
+		next[op.path] = it
+		return next, nil
+	case "trash":
+		it.was = op.path
+		next[fmt.Sprint(trashMark, it.id)] = it
+	}
+	delete(next, op.path)
+	return next, nil
 }
 
 func (n names) rename(next names, op nsOp) (names, error) {
@@ -103,21 +142,53 @@ func (n names) rename(next names, op nsOp) (names, error) {
 	return next, nil
 }
 
-// list is the model as tree gives the real names, in order.
+// list is the model as lines, in order.
 func (n names) list() (all []string) {
-	for path, id := range n {
-		if id == 0 {
-			all = append(all, path+"/")
-		} else {
-			all = append(all, fmt.Sprint(path, ":", id))
-		}
+	for path, it := range n {
+		all = append(all, fmt.Sprintln(path, it))
 	}
 	slices.Sort(all)
 	return all
 }
 
+// namesOf is what a control plane has. What it is deleting is gone.
+func namesOf(c *admin.Clients) (names, error) {
+	n := names{}
+	dirs, err := admin.Directories(ctx, c.Admin, &v1.ListDirectoriesRequest{Recursive: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range dirs {
+		n[d.Path] = item{}
+	}
+	volumes, err := admin.Volumes(ctx, c.Admin, &v1.ListVolumesRequest{Recursive: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range volumes {
+		got, err := c.Admin.GetVolume(ctx, &v1.GetVolumeRequest{Name: v.Name})
+		if err != nil {
+			return nil, err
+		}
+		// A size without its segments would be half of a change.
+		n[v.Name] = item{id: v.VolumeId, gigs: uint64(len(got.Segments))}
+		if v.SizeBytes != uint64(len(got.Segments))<<30 {
+			return nil, fmt.Errorf("volume %s has %d bytes in %d segments", v.Name, v.SizeBytes,
+				len(got.Segments))
+		}
+	}
+	trash, err := admin.Trash(ctx, c.Admin)
+	for _, t := range trash {
+		if v := t.Volume; v.State == "trashed" {
+			n[fmt.Sprint(trashMark, v.VolumeId)] = item{id: v.VolumeId, gigs: v.SizeBytes >> 30,
+				was: v.Name}
+		}
+	}
+	return n, err
+}
+
 // carryOut asks a control plane for the mutation; id is that of a volume made.
-func carryOut(c *admin.Clients, op nsOp) (id uint64, err error) {
+func carryOut(c *admin.Clients, op nsOp, trashed uint64) (id uint64, err error) {
 	switch op.verb {
 	case "mkdir":
 		_, err = c.Admin.CreateDirectory(ctx, &v1.CreateDirectoryRequest{Path: op.path})
@@ -125,10 +196,18 @@ func carryOut(c *admin.Clients, op nsOp) (id uint64, err error) {
 		_, err = c.Admin.RemoveDirectory(ctx, &v1.RemoveDirectoryRequest{Path: op.path})
 	case "create":
 		var r *v1.CreateVolumeResponse
-		r, err = c.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: op.path, SizeBytes: 1})
+		r, err = c.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: op.path,
+			SizeBytes: op.gigs << 30})
 		id = r.GetVolume().GetVolumeId()
-	case "delete":
-		_, err = c.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: op.path})
+	case "delete", "trash":
+		_, err = c.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: op.path,
+			Now: op.verb == "delete"})
+	case "resize":
+		_, err = c.Admin.ResizeVolume(ctx, &v1.ResizeVolumeRequest{Name: op.path,
+			SizeBytes: op.gigs << 30})
+	case "restore":
+		_, err = c.Admin.RestoreVolume(ctx, &v1.RestoreVolumeRequest{VolumeId: trashed,
+			NewName: op.to})
 	case "mvdir":
 		_, err = c.Admin.RenameDirectory(ctx, &v1.RenameDirectoryRequest{Path: op.path,
 			NewPath: op.to})
@@ -147,8 +226,9 @@ func draw(rng *rand.Rand) nsOp {
 		}
 		return strings.Join(parts, "/")
 	}
-	verbs := []string{"mkdir", "mkdir", "rmdir", "create", "create", "delete", "mvdir", "move"}
-	return nsOp{verbs[rng.IntN(len(verbs))], path(), path()}
+	verbs := []string{"mkdir", "mkdir", "rmdir", "create", "create", "delete", "mvdir", "move",
+		"trash", "restore", "resize"}
+	return nsOp{verbs[rng.IntN(len(verbs))], path(), path(), uint64(1 + rng.IntN(4))}
 }
 
 func TestAcknowledgedNamesSurviveKillsAndNoneIsHalfChanged(t *testing.T) {
@@ -165,13 +245,17 @@ func TestAcknowledgedNamesSurviveKillsAndNoneIsHalfChanged(t *testing.T) {
 	w.start()
 	defer func() { w.kill() }()
 	w.join(3)
+	for _, n := range w.nodes {
+		n.stores[0].CapacityBytes = 1 << 50
+	}
+	w.rejoin()
 	for i := range mutations {
 		if w.rng.IntN(60) == 0 {
 			w.killDuringNames()
 			w.rejoin()
 		}
 		op := w.draw()
-		id, err := carryOut(w.Clients, op)
+		id, err := carryOut(w.Clients, op, w.names[op.path].id)
 		next, class := w.names.apply(op, id)
 		if !errors.Is(err, class) || (err == nil) != (class == nil) {
 			t.Fatalf("mutation %d, %+v: %v, want %v", i, op, err, class)
@@ -200,25 +284,41 @@ type nsWorld struct {
 
 // draw makes up a mutation that mostly has an effect.
 func (w *nsWorld) draw() nsOp {
-	op := draw(w.rng)
-	for range w.rng.IntN(60) {
+	op := nsOp{}
+	for range 1 + w.rng.IntN(60) {
+		op = draw(w.rng)
+		if op.verb == "restore" {
+			op.path = w.inTrash()
+		}
 		if _, class := w.names.apply(op, 1); class == nil {
 			break
 		}
-		op = draw(w.rng)
 	}
 	return op
 }
 
+// inTrash is the key of a volume in the trash, or that of none.
+func (w *nsWorld) inTrash() string {
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(w.names)) {
+		if strings.HasPrefix(key, trashMark) {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return trashMark + "0"
+	}
+	return keys[w.rng.IntN(len(keys))]
+}
+
 func (w *nsWorld) checkNames() {
 	w.t.Helper()
-	got, err := tree(w.Clients)
+	got, err := namesOf(w.Clients)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	slices.Sort(got)
-	if want := w.names.list(); !slices.Equal(got, want) {
-		w.t.Fatalf("the names are\n%v, want\n%v", got, want)
+	if !maps.Equal(got, w.names) {
+		w.t.Fatalf("the names are\n%v, want\n%v", got.list(), w.names.list())
 	}
 }
 
@@ -232,8 +332,9 @@ func (w *nsWorld) killDuringNames() {
 		err error
 	}
 	answers := make(chan answer, 1)
+	clients, trashed := w.Clients, w.names[op.path].id
 	go func() {
-		id, err := carryOut(w.Clients, op)
+		id, err := carryOut(clients, op, trashed)
 		answers <- answer{id, err}
 	}()
 	time.Sleep(time.Duration(w.rng.IntN(700)) * time.Microsecond)
@@ -252,20 +353,20 @@ func (w *nsWorld) killDuringNames() {
 	if op.verb == "create" && got.err != nil {
 		r, err := w.Admin.GetVolume(ctx, &v1.GetVolumeRequest{Name: op.path})
 		if err == nil {
-			next[op.path] = r.Volume.VolumeId
+			next[op.path] = item{id: r.Volume.VolumeId, gigs: op.gigs}
 		}
 	}
-	now, err := tree(w.Clients)
+	now, err := namesOf(w.Clients)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	slices.Sort(now)
 	switch {
-	case slices.Equal(now, next.list()):
+	case maps.Equal(now, next):
 		w.names = next
 		w.after++
 	case got.err == nil:
-		w.t.Fatalf("%+v was acknowledged; the names are\n%v, want\n%v", op, now, next.list())
+		w.t.Fatalf("%+v was acknowledged; the names are\n%v, want\n%v", op, now.list(),
+			next.list())
 	default:
 		w.before++
 		w.checkNames()

@@ -23,24 +23,33 @@ func readToken(token string) (last string, err error) {
 	text, err := base64.RawURLEncoding.DecodeString(token)
 	last, ok := strings.CutPrefix(string(text), tokenMark)
 	if err != nil || !ok {
-		return "", admin.Errorf(admin.ErrInvalid, "control: page_token %.40q: want the "+
-			"next_page_token of the answer before", token)
+		return "", errToken(token)
 	}
 	return last, nil
 }
 
+func errToken(token string) error {
+	return admin.Errorf(admin.ErrInvalid, "control: page_token %.40q: want the next_page_token "+
+		"of the answer before", token)
+}
+
+func pageSize(asked uint64) int {
+	if asked == 0 || asked > maxPage {
+		return maxPage
+	}
+	return int(asked)
+}
+
 // page chooses the paths of one page from all paths in order: those in a directory, behind the
 // last path of the page before. next is the token of the page that follows, empty at the end.
-func page(paths []string, directory string, recursive bool, size uint64, token string) (
+func page(paths []string, directory string, recursive bool, asked uint64, token string) (
 	got []string, next string, err error,
 ) {
 	last, err := readToken(token)
 	if err != nil {
 		return nil, "", err
 	}
-	if size == 0 || size > maxPage {
-		size = maxPage
-	}
+	size := pageSize(asked)
 	prefix := directory
 	if prefix != "" {
 		prefix += "/"
@@ -58,7 +67,7 @@ func page(paths []string, directory string, recursive bool, size uint64, token s
 		case !ok:
 			return got, "", nil
 		case !recursive && strings.Contains(inside, "/"):
-		case uint64(len(got)) == size:
+		case len(got) == size:
 			return got, pageToken(got[size-1]), nil
 		default:
 			got = append(got, path)

@@ -84,7 +84,7 @@ func (c *cluster) renewSession(req *v1.RenewSessionRequest) (*v1.RenewSessionRes
 	}
 	vol := c.volumes[s.rec.VolumeID]
 	switch {
-	case vol == nil || vol.State == stateDeleting:
+	case vol == nil || vol.State != stateOK:
 		return &v1.RenewSessionResponse{Reason: "the volume was deleted"}, nil
 	case superseded(s, vol):
 		return &v1.RenewSessionResponse{
@@ -152,7 +152,7 @@ func (c *cluster) expireSessions(now time.Time) error {
 			continue
 		}
 		vol := c.volumes[s.rec.VolumeID]
-		gone := vol == nil || vol.State == stateDeleting || superseded(s, vol)
+		gone := vol == nil || vol.State != stateOK || superseded(s, vol)
 		if gone || now.Sub(s.expires) >= forgetSession {
 			ids = append(ids, id)
 			c.log.Info("session ended", "session", id, "client", s.rec.Client)

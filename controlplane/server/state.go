@@ -22,6 +22,7 @@ const (
 	stateFailed       = "failed"
 	stateReplaced     = "replaced"
 	stateOK           = "ok"
+	stateTrashed      = "trashed"
 	stateDeleting     = "deleting"
 	healthDegraded    = "degraded"
 	healthUnavailable = "unavailable"
@@ -48,7 +49,8 @@ type cluster struct {
 	copysets  map[uint64]*copyset
 	order     []uint64 // copyset ids, rising
 	volumes   map[uint64]*v1.Volume
-	space     *namespace // names of volumes; those being deleted have none any more
+	space     *namespace      // names of volumes; deleted ones have none any more
+	trash     map[uint64]bool // volumes that may be restored
 	deletions map[uint64]*deletion
 	mapped    mapped
 	sessions  map[uint64]*session
@@ -104,7 +106,7 @@ func openCluster(cfg Config, kv meta.KV) (*cluster, error) {
 		nodes: map[uint64]*node{}, nodeNames: map[string]uint64{},
 		stores: map[uint64]*store{}, uuids: map[string]uint64{},
 		copysets: map[uint64]*copyset{}, volumes: map[uint64]*v1.Volume{},
-		space: newNamespace(), deletions: map[uint64]*deletion{},
+		space: newNamespace(), trash: map[uint64]bool{}, deletions: map[uint64]*deletion{},
 		mapped:   mapped{bytes: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
 	}
@@ -151,14 +153,16 @@ func (c *cluster) loadVolumes(r meta.Reader) error {
 	}
 	for _, v := range volumes {
 		c.volumes[v.VolumeId] = v
-		if v.State != stateDeleting {
-			continue
+		switch v.State {
+		case stateTrashed:
+			c.trash[v.VolumeId] = true
+		case stateDeleting:
+			used, err := copysetsOf(r, v.VolumeId)
+			if err != nil {
+				return err
+			}
+			c.deletions[v.VolumeId] = &deletion{pending: used}
 		}
-		used, err := copysetsOf(r, v.VolumeId)
-		if err != nil {
-			return err
-		}
-		c.deletions[v.VolumeId] = &deletion{pending: used}
 	}
 	return c.loadNames(r)
 }
@@ -282,6 +286,7 @@ func (c *cluster) tick() {
 	}{
 		{"end leases", c.expireSessions},
 		{"create copysets", c.ensureCopysets},
+		{"empty the trash", c.emptyTrash},
 		{"finish deletions", c.finishDeletions},
 		{"finish replacements", c.finishReplacements},
 	} {

@@ -77,6 +77,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 			resp.UsedBytes += s.report.GetUsedBytes()
 		}
 	}
+	resp.TrashedVolumes, resp.TrashedBytes = c.inTrash()
 	byHealth := map[string][]uint64{}
 	for _, id := range c.order {
 		health := c.health(c.copysets[id], now)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/dustin/go-humanize"
 
@@ -101,9 +102,13 @@ func (c *cluster) checkSpace(what string, size uint64) error {
 	if need <= free {
 		return nil
 	}
+	hint := ""
+	if n, bytes := c.inTrash(); n > 0 {
+		hint = fmt.Sprintf("; %d volumes in the trash keep %s of it", n, human(float64(bytes)))
+	}
 	return admin.Errorf(admin.ErrNoSpace, "control: %s of %s needs %s with %d replicas, "+
-		"but the pool has %s free of %s", what, human(float64(size)), human(need), int(copies),
-		human(max(0, free)), human(capacity*c.cfg.Overcommit))
+		"but the pool has %s free of %s%s", what, human(float64(size)), human(need), int(copies),
+		human(max(0, free)), human(capacity*c.cfg.Overcommit), hint)
 }
 
 func human(bytes float64) string { return humanize.IBytes(uint64(bytes)) }
@@ -181,7 +186,7 @@ func (c *cluster) lookupSegments(req *v1.LookupSegmentsRequest) (
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	vol := c.volumes[req.VolumeId]
-	if vol == nil || vol.State == stateDeleting {
+	if vol == nil || vol.State != stateOK {
 		return nil, admin.Errorf(admin.ErrNotFound, "control: volume %d does not exist",
 			req.VolumeId)
 	}

@@ -124,6 +124,24 @@ func (c *adminClient) ResizeVolume(ctx context.Context, req *v1.ResizeVolumeRequ
 	return call(ctx, c.core, "ResizeVolume", c.kitex.ResizeVolume, req, opts)
 }
 
+func (c *adminClient) ListTrash(ctx context.Context, req *v1.ListTrashRequest,
+	opts ...callopt.Option,
+) (*v1.ListTrashResponse, error) {
+	return call(ctx, c.core, "ListTrash", c.kitex.ListTrash, req, opts)
+}
+
+func (c *adminClient) RestoreVolume(ctx context.Context, req *v1.RestoreVolumeRequest,
+	opts ...callopt.Option,
+) (*v1.RestoreVolumeResponse, error) {
+	return call(ctx, c.core, "RestoreVolume", c.kitex.RestoreVolume, req, opts)
+}
+
+func (c *adminClient) PurgeVolume(ctx context.Context, req *v1.PurgeVolumeRequest,
+	opts ...callopt.Option,
+) (*v1.PurgeVolumeResponse, error) {
+	return call(ctx, c.core, "PurgeVolume", c.kitex.PurgeVolume, req, opts)
+}
+
 type nodeClient struct {
 	core  *core
 	kitex nodeservice.Client

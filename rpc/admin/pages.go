@@ -54,3 +54,24 @@ func Directories(ctx context.Context, c directoryLister, req *v1.ListDirectories
 		}
 	}
 }
+
+// trashLister is the part of the admin service that Trash needs.
+type trashLister interface {
+	ListTrash(context.Context, *v1.ListTrashRequest, ...callopt.Option) (
+		*v1.ListTrashResponse, error)
+}
+
+// Trash asks for all pages of the volumes that have no name any more, as Volumes does.
+func Trash(ctx context.Context, c trashLister) (all []*v1.Trashed, err error) {
+	q := v1.ListTrashRequest{}
+	for {
+		r, err := c.ListTrash(ctx, &q)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, r.GetVolumes()...)
+		if q.PageToken = r.GetNextPageToken(); q.PageToken == "" {
+			return all, nil
+		}
+	}
+}

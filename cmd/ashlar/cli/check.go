@@ -119,7 +119,8 @@ func (r *checkRun) ownVolume(ctx context.Context) error {
 func (r *checkRun) deleteVolume() error {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	_, err := r.admin.Admin.DeleteVolume(ctx, &ashlar.DeleteVolumeRequest{Name: r.volume})
+	_, err := r.admin.Admin.DeleteVolume(ctx, &ashlar.DeleteVolumeRequest{Name: r.volume,
+		Now: true})
 	if err != nil {
 		return fmt.Errorf("check: delete volume %s, which it made: %w", r.volume, err)
 	}

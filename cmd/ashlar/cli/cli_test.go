@@ -34,13 +34,15 @@ func TestMistakesEndWithTheirStatusAndOneLineThatNamesTheFix(t *testing.T) {
 		want   string
 	}{
 		{"wat", exitUsage, `unknown command "wat"`},
-		{"volume", exitUsage, "attachments, create, delete, detach, list, rename, resize, show"},
+		{"volume", exitUsage, "attachments, create, delete, detach, list, purge, rename, resize, " +
+			"restore, show"},
 		{"volume wat", exitUsage, `unknown verb "wat"`},
 		{"volume list", exitUsage, "--endpoint"},
 		{"volume list --wat", exitUsage, "--wat"},
 		{"volume list -o xml", exitUsage, "table, json, yaml"},
 		{"volume list a b", exitUsage, "want [DIR]"},
 		{"volume resize v much --endpoint " + nobody, exitUsage, "much"},
+		{"volume list a --trash --endpoint " + nobody, exitUsage, "no directories"},
 		{"dir rename a", exitUsage, "PATH NEWPATH"},
 		{"volume show --endpoint " + nobody, exitUsage, "NAME"},
 		{"volume list --endpoint a:1 --data b", exitUsage, "keep one"},

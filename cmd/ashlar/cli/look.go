@@ -99,7 +99,9 @@ func (a *app) volumeCommand() *cobra.Command {
 		a.volumeResizeCommand(),
 		a.volumeAttachmentsCommand(),
 		a.volumeDetachCommand(),
-		a.volumeDeleteCommand())
+		a.volumeDeleteCommand(),
+		a.volumeRestoreCommand(),
+		a.volumePurgeCommand())
 	return cmd
 }
 
@@ -116,19 +118,6 @@ func (a *app) volumeCreateCommand() *cobra.Command {
 			return view.FromVolume(r.GetVolume()), err
 		})
 	cmd.Flags().Var(&size, "size", "size, such as 512MiB or 4GiB")
-	return cmd
-}
-
-func (a *app) volumeDeleteCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete NAME", Short: "Delete a volume and its data",
-		Args: exactArgs("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.ask(cmd.Context(), func(ctx context.Context, c *admin.Clients) error {
-				_, err := c.Admin.DeleteVolume(ctx, &ashlar.DeleteVolumeRequest{Name: args[0]})
-				return err
-			})
-		}}
-	a.findFlags(cmd)
 	return cmd
 }
 

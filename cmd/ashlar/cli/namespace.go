@@ -77,14 +77,24 @@ func (a *app) dirRemoveCommand() *cobra.Command {
 
 func (a *app) volumeListCommand() *cobra.Command {
 	q := &ashlar.ListVolumesRequest{}
+	trash := false
 	cmd := a.listing("list [DIR]", "The volumes in a directory, or in the root", atMostOne("DIR"),
 		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
+			if trash {
+				if len(args) > 0 || q.Recursive {
+					return nil, usage("volume list: the trash has no directories: leave DIR and " +
+						"--recursive away with --trash")
+				}
+				all, err := admin.Trash(ctx, c.Admin)
+				return view.FromTrash(all), err
+			}
 			q.Directory = directoryArg(args)
 			all, err := admin.Volumes(ctx, c.Admin, q)
 			return view.Volumes(view.FromVolumes(all)), err
 		})
 	cmd.Flags().BoolVarP(&q.Recursive, "recursive", "r", false,
 		"those in directories below it too")
+	cmd.Flags().BoolVar(&trash, "trash", false, "what was deleted and is not gone yet")
 	return cmd
 }
 

@@ -73,6 +73,8 @@ type Control struct {
 	MinNodes int    `yaml:"min_nodes"`
 	// LostAfter is how long a store may be away before its replicas are made anew on others.
 	LostAfter Duration `yaml:"lost_after"`
+	// TrashKeep is how long deleted volumes can be restored; 0: not at all.
+	TrashKeep Duration `yaml:"trash_keep"`
 	Admin     Admin    `yaml:",inline"`
 	Log       Log      `yaml:"log"`
 }
@@ -115,6 +117,7 @@ func DefaultNode() Node {
 func DefaultControl() Control {
 	return Control{Name: "control", Listen: DefaultControlAddr, Data: "/var/lib/ashlar/control",
 		Replicas: 3, Copysets: 12, MinNodes: 3, LostAfter: Duration(15 * time.Minute),
+		TrashKeep: Duration(24 * time.Hour),
 		Log: defaultLog()}
 }
 

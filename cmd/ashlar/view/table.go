@@ -56,6 +56,10 @@ func (c Cluster) Tables() []Table {
 		{"space", fmt.Sprintf("%s used of %s", bytesText(c.UsedBytes),
 			bytesText(c.CapacityBytes))},
 	}}
+	if c.TrashedVolumes > 0 {
+		head.Rows = append(head.Rows, []string{"trash", fmt.Sprintf("%d volumes, for which %s are "+
+			"reserved", c.TrashedVolumes, bytesText(c.TrashedBytes))})
+	}
 	for _, p := range c.Problems {
 		head.Rows = append(head.Rows, []string{"problem", p})
 	}

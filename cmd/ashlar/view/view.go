@@ -57,6 +57,8 @@ type Cluster struct {
 	CopysetsFull       uint64    `json:"copysets_full"`
 	CapacityBytes      uint64    `json:"capacity_bytes"`
 	UsedBytes          uint64    `json:"used_bytes"`
+	TrashedVolumes     uint64    `json:"trashed_volumes"`
+	TrashedBytes       uint64    `json:"trashed_bytes"` // of the capacity, with all copies
 	Processes          []Process `json:"processes"`
 }
 
@@ -148,7 +150,8 @@ func FromCluster(s *ashlar.ClusterStatusResponse) Cluster {
 		Problems: append([]string{}, s.GetProblems()...), Volumes: s.GetVolumes(),
 		Copysets: s.GetCopysets(), CopysetsWithLeader: s.GetCopysetsWithLeader(),
 		CopysetsFull: s.GetCopysetsFull(), CapacityBytes: s.GetCapacityBytes(),
-		UsedBytes: s.GetUsedBytes(),
+		UsedBytes: s.GetUsedBytes(), TrashedVolumes: s.GetTrashedVolumes(),
+		TrashedBytes: s.GetTrashedBytes(),
 		Processes: convert(s.GetProcesses(), func(p *ashlar.Process) Process {
 			return Process{Role: p.GetRole(), ID: p.GetId(), PID: p.GetPid(), Addr: p.GetAddr(),
 				State: p.GetState()}

@@ -79,7 +79,8 @@ func documents() map[string]Tabler {
 		"cluster": FromCluster(&ashlar.ClusterStatusResponse{ClusterId: "c-1", Version: "v1",
 			Health: "degraded", Problems: []string{"node n3 is offline: no heartbeat for 4 s"},
 			Volumes: 1, Copysets: 12, CopysetsWithLeader: 12, CopysetsFull: 8,
-			CapacityBytes: 300 << 30, UsedBytes: 5 << 30, Processes: []*ashlar.Process{
+			CapacityBytes: 300 << 30, UsedBytes: 5 << 30, TrashedVolumes: 2,
+			TrashedBytes: 24 << 30, Processes: []*ashlar.Process{
 				{Role: "control", Id: "control", Pid: 10, Addr: "127.0.0.1:7400", State: "up"},
 				{Role: "node", Id: "n3", Pid: 13, Addr: "127.0.0.1:7403",
 					State: "offline"}}}),
@@ -116,6 +117,7 @@ func documents() map[string]Tabler {
 		"directory": FromDirectory(&ashlar.Directory{DirectoryId: 4, Path: "prod",
 			CreatedUnixNs: noon, Volumes: 2, Directories: 1}),
 		"removed": Removed{"prod/db"},
+		"deleted": FromDeleted(trash()[0].Volume), "trash": FromTrash(trash()),
 
 		"formatted": FormattedStore{Path: "/dev/vdb", CapacityBytes: 100 << 30, Files: 12_800},
 		"check": Check{Volume: "check-1", Seconds: 30.2, Operations: 51_000,
@@ -123,6 +125,13 @@ func documents() map[string]Tabler {
 				Kind: "kill", Node: "n2", PID: 4711, LongestMS: 902.5}}},
 		"floor": Floor{floorFigures()}, "comparison": Comparison(comparison()),
 	}
+}
+
+func trash() []*ashlar.Trashed {
+	return []*ashlar.Trashed{{ReservedBytes: 12 << 30, Volume: &ashlar.Volume{VolumeId: 6,
+		Name: "prod/db/old", SizeBytes: 4 << 30, State: "trashed", TrashedUnixNs: noon,
+		PurgeUnixNs: noon + 86400e9}}, {ReservedBytes: 12288, Volume: &ashlar.Volume{VolumeId: 8,
+		Name: "tmp", SizeBytes: 4096, State: "deleting"}}}
 }
 
 func floorFigures() floor.Floor {

@@ -1335,7 +1335,9 @@ type Volume struct {
 	PoolId        uint64 `protobuf:"varint,6,opt,name=pool_id" json:"pool_id,omitempty"`
 	Epoch         uint64 `protobuf:"varint,7,opt,name=epoch" json:"epoch,omitempty"` // of the newest session
 	CreatedUnixNs int64  `protobuf:"varint,8,opt,name=created_unix_ns" json:"created_unix_ns,omitempty"`
-	State         string `protobuf:"bytes,9,opt,name=state" json:"state,omitempty"` // ok | deleting
+	State         string `protobuf:"bytes,9,opt,name=state" json:"state,omitempty"`                       // ok | trashed | deleting
+	TrashedUnixNs int64  `protobuf:"varint,10,opt,name=trashed_unix_ns" json:"trashed_unix_ns,omitempty"` // when it was put into the trash; 0: it was not
+	PurgeUnixNs   int64  `protobuf:"varint,11,opt,name=purge_unix_ns" json:"purge_unix_ns,omitempty"`     // when it is deleted from there
 }
 
 func (x *Volume) Reset() { *x = Volume{} }
@@ -1405,6 +1407,20 @@ func (x *Volume) GetState() string {
 		return x.State
 	}
 	return ""
+}
+
+func (x *Volume) GetTrashedUnixNs() int64 {
+	if x != nil {
+		return x.TrashedUnixNs
+	}
+	return 0
+}
+
+func (x *Volume) GetPurgeUnixNs() int64 {
+	if x != nil {
+		return x.PurgeUnixNs
+	}
+	return 0
 }
 
 // Segment maps one segment of a volume: the chunk with index i inside the segment belongs to
@@ -2026,8 +2042,12 @@ func (x *DetachVolumeResponse) GetClusterId() string {
 	return ""
 }
 
+// DeleteVolumeRequest takes a volume's name away at once, which another may then have. Its data is
+// kept in the trash for as long as the control plane is set to, or is given up at once with now. A
+// volume that is open is refused.
 type DeleteVolumeRequest struct {
 	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Now  bool   `protobuf:"varint,2,opt,name=now" json:"now,omitempty"`
 }
 
 func (x *DeleteVolumeRequest) Reset() { *x = DeleteVolumeRequest{} }
@@ -2043,7 +2063,15 @@ func (x *DeleteVolumeRequest) GetName() string {
 	return ""
 }
 
+func (x *DeleteVolumeRequest) GetNow() bool {
+	if x != nil {
+		return x.Now
+	}
+	return false
+}
+
 type DeleteVolumeResponse struct {
+	Volume *Volume `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
 }
 
 func (x *DeleteVolumeResponse) Reset() { *x = DeleteVolumeResponse{} }
@@ -2051,6 +2079,13 @@ func (x *DeleteVolumeResponse) Reset() { *x = DeleteVolumeResponse{} }
 func (x *DeleteVolumeResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
 
 func (x *DeleteVolumeResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *DeleteVolumeResponse) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
 
 type ClusterStatusRequest struct {
 }
@@ -2073,6 +2108,8 @@ type ClusterStatusResponse struct {
 	CapacityBytes      uint64     `protobuf:"varint,9,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
 	UsedBytes          uint64     `protobuf:"varint,10,opt,name=used_bytes" json:"used_bytes,omitempty"`
 	Processes          []*Process `protobuf:"bytes,11,rep,name=processes" json:"processes,omitempty"`
+	TrashedVolumes     uint64     `protobuf:"varint,12,opt,name=trashed_volumes" json:"trashed_volumes,omitempty"`
+	TrashedBytes       uint64     `protobuf:"varint,13,opt,name=trashed_bytes" json:"trashed_bytes,omitempty"` // of the pool, with all copies, that they keep from others
 }
 
 func (x *ClusterStatusResponse) Reset() { *x = ClusterStatusResponse{} }
@@ -2158,6 +2195,20 @@ func (x *ClusterStatusResponse) GetProcesses() []*Process {
 		return x.Processes
 	}
 	return nil
+}
+
+func (x *ClusterStatusResponse) GetTrashedVolumes() uint64 {
+	if x != nil {
+		return x.TrashedVolumes
+	}
+	return 0
+}
+
+func (x *ClusterStatusResponse) GetTrashedBytes() uint64 {
+	if x != nil {
+		return x.TrashedBytes
+	}
+	return 0
 }
 
 type ListNodesRequest struct {
@@ -3174,6 +3225,163 @@ func (x *ResizeVolumeResponse) GetVolume() *Volume {
 	return nil
 }
 
+// Trashed is a volume without a name: one in the trash, or one whose data is being given up.
+type Trashed struct {
+	Volume        *Volume `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`                  // with the name that it had
+	ReservedBytes uint64  `protobuf:"varint,2,opt,name=reserved_bytes" json:"reserved_bytes,omitempty"` // of the pool, with all copies
+}
+
+func (x *Trashed) Reset() { *x = Trashed{} }
+
+func (x *Trashed) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Trashed) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Trashed) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
+func (x *Trashed) GetReservedBytes() uint64 {
+	if x != nil {
+		return x.ReservedBytes
+	}
+	return 0
+}
+
+// ListTrashRequest pages like ListVolumesRequest, in the order of the numbers.
+type ListTrashRequest struct {
+	PageSize  uint64 `protobuf:"varint,1,opt,name=page_size" json:"page_size,omitempty"` // at most 1000; 0: 1000
+	PageToken string `protobuf:"bytes,2,opt,name=page_token" json:"page_token,omitempty"`
+}
+
+func (x *ListTrashRequest) Reset() { *x = ListTrashRequest{} }
+
+func (x *ListTrashRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListTrashRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListTrashRequest) GetPageSize() uint64 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTrashRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListTrashResponse struct {
+	Volumes       []*Trashed `protobuf:"bytes,1,rep,name=volumes" json:"volumes,omitempty"`
+	NextPageToken string     `protobuf:"bytes,2,opt,name=next_page_token" json:"next_page_token,omitempty"`
+}
+
+func (x *ListTrashResponse) Reset() { *x = ListTrashResponse{} }
+
+func (x *ListTrashResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListTrashResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListTrashResponse) GetVolumes() []*Trashed {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+func (x *ListTrashResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// RestoreVolumeRequest takes a volume out of the trash, with all its data.
+type RestoreVolumeRequest struct {
+	VolumeId uint64 `protobuf:"varint,1,opt,name=volume_id" json:"volume_id,omitempty"`
+	NewName  string `protobuf:"bytes,2,opt,name=new_name" json:"new_name,omitempty"` // empty: the one that it had
+}
+
+func (x *RestoreVolumeRequest) Reset() { *x = RestoreVolumeRequest{} }
+
+func (x *RestoreVolumeRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *RestoreVolumeRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RestoreVolumeRequest) GetVolumeId() uint64 {
+	if x != nil {
+		return x.VolumeId
+	}
+	return 0
+}
+
+func (x *RestoreVolumeRequest) GetNewName() string {
+	if x != nil {
+		return x.NewName
+	}
+	return ""
+}
+
+type RestoreVolumeResponse struct {
+	Volume *Volume `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
+}
+
+func (x *RestoreVolumeResponse) Reset() { *x = RestoreVolumeResponse{} }
+
+func (x *RestoreVolumeResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *RestoreVolumeResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RestoreVolumeResponse) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
+// PurgeVolumeRequest gives up the data of a volume in the trash at once.
+type PurgeVolumeRequest struct {
+	VolumeId uint64 `protobuf:"varint,1,opt,name=volume_id" json:"volume_id,omitempty"`
+}
+
+func (x *PurgeVolumeRequest) Reset() { *x = PurgeVolumeRequest{} }
+
+func (x *PurgeVolumeRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *PurgeVolumeRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *PurgeVolumeRequest) GetVolumeId() uint64 {
+	if x != nil {
+		return x.VolumeId
+	}
+	return 0
+}
+
+type PurgeVolumeResponse struct {
+	Volume *Volume `protobuf:"bytes,1,opt,name=volume" json:"volume,omitempty"`
+}
+
+func (x *PurgeVolumeResponse) Reset() { *x = PurgeVolumeResponse{} }
+
+func (x *PurgeVolumeResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *PurgeVolumeResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *PurgeVolumeResponse) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
 type NodeService interface {
 	RegisterNode(ctx context.Context, req *RegisterNodeRequest) (res *RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, req *HeartbeatNodeRequest) (res *HeartbeatNodeResponse, err error)
@@ -3211,4 +3419,7 @@ type AdminService interface {
 	RenameDirectory(ctx context.Context, req *RenameDirectoryRequest) (res *RenameDirectoryResponse, err error)
 	RenameVolume(ctx context.Context, req *RenameVolumeRequest) (res *RenameVolumeResponse, err error)
 	ResizeVolume(ctx context.Context, req *ResizeVolumeRequest) (res *ResizeVolumeResponse, err error)
+	ListTrash(ctx context.Context, req *ListTrashRequest) (res *ListTrashResponse, err error)
+	RestoreVolume(ctx context.Context, req *RestoreVolumeRequest) (res *RestoreVolumeResponse, err error)
+	PurgeVolume(ctx context.Context, req *PurgeVolumeRequest) (res *PurgeVolumeResponse, err error)
 }

@@ -169,6 +169,27 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"ListTrash": kitex.NewMethodInfo(
+		listTrashHandler,
+		newListTrashArgs,
+		newListTrashResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"RestoreVolume": kitex.NewMethodInfo(
+		restoreVolumeHandler,
+		newRestoreVolumeArgs,
+		newRestoreVolumeResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"PurgeVolume": kitex.NewMethodInfo(
+		purgeVolumeHandler,
+		newPurgeVolumeArgs,
+		newPurgeVolumeResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -2677,6 +2698,339 @@ func (p *ResizeVolumeResult) GetResult() interface{} {
 	return p.Success
 }
 
+func listTrashHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ListTrashRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).ListTrash(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ListTrashArgs:
+		success, err := handler.(v1.AdminService).ListTrash(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ListTrashResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newListTrashArgs() interface{} {
+	return &ListTrashArgs{}
+}
+
+func newListTrashResult() interface{} {
+	return &ListTrashResult{}
+}
+
+type ListTrashArgs struct {
+	Req *v1.ListTrashRequest
+}
+
+func (p *ListTrashArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ListTrashArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ListTrashRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ListTrashArgs_Req_DEFAULT *v1.ListTrashRequest
+
+func (p *ListTrashArgs) GetReq() *v1.ListTrashRequest {
+	if !p.IsSetReq() {
+		return ListTrashArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ListTrashArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ListTrashArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ListTrashResult struct {
+	Success *v1.ListTrashResponse
+}
+
+var ListTrashResult_Success_DEFAULT *v1.ListTrashResponse
+
+func (p *ListTrashResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ListTrashResult) Unmarshal(in []byte) error {
+	msg := new(v1.ListTrashResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ListTrashResult) GetSuccess() *v1.ListTrashResponse {
+	if !p.IsSetSuccess() {
+		return ListTrashResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ListTrashResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ListTrashResponse)
+}
+
+func (p *ListTrashResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ListTrashResult) GetResult() interface{} {
+	return p.Success
+}
+
+func restoreVolumeHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.RestoreVolumeRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).RestoreVolume(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *RestoreVolumeArgs:
+		success, err := handler.(v1.AdminService).RestoreVolume(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*RestoreVolumeResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newRestoreVolumeArgs() interface{} {
+	return &RestoreVolumeArgs{}
+}
+
+func newRestoreVolumeResult() interface{} {
+	return &RestoreVolumeResult{}
+}
+
+type RestoreVolumeArgs struct {
+	Req *v1.RestoreVolumeRequest
+}
+
+func (p *RestoreVolumeArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *RestoreVolumeArgs) Unmarshal(in []byte) error {
+	msg := new(v1.RestoreVolumeRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var RestoreVolumeArgs_Req_DEFAULT *v1.RestoreVolumeRequest
+
+func (p *RestoreVolumeArgs) GetReq() *v1.RestoreVolumeRequest {
+	if !p.IsSetReq() {
+		return RestoreVolumeArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *RestoreVolumeArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *RestoreVolumeArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type RestoreVolumeResult struct {
+	Success *v1.RestoreVolumeResponse
+}
+
+var RestoreVolumeResult_Success_DEFAULT *v1.RestoreVolumeResponse
+
+func (p *RestoreVolumeResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *RestoreVolumeResult) Unmarshal(in []byte) error {
+	msg := new(v1.RestoreVolumeResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *RestoreVolumeResult) GetSuccess() *v1.RestoreVolumeResponse {
+	if !p.IsSetSuccess() {
+		return RestoreVolumeResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *RestoreVolumeResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.RestoreVolumeResponse)
+}
+
+func (p *RestoreVolumeResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *RestoreVolumeResult) GetResult() interface{} {
+	return p.Success
+}
+
+func purgeVolumeHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.PurgeVolumeRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).PurgeVolume(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *PurgeVolumeArgs:
+		success, err := handler.(v1.AdminService).PurgeVolume(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*PurgeVolumeResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newPurgeVolumeArgs() interface{} {
+	return &PurgeVolumeArgs{}
+}
+
+func newPurgeVolumeResult() interface{} {
+	return &PurgeVolumeResult{}
+}
+
+type PurgeVolumeArgs struct {
+	Req *v1.PurgeVolumeRequest
+}
+
+func (p *PurgeVolumeArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *PurgeVolumeArgs) Unmarshal(in []byte) error {
+	msg := new(v1.PurgeVolumeRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var PurgeVolumeArgs_Req_DEFAULT *v1.PurgeVolumeRequest
+
+func (p *PurgeVolumeArgs) GetReq() *v1.PurgeVolumeRequest {
+	if !p.IsSetReq() {
+		return PurgeVolumeArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *PurgeVolumeArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *PurgeVolumeArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type PurgeVolumeResult struct {
+	Success *v1.PurgeVolumeResponse
+}
+
+var PurgeVolumeResult_Success_DEFAULT *v1.PurgeVolumeResponse
+
+func (p *PurgeVolumeResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *PurgeVolumeResult) Unmarshal(in []byte) error {
+	msg := new(v1.PurgeVolumeResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *PurgeVolumeResult) GetSuccess() *v1.PurgeVolumeResponse {
+	if !p.IsSetSuccess() {
+		return PurgeVolumeResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *PurgeVolumeResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.PurgeVolumeResponse)
+}
+
+func (p *PurgeVolumeResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *PurgeVolumeResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -2902,6 +3256,36 @@ func (p *kClient) ResizeVolume(ctx context.Context, Req *v1.ResizeVolumeRequest)
 	_args.Req = Req
 	var _result ResizeVolumeResult
 	if err = p.c.Call(ctx, "ResizeVolume", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ListTrash(ctx context.Context, Req *v1.ListTrashRequest) (r *v1.ListTrashResponse, err error) {
+	var _args ListTrashArgs
+	_args.Req = Req
+	var _result ListTrashResult
+	if err = p.c.Call(ctx, "ListTrash", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) RestoreVolume(ctx context.Context, Req *v1.RestoreVolumeRequest) (r *v1.RestoreVolumeResponse, err error) {
+	var _args RestoreVolumeArgs
+	_args.Req = Req
+	var _result RestoreVolumeResult
+	if err = p.c.Call(ctx, "RestoreVolume", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) PurgeVolume(ctx context.Context, Req *v1.PurgeVolumeRequest) (r *v1.PurgeVolumeResponse, err error) {
+	var _args PurgeVolumeArgs
+	_args.Req = Req
+	var _result PurgeVolumeResult
+	if err = p.c.Call(ctx, "PurgeVolume", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

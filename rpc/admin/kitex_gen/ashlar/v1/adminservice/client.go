@@ -33,6 +33,9 @@ type Client interface {
 	RenameDirectory(ctx context.Context, Req *v1.RenameDirectoryRequest, callOptions ...callopt.Option) (r *v1.RenameDirectoryResponse, err error)
 	RenameVolume(ctx context.Context, Req *v1.RenameVolumeRequest, callOptions ...callopt.Option) (r *v1.RenameVolumeResponse, err error)
 	ResizeVolume(ctx context.Context, Req *v1.ResizeVolumeRequest, callOptions ...callopt.Option) (r *v1.ResizeVolumeResponse, err error)
+	ListTrash(ctx context.Context, Req *v1.ListTrashRequest, callOptions ...callopt.Option) (r *v1.ListTrashResponse, err error)
+	RestoreVolume(ctx context.Context, Req *v1.RestoreVolumeRequest, callOptions ...callopt.Option) (r *v1.RestoreVolumeResponse, err error)
+	PurgeVolume(ctx context.Context, Req *v1.PurgeVolumeRequest, callOptions ...callopt.Option) (r *v1.PurgeVolumeResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -172,4 +175,19 @@ func (p *kAdminServiceClient) RenameVolume(ctx context.Context, Req *v1.RenameVo
 func (p *kAdminServiceClient) ResizeVolume(ctx context.Context, Req *v1.ResizeVolumeRequest, callOptions ...callopt.Option) (r *v1.ResizeVolumeResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.ResizeVolume(ctx, Req)
+}
+
+func (p *kAdminServiceClient) ListTrash(ctx context.Context, Req *v1.ListTrashRequest, callOptions ...callopt.Option) (r *v1.ListTrashResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ListTrash(ctx, Req)
+}
+
+func (p *kAdminServiceClient) RestoreVolume(ctx context.Context, Req *v1.RestoreVolumeRequest, callOptions ...callopt.Option) (r *v1.RestoreVolumeResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.RestoreVolume(ctx, Req)
+}
+
+func (p *kAdminServiceClient) PurgeVolume(ctx context.Context, Req *v1.PurgeVolumeRequest, callOptions ...callopt.Option) (r *v1.PurgeVolumeResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.PurgeVolume(ctx, Req)
 }
