@@ -1,9 +1,9 @@
 // Package meta keeps what the control plane must not forget: topology, copysets, volumes, the
-// mapping of their segments, sessions and counters.
+// mapping of their segments, sessions, events and counters.
 //
 // It has two layers. KV is the seam: ordered byte keys with serialisable transactions, prefix
 // scans and watches. On top are typed tables (Nodes, Stores, Copysets, Volumes, Segments,
-// Sessions, Directory) and counters, which work over any KV.
+// Sessions, Events, Directory) and counters, which work over any KV.
 //
 // # Promises
 //

@@ -438,6 +438,9 @@ func samples() []struct {
 	add(Directory.Prefix(NameKey(RootDir, "v")), b, err)
 	b, err = encode(&Entry{DirectoryID: 11, CreatedNS: 12})
 	add(Directory.Prefix(NameKey(10, "d")), b, err)
+	b, err = encode(&Event{EventID: 13, TimeNS: 14, Severity: "info", Kind: "volume-created",
+		Object: "volume", ObjectID: 6, Name: "v", Text: "volume v was created"})
+	add(Events.Prefix(ID(13)), b, err)
 	return out
 }
 

@@ -73,6 +73,24 @@ func (s *Session) Marshal(b []byte) ([]byte, error) { return prutal.MarshalAppen
 // Unmarshal reads the record's fields from b.
 func (s *Session) Unmarshal(b []byte) error { return prutal.Unmarshal(b, s) }
 
+// Event is something that happened, for operators to read.
+type Event struct {
+	EventID  uint64 `protobuf:"varint,1,opt,name=event_id"`
+	TimeNS   int64  `protobuf:"varint,2,opt,name=time_unix_ns"`
+	Severity string `protobuf:"bytes,3,opt,name=severity"` // info | warning | error
+	Kind     string `protobuf:"bytes,4,opt,name=kind"`
+	Object   string `protobuf:"bytes,5,opt,name=object"` // cluster | node | store | ...
+	ObjectID uint64 `protobuf:"varint,6,opt,name=object_id"`
+	Name     string `protobuf:"bytes,7,opt,name=name"` // of the object, at that time
+	Text     string `protobuf:"bytes,8,opt,name=text"`
+}
+
+// Marshal appends the record's fields to b.
+func (e *Event) Marshal(b []byte) ([]byte, error) { return prutal.MarshalAppend(b, e) }
+
+// Unmarshal reads the record's fields from b.
+func (e *Event) Unmarshal(b []byte) error { return prutal.Unmarshal(b, e) }
+
 // Entry is what a name in a directory leads to: a volume or a directory.
 type Entry struct {
 	VolumeID    uint64 `protobuf:"varint,1,opt,name=volume_id"`

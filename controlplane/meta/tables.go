@@ -15,6 +15,7 @@ import (
 //
 //	'c' name                  counter: the last number given out, 8 bytes big-endian
 //	'd' parent  name          Directory: the volume or directory that the name leads to
+//	'e' event                 Events
 //	'g' copyset               Copysets
 //	'i' name                  identity: cluster id, format version (text)
 //	'n' node                  Nodes
@@ -31,6 +32,7 @@ var (
 	Volumes   = Table[v1.Volume, *v1.Volume]{name: "volume", prefix: 'v'}
 	Segments  = Table[v1.Segment, *v1.Segment]{name: "segment", prefix: 'x'}
 	Sessions  = Table[Session, *Session]{name: "session", prefix: 'o'}
+	Events    = Table[Event, *Event]{name: "event", prefix: 'e'}
 	Directory = Table[Entry, *Entry]{name: "directory", prefix: 'd'}
 )
 

@@ -99,6 +99,10 @@ func (c *cluster) detachVolume(req *v1.DetachVolumeRequest) (*v1.DetachVolumeRes
 	if err := c.dropSessions(ids...); err != nil {
 		return nil, err
 	}
+	if len(ids) > 0 {
+		c.tell(newEvent(eventWarning, "session-detached", aVolume, vol.VolumeId, vol.Name,
+			"%d sessions of volume %s were ended by an operator", len(ids), vol.Name))
+	}
 	c.log.Info("volume detached", "volume", vol.Name, "sessions", ids, "epoch", resp.Volume.Epoch)
 	return resp, nil
 }

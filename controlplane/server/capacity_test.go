@@ -129,7 +129,7 @@ func TestVolumeThatNoCopysetHasRoomForIsRefusedThoughThePoolHasSpace(t *testing.
 		w.raft.elect(g.CopysetId, g.Replicas[0].ReplicaId)
 	}
 	w.beat()
-	_, err = w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: "b"})
+	_, err = w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: "b", Now: true})
 	w.ok(err)
 	for range 3 {
 		w.beat()

@@ -66,6 +66,8 @@ func (c *cluster) ensureCopysets(now time.Time) error {
 			c.nodes[m.NodeId].desired = topology
 		}
 	}
+	c.tell(newEvent(eventInfo, "copysets-created", aCluster, 0, "", "%d copysets with %d replicas "+
+		"were placed on %d stores", len(recs), c.cfg.Replicas, len(places)))
 	c.log.Info("copysets created", "copysets", len(recs), "replicas", c.cfg.Replicas,
 		"stores", len(places))
 	return nil

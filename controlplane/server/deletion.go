@@ -74,7 +74,7 @@ func (c *cluster) giveUp(vol *v1.Volume, unlink func(meta.Tx) error) (*v1.Volume
 			}
 		}
 		return meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec)
-	})
+	}, volumeNews("volume-deleted", &rec, "the data of volume %s is given up", rec.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -129,15 +129,18 @@ func (c *cluster) finishDeletions(time.Time) error {
 		if len(c.deletions[id].pending) > 0 {
 			continue
 		}
+		vol := c.volumes[id]
 		segs, err := c.readSegments(id, 0, 0)
 		if err != nil {
 			return err
 		}
-		if err := c.update(func(tx meta.Tx) error { return eraseVolume(tx, id) }); err != nil {
+		err = c.update(func(tx meta.Tx) error { return eraseVolume(tx, id) },
+			volumeNews("volume-erased", vol, "the space of volume %s is free", vol.Name))
+		if err != nil {
 			return err
 		}
-		c.giveMapping(c.volumes[id], segs)
-		c.log.Info("volume deleted", "volume", c.volumes[id].Name, "id", id)
+		c.giveMapping(vol, segs)
+		c.log.Info("volume deleted", "volume", vol.Name, "id", id)
 		delete(c.deletions, id)
 		delete(c.volumes, id)
 	}

@@ -258,7 +258,7 @@ func (c *cluster) renameVolume(req *v1.RenameVolumeRequest) (*v1.RenameVolumeRes
 			meta.Directory.Delete(tx, meta.NameKey(from.id, old)),
 			meta.Directory.Put(tx, meta.NameKey(to.id, name), &meta.Entry{VolumeID: rec.VolumeId}),
 			meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec))
-	})
+	}, volumeNews("volume-renamed", &rec, "volume %s was renamed to %s", vol.Name, rec.Name))
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@
 //     volume by its number and do not notice.
 //   - A deleted volume keeps data and mapping in the trash for Config.TrashKeep; until then it can
 //     be restored, and its space is not given to others.
+//   - What happens to nodes, stores, copysets and volumes is recorded as events, the newest
+//     maxEvents of them; one of a volume in the very transaction that it tells of.
 //   - Leaders are hints. The newest term that any replica reported wins; they are written down
 //     within FlushInterval, so that a restarted control plane answers with them at once, and
 //     ClusterStatus counts only leaders confirmed since the start.

@@ -153,6 +153,12 @@ func (h *adminHandler) PurgeVolume(_ context.Context, req *v1.PurgeVolumeRequest
 	return serve(req, h.c.purgeVolume)
 }
 
+func (h *adminHandler) ListEvents(_ context.Context, req *v1.ListEventsRequest) (
+	*v1.ListEventsResponse, error,
+) {
+	return serve(req, h.c.listEvents)
+}
+
 func (h *nodeHandler) RegisterNode(_ context.Context, req *v1.RegisterNodeRequest) (
 	*v1.RegisterNodeResponse, error,
 ) {

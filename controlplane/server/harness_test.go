@@ -119,6 +119,7 @@ func (r *rig) kill() {
 	for _, s := range r.srv.cluster.stores {
 		s.dirty = false
 	}
+	r.srv.cluster.journal.pending = nil
 	r.srv.cluster.mu.Unlock()
 	r.restart()
 }

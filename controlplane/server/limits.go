@@ -25,6 +25,10 @@ const (
 	// segmentCopysets is how many copysets the chunks of one segment interleave over.
 	segmentCopysets = 16
 
+	maxEvents          = 10_000 // kept; the oldest go
+	maxPendingEvents   = 1024   // not written down yet; more are counted and not kept
+	maxEventsPerCommit = 256    // of those, in one transaction
+
 	// maxPurges is how many volumes of the trash are given up in one tick; the rest follows.
 	maxPurges = 16
 	// maxDeletions is how many volume ids one heartbeat answer carries; the rest follows when

@@ -17,6 +17,7 @@ type sample struct {
 	trashed, trashedBytes     uint64
 	attached                  int
 	capacity, used, problems  uint64
+	leaderMoves               uint64
 	corruptBlocks, madeBlocks uint64
 }
 
@@ -78,7 +79,7 @@ func (c *cluster) sample() *sample {
 	now := c.cfg.Now()
 	t := &sample{nodes: zeroed(nodeStates), stores: zeroed(storeStates),
 		copysets: zeroed(copysetHealths), health: healthUnavailable, deleting: len(c.deletions),
-		waits: len(c.waits)}
+		waits: len(c.waits), leaderMoves: c.leaderMoves}
 	if err == nil {
 		t.health, t.problems = status.Health, uint64(len(status.Problems))
 		t.trashed, t.trashedBytes = status.TrashedVolumes, status.TrashedBytes
@@ -154,6 +155,9 @@ func healthMetrics() []ops.Metric[sample] {
 		byState("copysets", "health",
 			"Copysets by health: ok, without a replica (degraded), without a leader (unavailable).",
 			func(t *sample) map[string]int { return t.copysets }),
+		{Name: "ashlar_cluster_leader_moves_total", Kind: ops.Counter,
+			Help:  "Copysets that another replica leads than before, since the start.",
+			Value: func(t *sample) float64 { return float64(t.leaderMoves) }},
 		gauge("damaged_replicas", "", "Replicas that their stores report as damaged.",
 			func(t *sample) int { return t.damaged }),
 		gauge("repairs", "", "Replicas that are being filled in the place of others.",

@@ -270,6 +270,7 @@ func TestAcknowledgedNamesSurviveKillsAndNoneIsHalfChanged(t *testing.T) {
 		}
 	}
 	w.killDuringNames()
+	w.checkEvents()
 	t.Logf("took effect: %v; names at the end: %d; after a kill %d mutations had happened, %d not",
 		w.done, len(w.names), w.after, w.before)
 }
@@ -319,6 +320,30 @@ func (w *nsWorld) checkNames() {
 	}
 	if !maps.Equal(got, w.names) {
 		w.t.Fatalf("the names are\n%v, want\n%v", got.list(), w.names.list())
+	}
+}
+
+// checkEvents wants of each volume the event that it was made, which is of the same transaction.
+func (w *nsWorld) checkEvents() {
+	w.t.Helper()
+	created := map[uint64]int{}
+	q := &v1.ListEventsRequest{}
+	for more := true; more; {
+		r, err := w.Admin.ListEvents(ctx, q)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, e := range r.Events {
+			if q.AfterId = e.EventId; e.Kind == "volume-created" {
+				created[e.ObjectId]++
+			}
+		}
+		more = r.More
+	}
+	for path, it := range w.names {
+		if it.id != 0 && created[it.id] != 1 {
+			w.t.Errorf("%d events tell that %s (%d) was made", created[it.id], path, it.id)
+		}
 	}
 }
 

@@ -55,9 +55,14 @@ func (c *cluster) scheduleMoves(now time.Time) error {
 			return err
 		}
 		g.lastOperator, g.lastRepair = now, now
+		level := eventInfo
 		if op.Lost {
 			g.losses = g.losses.Add(now, c.cfg.Schedule)
+			level = eventWarning
 		}
+		c.tell(newEvent(level, "replacement-begun", aCopyset, op.Copyset, "", "copyset %d: "+
+			"replica %d is made anew as replica %d on store %d: %s", op.Copyset, op.From,
+			g.rec.Joining.ReplicaId, op.Store, op.Reason))
 		c.log.Info("operator", "operator", op.String(), "joining", g.rec.Joining.ReplicaId)
 	}
 	return nil
@@ -103,6 +108,8 @@ func (c *cluster) finishReplacements(now time.Time) error {
 			return err
 		}
 		finished = true
+		c.tell(newEvent(eventInfo, "replacement-done", aCopyset, id, "", "copyset %d: replica %d "+
+			"took the place of replica %d", id, joining.ReplicaId, leaving))
 		c.log.Info("replica replaced", "copyset", id, "old", leaving, "new", joining.ReplicaId)
 	}
 	if finished {

@@ -52,7 +52,8 @@ func (c *cluster) resizeVolume(req *v1.ResizeVolumeRequest) (*v1.ResizeVolumeRes
 		return errors.Join(
 			meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec),
 			putSegments(tx, &rec, segs))
-	})
+	}, volumeNews("volume-resized", &rec, "volume %s grew from %s to %s", rec.Name,
+		human(float64(vol.SizeBytes)), human(float64(size))))
 	if err != nil {
 		return nil, err
 	}

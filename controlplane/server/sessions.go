@@ -30,6 +30,14 @@ func (c *cluster) openVolume(req *v1.OpenVolumeRequest) (*v1.OpenVolumeResponse,
 		VolumeID: rec.VolumeId, Epoch: rec.Epoch, ReadOnly: req.ReadOnly,
 		Client: clip(req.Client, maxNameBytes), OpenedNS: now.UnixNano(),
 	}
+	var told []news
+	if old := c.writer(vol); old != nil && !req.ReadOnly && !old.lapsed(now) {
+		told = append(told, func() *meta.Event {
+			return newEvent(eventWarning, "session-fenced", aVolume, rec.VolumeId, rec.Name,
+				"session %d of %q may not write volume %s any more: session %d of %q opened it",
+				old.rec.SessionID, old.rec.Client, rec.Name, s.SessionID, s.Client)
+		})
+	}
 	err = c.update(func(tx meta.Tx) (err error) {
 		if s.SessionID, err = meta.NextID(tx, meta.CounterSession); err != nil {
 			return err
@@ -37,7 +45,7 @@ func (c *cluster) openVolume(req *v1.OpenVolumeRequest) (*v1.OpenVolumeResponse,
 		return errors.Join(
 			meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec),
 			meta.Sessions.Put(tx, meta.ID(s.SessionID), s))
-	})
+	}, told...)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +167,16 @@ func (c *cluster) expireSessions(now time.Time) error {
 		}
 	}
 	return c.dropSessions(ids...)
+}
+
+// writer returns the session that may write the volume, or nil.
+func (c *cluster) writer(vol *v1.Volume) *session {
+	for _, s := range c.sessions {
+		if s.rec.VolumeID == vol.VolumeId && !s.rec.ReadOnly && !superseded(s, vol) {
+			return s
+		}
+	}
+	return nil
 }
 
 // holder returns a session that keeps the volume from being deleted, or nil.

@@ -53,11 +53,13 @@ type cluster struct {
 	trash     map[uint64]bool // volumes that may be restored
 	deletions map[uint64]*deletion
 	mapped    mapped
+	journal   journal
 	sessions  map[uint64]*session
 	processes map[string]*process
 	waits     []waiting // what the scheduler wants and cannot begin
 
 	lastFlush, lastSchedule time.Time
+	leaderMoves             uint64 // since the start
 }
 
 // node is a data-plane process.
@@ -66,6 +68,7 @@ type node struct {
 	heard     time.Time
 	upSince   time.Time
 	wasUp     bool   // at the last tick, to log changes
+	told      string // the kind of the last event of it
 	desired   uint64 // version of its desired state
 	stores    map[uint64]bool
 	reports   map[uint64]*v1.ReplicaReport // by copyset, from the last heartbeat
@@ -80,6 +83,7 @@ type store struct {
 	// downSince is since when it is offline or has failed, as this process has seen; zero: it is
 	// not.
 	downSince time.Time
+	told      string // the kind of the last event of it
 }
 
 // copyset is a raft group.
@@ -117,7 +121,8 @@ func openCluster(cfg Config, kv meta.KV) (*cluster, error) {
 }
 
 func (c *cluster) load(r meta.Reader) error {
-	return errors.Join(c.loadTopology(r), c.loadVolumes(r), c.loadSessions(r), c.loadMapping(r))
+	return errors.Join(c.loadTopology(r), c.loadVolumes(r), c.loadSessions(r), c.loadMapping(r),
+		c.loadEvents(r))
 }
 
 func (c *cluster) loadTopology(r meta.Reader) error {
@@ -211,15 +216,35 @@ func (c *cluster) addCopyset(rec *v1.Copyset) {
 	g.rec = rec
 }
 
-// update commits a change of the metadata. Only when it returns nil may memory follow.
-func (c *cluster) update(fn func(meta.Tx) error) error {
+// update commits a change of the metadata, with its news and others that wait. Only when it returns
+// nil may memory follow.
+func (c *cluster) update(fn func(meta.Tx) error, own ...news) error {
 	if c.failed != nil {
 		return c.failed
 	}
-	err := c.kv.Update(context.Background(), fn)
-	switch {
-	case err == nil:
+	var batch []*meta.Event
+	var taken int
+	err := c.kv.Update(context.Background(), func(tx meta.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		batch, taken = c.journal.batch(own, c.cfg.Now())
+		return c.journal.write(tx, batch)
+	})
+	if err == nil {
+		c.journal.written(batch, taken)
 		return nil
+	}
+	if !errors.Is(err, meta.ErrClosed) && !errors.Is(err, meta.ErrTooLarge) {
+		c.tellMetadata(err)
+	}
+	return c.updateError(err)
+}
+
+// updateError gives a failure of the metadata the class that callers know, and remembers one that
+// is for good.
+func (c *cluster) updateError(err error) error {
+	switch {
 	case errors.Is(err, meta.ErrFailed):
 		c.failed = admin.Errorf(admin.ErrUnavailable, "control: the metadata failed, restart the "+
 			"control plane: %v", err)
@@ -279,6 +304,7 @@ func (c *cluster) tick() {
 	now := c.cfg.Now()
 	c.noticeNodes(now)
 	c.noticeStores(now)
+	c.tellStores(now)
 	c.forgetProcesses(now)
 	for _, work := range []struct {
 		what string
@@ -329,7 +355,7 @@ func (c *cluster) writeDirty() error {
 			stores = append(stores, s)
 		}
 	}
-	if len(copysets)+len(stores) == 0 {
+	if len(copysets)+len(stores)+len(c.journal.pending) == 0 {
 		return nil
 	}
 	err := c.update(func(tx meta.Tx) error {
@@ -359,6 +385,7 @@ func (c *cluster) writeDirty() error {
 
 func (c *cluster) noticeNodes(now time.Time) {
 	for _, n := range c.nodes {
+		c.tellNode(n, now)
 		up := c.up(n, now)
 		if up != n.wasUp {
 			n.wasUp = up

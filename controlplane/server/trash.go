@@ -23,7 +23,8 @@ func (c *cluster) trashVolume(vol *v1.Volume, unlink func(meta.Tx) error) (*v1.V
 	rec.PurgeUnixNs = now.Add(c.cfg.TrashKeep).UnixNano()
 	err := c.update(func(tx meta.Tx) error {
 		return errors.Join(unlink(tx), meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec))
-	})
+	}, volumeNews("volume-trashed", &rec, "volume %s was deleted and can be restored until %s",
+		rec.Name, time.Unix(0, rec.PurgeUnixNs).UTC().Format(time.RFC3339)))
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func (c *cluster) restoreVolume(req *v1.RestoreVolumeRequest) (*v1.RestoreVolume
 		return errors.Join(
 			meta.Directory.Put(tx, meta.NameKey(dir.id, name), &meta.Entry{VolumeID: rec.VolumeId}),
 			meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec))
-	})
+	}, volumeNews("volume-restored", &rec, "volume %s came back from the trash", rec.Name))
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,8 @@ func (c *cluster) createVolume(req *v1.CreateVolumeRequest) (*v1.CreateVolumeRes
 		}
 		key := meta.NameKey(dir.id, name)
 		return meta.Directory.Put(tx, key, &meta.Entry{VolumeID: vol.VolumeId})
-	})
+	}, volumeNews("volume-created", vol, "volume %s of %s was created", vol.Name,
+		human(float64(size))))
 	if err != nil {
 		return nil, err
 	}

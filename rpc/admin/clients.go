@@ -142,6 +142,12 @@ func (c *adminClient) PurgeVolume(ctx context.Context, req *v1.PurgeVolumeReques
 	return call(ctx, c.core, "PurgeVolume", c.kitex.PurgeVolume, req, opts)
 }
 
+func (c *adminClient) ListEvents(ctx context.Context, req *v1.ListEventsRequest,
+	opts ...callopt.Option,
+) (*v1.ListEventsResponse, error) {
+	return call(ctx, c.core, "ListEvents", c.kitex.ListEvents, req, opts)
+}
+
 type nodeClient struct {
 	core  *core
 	kitex nodeservice.Client

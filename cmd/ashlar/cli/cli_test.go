@@ -43,6 +43,8 @@ func TestMistakesEndWithTheirStatusAndOneLineThatNamesTheFix(t *testing.T) {
 		{"volume list a b", exitUsage, "want [DIR]"},
 		{"volume resize v much --endpoint " + nobody, exitUsage, "much"},
 		{"volume list a --trash --endpoint " + nobody, exitUsage, "no directories"},
+		{"events --since -1h", exitUsage, "--since"},
+		{"events --since yesterday", exitUsage, "yesterday"},
 		{"dir rename a", exitUsage, "PATH NEWPATH"},
 		{"volume show --endpoint " + nobody, exitUsage, "NAME"},
 		{"volume list --endpoint a:1 --data b", exitUsage, "keep one"},

@@ -117,6 +117,12 @@ func documents() map[string]Tabler {
 		"directory": FromDirectory(&ashlar.Directory{DirectoryId: 4, Path: "prod",
 			CreatedUnixNs: noon, Volumes: 2, Directories: 1}),
 		"removed": Removed{"prod/db"},
+		"events": FromEvents([]*ashlar.Event{{EventId: 41, TimeUnixNs: noon + 250e6,
+			Severity: "warning", Kind: "node-offline", Object: "node", ObjectId: 3, Name: "n3",
+			Text: "node n3 (127.0.0.1:7403) is offline: nothing heard for 3s"},
+			{EventId: 42, TimeUnixNs: noon + 9e9, Severity: "info", Kind: "volume-trashed",
+				Object: "volume", ObjectId: 6, Name: "prod/db/old", Text: "volume prod/db/old " +
+					"was deleted and can be restored until 2025-06-16T15:06:40Z"}}),
 		"deleted": FromDeleted(trash()[0].Volume), "trash": FromTrash(trash()),
 
 		"formatted": FormattedStore{Path: "/dev/vdb", CapacityBytes: 100 << 30, Files: 12_800},
@@ -198,6 +204,24 @@ func TestYAMLAndJSONAreTheSameDocument(t *testing.T) {
 		z, _ := json.Marshal(b)
 		if !bytes.Equal(x, z) {
 			t.Errorf("%s: YAML reads as %s, JSON is %s", name, z, x)
+		}
+	}
+}
+
+func TestDocumentsOfAStreamAreToldApart(t *testing.T) {
+	for format, want := range map[string]string{
+		"json":  "{\"removed\":\"a\"}\n{\"removed\":\"b\"}\n",
+		"yaml":  "---\nremoved: a\n---\nremoved: b\n",
+		"table": "removed  a\nremoved  b\n",
+	} {
+		var got bytes.Buffer
+		for _, what := range []string{"a", "b"} {
+			if err := WriteOne(&got, format, Removed{what}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got.String() != want {
+			t.Errorf("%s: %q, want %q", format, got.String(), want)
 		}
 	}
 }

@@ -37,6 +37,21 @@ func Write(w io.Writer, format string, v Tabler) error {
 	return fmt.Errorf("view: format %q: use one of %s", format, strings.Join(Formats, ", "))
 }
 
+// WriteOne writes one document of a stream, in one of Formats: JSON in a line, YAML behind a mark.
+func WriteOne(w io.Writer, format string, v Tabler) error {
+	switch format {
+	case "json":
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(v)
+	case "yaml":
+		if _, err := io.WriteString(w, "---\n"); err != nil {
+			return err
+		}
+	}
+	return Write(w, format, v)
+}
+
 func writeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

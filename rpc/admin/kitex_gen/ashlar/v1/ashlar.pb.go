@@ -3382,6 +3382,141 @@ func (x *PurgeVolumeResponse) GetVolume() *Volume {
 	return nil
 }
 
+// Event is something that happened. docs/cli.md lists the kinds; more may come.
+type Event struct {
+	EventId    uint64 `protobuf:"varint,1,opt,name=event_id" json:"event_id,omitempty"` // rises by one; 0: the metadata failed before it was written down
+	TimeUnixNs int64  `protobuf:"varint,2,opt,name=time_unix_ns" json:"time_unix_ns,omitempty"`
+	Severity   string `protobuf:"bytes,3,opt,name=severity" json:"severity,omitempty"` // info | warning | error
+	Kind       string `protobuf:"bytes,4,opt,name=kind" json:"kind,omitempty"`
+	Object     string `protobuf:"bytes,5,opt,name=object" json:"object,omitempty"` // cluster | node | store | copyset | volume
+	ObjectId   uint64 `protobuf:"varint,6,opt,name=object_id" json:"object_id,omitempty"`
+	Name       string `protobuf:"bytes,7,opt,name=name" json:"name,omitempty"` // of the object, at that time
+	Text       string `protobuf:"bytes,8,opt,name=text" json:"text,omitempty"`
+}
+
+func (x *Event) Reset() { *x = Event{} }
+
+func (x *Event) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Event) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Event) GetEventId() uint64 {
+	if x != nil {
+		return x.EventId
+	}
+	return 0
+}
+
+func (x *Event) GetTimeUnixNs() int64 {
+	if x != nil {
+		return x.TimeUnixNs
+	}
+	return 0
+}
+
+func (x *Event) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Event) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Event) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *Event) GetObjectId() uint64 {
+	if x != nil {
+		return x.ObjectId
+	}
+	return 0
+}
+
+func (x *Event) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Event) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// ListEventsRequest asks for one page of the newest 10,000 events, oldest first. To go on, or to
+// follow, ask again with the number of the last one; an event shows a second after it happened, at
+// most.
+type ListEventsRequest struct {
+	SinceUnixNs int64  `protobuf:"varint,1,opt,name=since_unix_ns" json:"since_unix_ns,omitempty"` // 0: from the first that is kept
+	AfterId     uint64 `protobuf:"varint,2,opt,name=after_id" json:"after_id,omitempty"`
+	PageSize    uint64 `protobuf:"varint,3,opt,name=page_size" json:"page_size,omitempty"` // at most 1000; 0: 1000
+}
+
+func (x *ListEventsRequest) Reset() { *x = ListEventsRequest{} }
+
+func (x *ListEventsRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListEventsRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListEventsRequest) GetSinceUnixNs() int64 {
+	if x != nil {
+		return x.SinceUnixNs
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetAfterId() uint64 {
+	if x != nil {
+		return x.AfterId
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetPageSize() uint64 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+type ListEventsResponse struct {
+	Events []*Event `protobuf:"bytes,1,rep,name=events" json:"events,omitempty"`
+	More   bool     `protobuf:"varint,2,opt,name=more" json:"more,omitempty"` // there are further ones already
+}
+
+func (x *ListEventsResponse) Reset() { *x = ListEventsResponse{} }
+
+func (x *ListEventsResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListEventsResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type NodeService interface {
 	RegisterNode(ctx context.Context, req *RegisterNodeRequest) (res *RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, req *HeartbeatNodeRequest) (res *HeartbeatNodeResponse, err error)
@@ -3422,4 +3557,5 @@ type AdminService interface {
 	ListTrash(ctx context.Context, req *ListTrashRequest) (res *ListTrashResponse, err error)
 	RestoreVolume(ctx context.Context, req *RestoreVolumeRequest) (res *RestoreVolumeResponse, err error)
 	PurgeVolume(ctx context.Context, req *PurgeVolumeRequest) (res *PurgeVolumeResponse, err error)
+	ListEvents(ctx context.Context, req *ListEventsRequest) (res *ListEventsResponse, err error)
 }

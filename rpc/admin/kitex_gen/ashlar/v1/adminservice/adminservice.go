@@ -190,6 +190,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"ListEvents": kitex.NewMethodInfo(
+		listEventsHandler,
+		newListEventsArgs,
+		newListEventsResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -3031,6 +3038,117 @@ func (p *PurgeVolumeResult) GetResult() interface{} {
 	return p.Success
 }
 
+func listEventsHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ListEventsRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).ListEvents(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ListEventsArgs:
+		success, err := handler.(v1.AdminService).ListEvents(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ListEventsResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newListEventsArgs() interface{} {
+	return &ListEventsArgs{}
+}
+
+func newListEventsResult() interface{} {
+	return &ListEventsResult{}
+}
+
+type ListEventsArgs struct {
+	Req *v1.ListEventsRequest
+}
+
+func (p *ListEventsArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ListEventsArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ListEventsRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ListEventsArgs_Req_DEFAULT *v1.ListEventsRequest
+
+func (p *ListEventsArgs) GetReq() *v1.ListEventsRequest {
+	if !p.IsSetReq() {
+		return ListEventsArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ListEventsArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ListEventsArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ListEventsResult struct {
+	Success *v1.ListEventsResponse
+}
+
+var ListEventsResult_Success_DEFAULT *v1.ListEventsResponse
+
+func (p *ListEventsResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ListEventsResult) Unmarshal(in []byte) error {
+	msg := new(v1.ListEventsResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ListEventsResult) GetSuccess() *v1.ListEventsResponse {
+	if !p.IsSetSuccess() {
+		return ListEventsResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ListEventsResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ListEventsResponse)
+}
+
+func (p *ListEventsResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ListEventsResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -3286,6 +3404,16 @@ func (p *kClient) PurgeVolume(ctx context.Context, Req *v1.PurgeVolumeRequest) (
 	_args.Req = Req
 	var _result PurgeVolumeResult
 	if err = p.c.Call(ctx, "PurgeVolume", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ListEvents(ctx context.Context, Req *v1.ListEventsRequest) (r *v1.ListEventsResponse, err error) {
+	var _args ListEventsArgs
+	_args.Req = Req
+	var _result ListEventsResult
+	if err = p.c.Call(ctx, "ListEvents", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

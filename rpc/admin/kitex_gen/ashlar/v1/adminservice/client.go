@@ -36,6 +36,7 @@ type Client interface {
 	ListTrash(ctx context.Context, Req *v1.ListTrashRequest, callOptions ...callopt.Option) (r *v1.ListTrashResponse, err error)
 	RestoreVolume(ctx context.Context, Req *v1.RestoreVolumeRequest, callOptions ...callopt.Option) (r *v1.RestoreVolumeResponse, err error)
 	PurgeVolume(ctx context.Context, Req *v1.PurgeVolumeRequest, callOptions ...callopt.Option) (r *v1.PurgeVolumeResponse, err error)
+	ListEvents(ctx context.Context, Req *v1.ListEventsRequest, callOptions ...callopt.Option) (r *v1.ListEventsResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -190,4 +191,9 @@ func (p *kAdminServiceClient) RestoreVolume(ctx context.Context, Req *v1.Restore
 func (p *kAdminServiceClient) PurgeVolume(ctx context.Context, Req *v1.PurgeVolumeRequest, callOptions ...callopt.Option) (r *v1.PurgeVolumeResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.PurgeVolume(ctx, Req)
+}
+
+func (p *kAdminServiceClient) ListEvents(ctx context.Context, Req *v1.ListEventsRequest, callOptions ...callopt.Option) (r *v1.ListEventsResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ListEvents(ctx, Req)
 }
