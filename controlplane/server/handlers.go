@@ -159,6 +159,12 @@ func (h *adminHandler) ListEvents(_ context.Context, req *v1.ListEventsRequest) 
 	return serve(req, h.c.listEvents)
 }
 
+func (h *adminHandler) Explain(_ context.Context, req *v1.ExplainRequest) (
+	*v1.ExplainResponse, error,
+) {
+	return serve(req, h.c.explain)
+}
+
 func (h *nodeHandler) RegisterNode(_ context.Context, req *v1.RegisterNodeRequest) (
 	*v1.RegisterNodeResponse, error,
 ) {

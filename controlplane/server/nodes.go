@@ -49,7 +49,7 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 	// A process that has just started leads nothing and has reported nothing.
 	n.heard, n.upSince, n.reports, n.transfers = now, now, nil, nil
 	c.tell(newEvent(eventInfo, "node-started", aNode, rec.NodeId, rec.Name, "node %s (%s) was "+
-		"started with %d stores as process %d, version %s", rec.Name, rec.Addr, len(req.Stores),
+		"started: stores %d, process %d, version %s", rec.Name, rec.Addr, len(req.Stores),
 		rec.Pid, rec.Version))
 	c.log.Info("node registered", "node", rec.Name, "id", rec.NodeId, "zone", rec.Zone,
 		"addr", rec.Addr, "pid", rec.Pid, "stores", len(req.Stores))

@@ -148,6 +148,12 @@ func (c *adminClient) ListEvents(ctx context.Context, req *v1.ListEventsRequest,
 	return call(ctx, c.core, "ListEvents", c.kitex.ListEvents, req, opts)
 }
 
+func (c *adminClient) Explain(ctx context.Context, req *v1.ExplainRequest,
+	opts ...callopt.Option,
+) (*v1.ExplainResponse, error) {
+	return call(ctx, c.core, "Explain", c.kitex.Explain, req, opts)
+}
+
 type nodeClient struct {
 	core  *core
 	kitex nodeservice.Client

@@ -45,6 +45,7 @@ func TestMistakesEndWithTheirStatusAndOneLineThatNamesTheFix(t *testing.T) {
 		{"volume list a --trash --endpoint " + nobody, exitUsage, "no directories"},
 		{"events --since -1h", exitUsage, "--since"},
 		{"events --since yesterday", exitUsage, "yesterday"},
+		{"explain copyset", exitUsage, "copyset|store|node|volume ID"},
 		{"dir rename a", exitUsage, "PATH NEWPATH"},
 		{"volume show --endpoint " + nobody, exitUsage, "NAME"},
 		{"volume list --endpoint a:1 --data b", exitUsage, "keep one"},

@@ -81,7 +81,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add("cluster", a.upCommand(), a.checkCommand(), a.benchCommand())
 	add("look", a.clusterCommand(), a.volumeCommand(), a.dirCommand(), a.copysetCommand(),
-		a.eventsCommand())
+		a.eventsCommand(), a.explainCommand())
 	add("look", noun("store", "Disks of the nodes",
 		slices.Concat(a.storeCommands(), a.drainStoreCommands(), a.offlineStoreCommands())...))
 	add("look", a.operatorCommand(), a.poolCommand(), a.traceCommand())

@@ -123,6 +123,11 @@ func documents() map[string]Tabler {
 			{EventId: 42, TimeUnixNs: noon + 9e9, Severity: "info", Kind: "volume-trashed",
 				Object: "volume", ObjectId: 6, Name: "prod/db/old", Text: "volume prod/db/old " +
 					"was deleted and can be restored until 2025-06-16T15:06:40Z"}}),
+		"explanation": FromExplanation(&ashlar.ExplainResponse{Object: "copyset", ObjectId: 7,
+			State: "unavailable", Summary: "copyset 7 has no leader: 1 of its 3 replicas run, " +
+				"and it needs 2", Why: []string{"node n2 is offline: last heartbeat 8s ago",
+				"node n3 is offline: last heartbeat 12s ago"},
+			WaitsFor: []string{"1 more of its replicas"}}),
 		"deleted": FromDeleted(trash()[0].Volume), "trash": FromTrash(trash()),
 
 		"formatted": FormattedStore{Path: "/dev/vdb", CapacityBytes: 100 << 30, Files: 12_800},

@@ -3517,6 +3517,106 @@ func (x *ListEventsResponse) GetMore() bool {
 	return false
 }
 
+// ExplainRequest asks why something is as it is.
+type ExplainRequest struct {
+	Object string `protobuf:"bytes,1,opt,name=object" json:"object,omitempty"` // copyset | store | node | volume
+	Id     string `protobuf:"bytes,2,opt,name=id" json:"id,omitempty"`         // its number; a node's name or a volume's path too
+}
+
+func (x *ExplainRequest) Reset() { *x = ExplainRequest{} }
+
+func (x *ExplainRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ExplainRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ExplainRequest) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ExplainResponse is for people: the sentences may change.
+type ExplainResponse struct {
+	Object   string   `protobuf:"bytes,1,opt,name=object" json:"object,omitempty"`
+	ObjectId uint64   `protobuf:"varint,2,opt,name=object_id" json:"object_id,omitempty"`
+	Name     string   `protobuf:"bytes,3,opt,name=name" json:"name,omitempty"`
+	State    string   `protobuf:"bytes,4,opt,name=state" json:"state,omitempty"` // as in the listings; of a volume in use: ok | degraded | unavailable
+	Summary  string   `protobuf:"bytes,5,opt,name=summary" json:"summary,omitempty"`
+	Why      []string `protobuf:"bytes,6,rep,name=why" json:"why,omitempty"`             // what is not as it should be
+	WaitsFor []string `protobuf:"bytes,7,rep,name=waits_for" json:"waits_for,omitempty"` // what has to happen first
+	Next     []string `protobuf:"bytes,8,rep,name=next" json:"next,omitempty"`           // what the cluster does by itself then
+}
+
+func (x *ExplainResponse) Reset() { *x = ExplainResponse{} }
+
+func (x *ExplainResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ExplainResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ExplainResponse) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetObjectId() uint64 {
+	if x != nil {
+		return x.ObjectId
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetWhy() []string {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetWaitsFor() []string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetNext() []string {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
 type NodeService interface {
 	RegisterNode(ctx context.Context, req *RegisterNodeRequest) (res *RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, req *HeartbeatNodeRequest) (res *HeartbeatNodeResponse, err error)
@@ -3558,4 +3658,5 @@ type AdminService interface {
 	RestoreVolume(ctx context.Context, req *RestoreVolumeRequest) (res *RestoreVolumeResponse, err error)
 	PurgeVolume(ctx context.Context, req *PurgeVolumeRequest) (res *PurgeVolumeResponse, err error)
 	ListEvents(ctx context.Context, req *ListEventsRequest) (res *ListEventsResponse, err error)
+	Explain(ctx context.Context, req *ExplainRequest) (res *ExplainResponse, err error)
 }

@@ -197,6 +197,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"Explain": kitex.NewMethodInfo(
+		explainHandler,
+		newExplainArgs,
+		newExplainResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -3149,6 +3156,117 @@ func (p *ListEventsResult) GetResult() interface{} {
 	return p.Success
 }
 
+func explainHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ExplainRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).Explain(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ExplainArgs:
+		success, err := handler.(v1.AdminService).Explain(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ExplainResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newExplainArgs() interface{} {
+	return &ExplainArgs{}
+}
+
+func newExplainResult() interface{} {
+	return &ExplainResult{}
+}
+
+type ExplainArgs struct {
+	Req *v1.ExplainRequest
+}
+
+func (p *ExplainArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ExplainArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ExplainRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ExplainArgs_Req_DEFAULT *v1.ExplainRequest
+
+func (p *ExplainArgs) GetReq() *v1.ExplainRequest {
+	if !p.IsSetReq() {
+		return ExplainArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ExplainArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ExplainArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ExplainResult struct {
+	Success *v1.ExplainResponse
+}
+
+var ExplainResult_Success_DEFAULT *v1.ExplainResponse
+
+func (p *ExplainResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ExplainResult) Unmarshal(in []byte) error {
+	msg := new(v1.ExplainResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ExplainResult) GetSuccess() *v1.ExplainResponse {
+	if !p.IsSetSuccess() {
+		return ExplainResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ExplainResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ExplainResponse)
+}
+
+func (p *ExplainResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ExplainResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -3414,6 +3532,16 @@ func (p *kClient) ListEvents(ctx context.Context, Req *v1.ListEventsRequest) (r 
 	_args.Req = Req
 	var _result ListEventsResult
 	if err = p.c.Call(ctx, "ListEvents", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) Explain(ctx context.Context, Req *v1.ExplainRequest) (r *v1.ExplainResponse, err error) {
+	var _args ExplainArgs
+	_args.Req = Req
+	var _result ExplainResult
+	if err = p.c.Call(ctx, "Explain", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

@@ -37,6 +37,7 @@ type Client interface {
 	RestoreVolume(ctx context.Context, Req *v1.RestoreVolumeRequest, callOptions ...callopt.Option) (r *v1.RestoreVolumeResponse, err error)
 	PurgeVolume(ctx context.Context, Req *v1.PurgeVolumeRequest, callOptions ...callopt.Option) (r *v1.PurgeVolumeResponse, err error)
 	ListEvents(ctx context.Context, Req *v1.ListEventsRequest, callOptions ...callopt.Option) (r *v1.ListEventsResponse, err error)
+	Explain(ctx context.Context, Req *v1.ExplainRequest, callOptions ...callopt.Option) (r *v1.ExplainResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -196,4 +197,9 @@ func (p *kAdminServiceClient) PurgeVolume(ctx context.Context, Req *v1.PurgeVolu
 func (p *kAdminServiceClient) ListEvents(ctx context.Context, Req *v1.ListEventsRequest, callOptions ...callopt.Option) (r *v1.ListEventsResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.ListEvents(ctx, Req)
+}
+
+func (p *kAdminServiceClient) Explain(ctx context.Context, Req *v1.ExplainRequest, callOptions ...callopt.Option) (r *v1.ExplainResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.Explain(ctx, Req)
 }
