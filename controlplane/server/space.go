@@ -22,8 +22,8 @@ type mapped struct {
 	segments uint64            // of all volumes
 }
 
-// allocate chooses the copysets of a volume's segments from the first on that it lacks, by the space
-// of their stores.
+// allocate chooses the copysets of a volume's segments from the first on that it lacks, by the
+// space of their stores.
 func (c *cluster) allocate(vol *v1.Volume, first uint64) ([]*v1.Segment, error) {
 	sets := c.allSets()
 	a := placement.NewAllocator(sets, c.spaces(sets))

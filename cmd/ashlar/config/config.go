@@ -118,7 +118,7 @@ func DefaultControl() Control {
 	return Control{Name: "control", Listen: DefaultControlAddr, Data: "/var/lib/ashlar/control",
 		Replicas: 3, Copysets: 12, MinNodes: 3, LostAfter: Duration(15 * time.Minute),
 		TrashKeep: Duration(24 * time.Hour),
-		Log: defaultLog()}
+		Log:       defaultLog()}
 }
 
 // DefaultGateway returns the settings of a gateway on the port that NBD is assigned.
