@@ -211,9 +211,11 @@ func leavesCounts(s *source) bool {
 	return s.test || folder(s.path) == "internal" || strings.HasPrefix(s.path, "cmd/kernel/")
 }
 
-// startsProcesses tells a test, or a part of the program that runs a cluster on one machine.
+// startsProcesses tells a test or what only tests use, or a part of the program that runs a cluster
+// on one machine.
 func startsProcesses(s *source) bool {
-	return s.test || folder(s.path) == "cmd" || folder(s.path) == "perf"
+	return s.test || folder(s.path) == "cmd" || folder(s.path) == "perf" ||
+		strings.HasPrefix(s.path, "controlplane/meta/etcdtest/")
 }
 
 func mayImport(from, to string) bool {
