@@ -10,8 +10,9 @@ var (
 	ErrNotFound = errors.New("meta: not found")
 	// ErrTooLarge: an entry or transaction is over the bounds in limits.go.
 	ErrTooLarge = errors.New("meta: too large")
-	// ErrForeign: the directory holds something that is not this program's metadata.
-	ErrForeign = errors.New("meta: foreign directory")
+	// ErrForeign: the directory, or the prefix in etcd, holds something that is not this program's
+	// metadata.
+	ErrForeign = errors.New("meta: foreign data")
 	// ErrVersion: written by a newer version of the program.
 	ErrVersion = errors.New("meta: newer format version")
 	// ErrLocked: another process has the directory open.
@@ -22,22 +23,51 @@ var (
 	ErrFailed = errors.New("meta: store failed")
 	// ErrClosed: the store or the watch was closed.
 	ErrClosed = errors.New("meta: closed")
+	// ErrUnavailable: the store does not answer; nothing was written.
+	ErrUnavailable = errors.New("meta: store does not answer")
+	// ErrLost: the leadership that the transaction belongs to has ended; nothing was written.
+	ErrLost = errors.New("meta: leadership lost")
 	// ErrLagged: changes were dropped because nobody read them in time; scan again.
 	ErrLagged = errors.New("meta: watch fell behind")
 )
 
-// KV is an ordered map of bytes to bytes with transactions. Safe for concurrent use.
-type KV interface {
+// Store is what can be read and changed. Safe for concurrent use.
+type Store interface {
 	// View runs fn on one consistent snapshot. What fn returns, View returns.
 	View(ctx context.Context, fn func(Reader) error) error
 	// Update runs fn and commits what it wrote, durably and as one. When fn returns an error,
 	// nothing is written and Update returns that error. fn may run more than once.
 	Update(ctx context.Context, fn func(Tx) error) error
+}
+
+// KV is an ordered map of bytes to bytes with transactions. Safe for concurrent use.
+type KV interface {
+	Store
 	// Watch delivers, in order, every change of a key with the prefix that is committed after
 	// Watch returned. To follow a prefix, watch first and scan afterwards.
 	Watch(ctx context.Context, prefix []byte) (Watch, error)
+	// Campaign waits until nobody leads under the name, and leads. value is what Leader tells the
+	// others: an address. It returns the context's error, or ErrClosed.
+	Campaign(ctx context.Context, name, value string) (Leadership, error)
+	// Leader returns the value of whoever leads under the name, or ErrNotFound.
+	Leader(ctx context.Context, name string) (string, error)
 	// Close ends all watches. Transactions in flight are waited for.
 	Close() error
+}
+
+// Leadership is the KV as its one leader may use it. An Update that would commit after another may
+// lead is ErrLost and writes nothing, whatever this process believes. View is not fenced.
+type Leadership interface {
+	Store
+	// Held says whether nobody else can lead yet, by this process's own clock: it is false before
+	// the store gives the leadership to another.
+	Held() bool
+	// Lost is closed when Held becomes false: the store took it away or does not answer, or it was
+	// resigned. In etcd an Update that was ErrFailed ends it too, so that the next leadership
+	// begins with what is really there; a pebble directory stays failed until it is opened again.
+	Lost() <-chan struct{}
+	// Resign waits for Updates in flight and lets others lead at once.
+	Resign(ctx context.Context) error
 }
 
 // Reader reads inside a transaction. It is not safe for concurrent use, nor valid after it.

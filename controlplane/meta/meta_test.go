@@ -11,12 +11,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -27,7 +23,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	stopShared()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 func openKV(t testing.TB, dir string, fs vfs.FS) KV {
 	t.Helper()
@@ -64,192 +68,6 @@ func dump(t testing.TB, kv KV) map[string]string {
 		t.Fatal(err)
 	}
 	return all
-}
-
-func TestTransactionReadsItsOwnWritesAndFailureLeavesNothing(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	mustUpdate(t, kv, func(tx Tx) error {
-		return errors.Join(tx.Put([]byte("a"), []byte("1")), tx.Put([]byte("b"), []byte("2")))
-	})
-	stop := errors.New("stop")
-	err := kv.Update(context.Background(), func(tx Tx) error {
-		err := errors.Join(tx.Put([]byte("a"), []byte("9")), tx.Delete([]byte("b")))
-		if err != nil {
-			return err
-		}
-		if v, err := tx.Get([]byte("a")); err != nil || string(v) != "9" {
-			t.Errorf("own write not seen: %q %v", v, err)
-		}
-		if _, err := tx.Get([]byte("b")); !errors.Is(err, ErrNotFound) {
-			t.Errorf("own delete not seen: %v", err)
-		}
-		return stop
-	})
-	if !errors.Is(err, stop) {
-		t.Fatal(err)
-	}
-	want := map[string]string{"a": "1", "b": "2"}
-	if got := dump(t, kv); !reflect.DeepEqual(got, want) {
-		t.Fatalf("got %v", got)
-	}
-}
-
-func TestScanStaysInsideItsPrefixFromAndLimit(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	mustUpdate(t, kv, func(tx Tx) error {
-		for _, k := range []string{"a", "b", "b1", "b2", "b3", "c", "\xff", "\xff\xff1"} {
-			if err := tx.Put([]byte(k), nil); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	for _, c := range []struct {
-		prefix, from string
-		limit        int
-		want         []string
-	}{
-		{"b", "", 0, []string{"b", "b1", "b2", "b3"}},
-		{"b", "b2", 0, []string{"b2", "b3"}},
-		{"b", "a", 2, []string{"b", "b1"}},
-		{"b", "c", 0, nil},
-		{"\xff", "", 0, []string{"\xff", "\xff\xff1"}},
-		{"z", "", 0, nil},
-	} {
-		var got []string
-		err := kv.View(context.Background(), func(r Reader) error {
-			return r.Scan([]byte(c.prefix), []byte(c.from), c.limit, func(k, _ []byte) error {
-				got = append(got, string(k))
-				return nil
-			})
-		})
-		if err != nil || !slices.Equal(got, c.want) {
-			t.Errorf("scan %q from %q limit %d: %q %v", c.prefix, c.from, c.limit, got, err)
-		}
-	}
-}
-
-func TestConcurrentIncrementsAreAllCounted(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	var wg sync.WaitGroup
-	seen := make([][]uint64, 8)
-	for i := range seen {
-		wg.Go(func() {
-			for range 50 {
-				err := kv.Update(context.Background(), func(tx Tx) error {
-					id, err := NextID(tx, CounterVolume)
-					seen[i] = append(seen[i], id)
-					return err
-				})
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(seen...))))
-	if len(all) != 400 || all[0] != RootDir+1 || all[399] != RootDir+400 {
-		t.Fatalf("ids %d..%d, %d of them", all[0], all[len(all)-1], len(all))
-	}
-}
-
-func TestOversizedEntriesAndTransactionsAreRefused(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	ctx := context.Background()
-	err := kv.Update(ctx, func(tx Tx) error {
-		return tx.Put([]byte("a"), make([]byte, MaxValueBytes+1))
-	})
-	if !errors.Is(err, ErrTooLarge) {
-		t.Errorf("value: %v", err)
-	}
-	err = kv.Update(ctx, func(tx Tx) error { return tx.Put(make([]byte, MaxKeyBytes+1), nil) })
-	if err == nil {
-		t.Error("a reserved key was taken")
-	}
-	err = kv.Update(ctx, func(tx Tx) error {
-		for i := range MaxTxnBytes/MaxValueBytes + 1 {
-			if err := tx.Put([]byte{'a', byte(i)}, make([]byte, MaxValueBytes)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if !errors.Is(err, ErrTooLarge) || len(dump(t, kv)) != 0 {
-		t.Errorf("transaction: %v", err)
-	}
-}
-
-func TestWatchSeesCommittedChangesOfItsPrefixInOrder(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	w, err := kv.Watch(ctx, []byte("v"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_ = kv.Update(ctx, func(tx Tx) error { return tx.Put([]byte("v1"), []byte("a")) })
-		_ = kv.Update(ctx, func(tx Tx) error { return tx.Put([]byte("n1"), []byte("a")) })
-		_ = kv.Update(ctx, func(tx Tx) error {
-			_ = tx.Put([]byte("v9"), nil)
-			return errors.New("rolled back")
-		})
-		_ = kv.Update(ctx, func(tx Tx) error {
-			return errors.Join(tx.Delete([]byte("v1")), tx.Put([]byte("v2"), []byte{}))
-		})
-	}()
-	var got []string
-	for len(got) < 3 {
-		changes, err := w.Next(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range changes {
-			got = append(got, fmt.Sprintf("%d %s %q %v", c.Revision, c.Key, c.Value, c.Deleted))
-		}
-	}
-	want := []string{`1 v1 "a" false`, `3 v1 "" true`, `3 v2 "" false`}
-	if !slices.Equal(got, want) {
-		t.Fatalf("got %q", got)
-	}
-	w.Close()
-	if _, err := w.Next(ctx); !errors.Is(err, ErrClosed) {
-		t.Fatalf("after close: %v", err)
-	}
-}
-
-func TestUnreadWatchFallsBehindAndRecovers(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	ctx := context.Background()
-	w, err := kv.Watch(ctx, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustUpdate(t, kv, func(tx Tx) error {
-		for i := range watchQueue + 1 {
-			if err := tx.Put(ID(uint64(i)|1<<63), nil); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if _, err := w.Next(ctx); !errors.Is(err, ErrLagged) {
-		t.Fatalf("got %v", err)
-	}
-	mustUpdate(t, kv, func(tx Tx) error { return tx.Put([]byte("a"), nil) })
-	if c, err := w.Next(ctx); err != nil || len(c) != 1 {
-		t.Fatalf("got %v %v", c, err)
-	}
-	if err := kv.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Next(ctx); !errors.Is(err, ErrClosed) {
-		t.Fatalf("got %v", err)
-	}
-	if err := kv.View(ctx, func(Reader) error { return nil }); !errors.Is(err, ErrClosed) {
-		t.Fatalf("got %v", err)
-	}
 }
 
 // Every acknowledged transaction is there after a power cut, whole, and none after the last that
@@ -384,22 +202,6 @@ func TestForeignAndNewerDirectoriesAreRefusedAndLeftAlone(t *testing.T) {
 	}
 }
 
-func TestNewerMetadataIsRefused(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	mustUpdate(t, kv, func(tx Tx) error { return tx.Put(keyFormat, []byte(formatPrefix+"7\n")) })
-	if _, err := Init(context.Background(), kv); !errors.Is(err, ErrVersion) {
-		t.Fatalf("got %v", err)
-	}
-}
-
-func TestMetadataWithoutIdentityIsForeign(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	mustUpdate(t, kv, func(tx Tx) error { return tx.Put([]byte("/registry/x"), nil) })
-	if _, err := Init(context.Background(), kv); !errors.Is(err, ErrForeign) {
-		t.Fatalf("got %v", err)
-	}
-}
-
 // samples are records with every persisted field set.
 func samples() []struct {
 	key   []byte
@@ -513,58 +315,6 @@ func reencode[T any, P message[T]](m P, err error) ([]byte, error) {
 		return nil, err
 	}
 	return encode[T](m)
-}
-
-func TestTablesKeepRecordsApartAndInOrder(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	mustUpdate(t, kv, func(tx Tx) error {
-		for _, k := range []uint64{300, 2, 1 << 40} {
-			for i := range uint64(3) {
-				s := &v1.Segment{Index: i, CopysetIds: []uint64{k}}
-				if err := Segments.Put(tx, SegmentKey(k, i), s); err != nil {
-					return err
-				}
-			}
-		}
-		return Volumes.Put(tx, ID(2), &v1.Volume{VolumeId: 2})
-	})
-	var got []string
-	err := kv.View(context.Background(), func(r Reader) error {
-		all, err := Segments.All(r)
-		if err != nil || len(all) != 9 || all[0].CopysetIds[0] != 2 {
-			t.Errorf("all: %v %v", all, err)
-		}
-		return Segments.Scan(r, ID(300), SegmentKey(300, 1), 5, func(k Key, s *v1.Segment) error {
-			got = append(got, fmt.Sprintf("%x %d", []byte(k), s.Index))
-			return nil
-		})
-	})
-	want := []string{"000000000000012c0000000000000001 1", "000000000000012c0000000000000002 2"}
-	if err != nil || !slices.Equal(got, want) {
-		t.Fatalf("got %q %v", got, err)
-	}
-}
-
-func TestDamagedRecordNamesTableAndKey(t *testing.T) {
-	kv := openKV(t, "/m", vfs.NewMem())
-	mustUpdate(t, kv, func(tx Tx) error {
-		return errors.Join(tx.Put(Volumes.Prefix(ID(5)), []byte{1, 0xff}),
-			tx.Put(Volumes.Prefix(ID(6)), []byte{RecordVersion + 1}))
-	})
-	_ = kv.View(context.Background(), func(r Reader) error {
-		_, err := Volumes.Get(r, ID(5))
-		where := "volume 0000000000000005"
-		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), where) {
-			t.Errorf("damaged: %v", err)
-		}
-		if _, err = Volumes.Get(r, ID(6)); !errors.Is(err, ErrVersion) {
-			t.Errorf("newer: %v", err)
-		}
-		if _, err = Volumes.Get(r, ID(7)); !errors.Is(err, ErrNotFound) {
-			t.Errorf("absent: %v", err)
-		}
-		return nil
-	})
 }
 
 func FuzzRecordDecodersNeverPanic(f *testing.F) {

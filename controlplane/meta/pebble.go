@@ -29,8 +29,9 @@ var revisionKey = []byte{0}
 
 // pebbleKV is the embedded KV: one writer at a time, readers on snapshots.
 type pebbleKV struct {
-	db  *pebble.DB
-	hub hub
+	db        *pebble.DB
+	hub       hub
+	elections elections
 
 	mu       sync.Mutex // held by the one writer
 	revision uint64
@@ -63,6 +64,7 @@ func OpenPebble(dir string, cfg PebbleConfig) (KV, error) {
 		return nil, errors.Join(fmt.Errorf("meta: open %s: %w", path, err), lock.Close())
 	}
 	k := &pebbleKV{db: db}
+	k.elections.held, k.elections.ended = map[string]*pebbleLeadership{}, make(chan struct{})
 	if k.revision, err = readRevision(db); err != nil {
 		return nil, errors.Join(err, db.Close(), lock.Close())
 	}
@@ -140,6 +142,11 @@ func (k *pebbleKV) View(ctx context.Context, fn func(Reader) error) error {
 }
 
 func (k *pebbleKV) Update(ctx context.Context, fn func(Tx) error) error {
+	return k.update(ctx, fn, func() error { return nil })
+}
+
+// update runs a transaction that commits only where may says so.
+func (k *pebbleKV) update(ctx context.Context, fn func(Tx) error, may func() error) error {
 	if err := k.enter(ctx); err != nil {
 		return err
 	}
@@ -148,6 +155,9 @@ func (k *pebbleKV) Update(ctx context.Context, fn func(Tx) error) error {
 	defer k.mu.Unlock()
 	if k.failed != nil {
 		return k.failed
+	}
+	if err := may(); err != nil {
+		return err
 	}
 	batch := k.db.NewIndexedBatch()
 	defer batch.Close()
@@ -199,7 +209,7 @@ func (k *pebbleKV) Watch(ctx context.Context, prefix []byte) (Watch, error) {
 	// The writer publishes under mu: from here on it sees this watch.
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.hub.add(prefix)
+	return k.hub.add(prefix, k.revision)
 }
 
 func (k *pebbleKV) Close() error {
@@ -209,6 +219,7 @@ func (k *pebbleKV) Close() error {
 		return ErrClosed
 	}
 	k.closed = true
+	k.elections.close()
 	k.hub.close()
 	if err := k.db.Close(); err != nil {
 		return fmt.Errorf("meta: close: %w", err)

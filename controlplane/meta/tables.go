@@ -201,7 +201,7 @@ var (
 
 // Init reads the identity of the cluster whose metadata kv holds, or gives it one. Metadata of a
 // newer format is ErrVersion.
-func Init(ctx context.Context, kv KV) (Identity, error) {
+func Init(ctx context.Context, kv Store) (Identity, error) {
 	var id Identity
 	fresh := uuid.NewString()
 	err := kv.Update(ctx, func(tx Tx) error {

@@ -16,6 +16,7 @@ type hub struct {
 type watch struct {
 	hub    *hub
 	prefix []byte
+	after  uint64        // changes up to this revision are none of its business
 	wake   chan struct{} // holds one token when there is something to see
 
 	// guarded by hub.mu
@@ -24,8 +25,9 @@ type watch struct {
 	closed bool
 }
 
-func (h *hub) add(prefix []byte) (*watch, error) {
-	w := &watch{hub: h, prefix: bytes.Clone(prefix), wake: make(chan struct{}, 1)}
+// add makes a watch of what is published with a higher revision than after.
+func (h *hub) add(prefix []byte, after uint64) (*watch, error) {
+	w := &watch{hub: h, prefix: bytes.Clone(prefix), after: after, wake: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -47,10 +49,20 @@ func (h *hub) publish(changes []Change) {
 	}
 }
 
+// lag tells every watch that changes were lost.
+func (h *hub) lag() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := range h.watches {
+		w.queue, w.lagged = nil, true
+		w.signal()
+	}
+}
+
 func (w *watch) take(changes []Change) {
 	before := len(w.queue)
 	for _, c := range changes {
-		if !bytes.HasPrefix(c.Key, w.prefix) || w.lagged {
+		if c.Revision <= w.after || !bytes.HasPrefix(c.Key, w.prefix) || w.lagged {
 			continue
 		}
 		if len(w.queue) == watchQueue {
