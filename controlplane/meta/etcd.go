@@ -12,6 +12,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // EtcdConfig is how OpenEtcd reaches etcd.
@@ -93,6 +95,12 @@ func (k *etcdKV) connect(ctx context.Context, cfg EtcdConfig) (err error) {
 		Endpoints: cfg.Endpoints, TLS: cfg.TLS, Username: cfg.Username, Password: cfg.Password,
 		DialTimeout: etcdDialTimeout, DialKeepAliveTime: etcdPing, DialKeepAliveTimeout: etcdPong,
 		Context: k.ctx, Logger: zap.NewNop(), // what matters comes back as errors
+		// Its default waits up to two minutes between tries, when etcd was away for long.
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{BaseDelay: etcdRedial / 10, Multiplier: 1.6, Jitter: 0.2,
+				MaxDelay: etcdRedial},
+			MinConnectTimeout: etcdDialTimeout,
+		})},
 	})
 	if err != nil {
 		return explain("connect to "+strings.Join(cfg.Endpoints, ","), err)

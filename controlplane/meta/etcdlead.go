@@ -207,8 +207,8 @@ func (l *etcdLeadership) end() {
 	}
 	l.mu.Unlock()
 	l.stop()
-	if first {
-		l.writer.k.revoke(l.lease)
+	if first && !l.writer.k.revoke(l.lease) {
+		l.writer.k.revokeLater(l.lease)
 	}
 }
 
@@ -219,13 +219,25 @@ func (l *etcdLeadership) Resign(context.Context) error {
 	return nil
 }
 
-// revoke gives a lease back, if etcd answers; if not, it ends by itself.
-func (k *etcdKV) revoke(id clientv3.LeaseID) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ctx), etcdTry)
+// revoke gives a lease back; false: etcd does not answer.
+func (k *etcdKV) revoke(id clientv3.LeaseID) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ctx), etcdTry/2)
 	defer cancel()
-	if _, err := k.cli.Revoke(ctx, id); err != nil {
-		k.log.Debug("a lease ends by itself", "error", err)
+	_, err := k.cli.Revoke(ctx, id)
+	return err == nil || answered(err)
+}
+
+// revokeLater gives a lease back when etcd answers again: it keeps leases that were not over when
+// it went away, and gives them their whole time anew. At Close it is left to end by itself.
+func (k *etcdKV) revokeLater(id clientv3.LeaseID) {
+	if err := k.enter(k.ctx); err != nil {
+		return
 	}
+	defer k.leave()
+	k.work.Go(func() {
+		for pause(k.ctx, etcdWait) && !k.revoke(id) {
+		}
+	})
 }
 
 func (k *etcdKV) Leader(ctx context.Context, name string) (string, error) {

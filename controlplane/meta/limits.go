@@ -53,7 +53,9 @@ const (
 	etcdLimit    = 5 * time.Second
 	resolveLimit = 5 * time.Second
 
+	// etcdDialTimeout bounds one try to connect to a member, etcdRedial the pause before the next.
 	etcdDialTimeout = 2 * time.Second
+	etcdRedial      = 500 * time.Millisecond
 	// etcdPing and etcdPong notice a member that is gone without a word; the libraries of both
 	// sides refuse shorter ones.
 	etcdPing = 10 * time.Second

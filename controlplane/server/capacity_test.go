@@ -84,7 +84,7 @@ func TestVolumesFillUnequalStoresTogetherAcrossRestarts(t *testing.T) {
 	}
 	// 300 of 400 GiB.
 	for id, bytes := range w.given() {
-		capacity := w.srv.cluster.stores[id].rec.CapacityBytes
+		capacity := w.srv.cluster().stores[id].rec.CapacityBytes
 		if full := float64(bytes) / float64(capacity); full < 0.73 || full > 0.77 {
 			t.Errorf("store %d of %d GiB was given %.3f of it", id, capacity>>30, full)
 		}
@@ -94,9 +94,9 @@ func TestVolumesFillUnequalStoresTogetherAcrossRestarts(t *testing.T) {
 func TestFullStoreIsGivenNothingWhileOthersHaveRoom(t *testing.T) {
 	w := uneven(t, 40)
 	full := w.nodes[1].stores[0].StoreId
-	w.srv.cluster.mu.Lock()
-	w.srv.cluster.stores[full].report.State = stateFull
-	w.srv.cluster.mu.Unlock()
+	w.srv.cluster().mu.Lock()
+	w.srv.cluster().stores[full].report.State = stateFull
+	w.srv.cluster().mu.Unlock()
 	w.create("v", 100<<30)
 	given := w.given()
 	if given[full] != 0 || given[w.nodes[0].stores[1].StoreId] == 0 {

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
 	"github.com/ashlar-storage/ashlar/controlplane/schedule"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	"github.com/ashlar-storage/ashlar/rpc/ops"
@@ -14,7 +16,15 @@ import (
 // Config is how a control plane runs. Zero values mean the defaults named beside them.
 type Config struct {
 	Listen  string // host:port; port 0 takes a free one, see Server.Addr
-	DataDir string // metadata directory, made when absent
+	DataDir string // metadata directory, made when absent; unless Etcd has endpoints
+
+	// Etcd holds the metadata of control planes of which one is active at a time. Its Logger is
+	// set to this one's.
+	Etcd meta.EtcdConfig
+	// Advertise is where the others send callers when this one is active, host:port; what it
+	// listens on, unless that is any address of the machine.
+	Advertise string
+
 	Name    string // of this process in listings; "control"
 	Version string // of the program, shown to operators; "dev"
 	Logger  *slog.Logger
@@ -82,8 +92,8 @@ func (c Config) check() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return invalid("Listen", c.Listen, "want host:port")
 	}
-	if c.DataDir == "" {
-		return invalid("DataDir", c.DataDir, "want a directory")
+	if err := c.checkMeta(); err != nil {
+		return err
 	}
 	for _, f := range []struct {
 		name           string
@@ -107,6 +117,34 @@ func (c Config) check() error {
 		return invalid("Overcommit", c.Overcommit, "want more than 0, at most 1000")
 	}
 	return c.checkTimes()
+}
+
+func (c Config) checkMeta() error {
+	if len(c.Etcd.Endpoints) == 0 {
+		if c.DataDir == "" {
+			return invalid("DataDir", c.DataDir, "want a directory, or endpoints of etcd")
+		}
+		return nil
+	}
+	listens := c.Listen
+	if c.Advertise != "" {
+		listens = c.Advertise
+	}
+	host, port, err := net.SplitHostPort(listens)
+	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() ||
+		c.Advertise != "" && port == "0" {
+		return invalid("Advertise", c.Advertise, "want the host:port at which nodes and clients "+
+			"reach this control plane")
+	}
+	return nil
+}
+
+// where says in a log where the metadata are.
+func (c Config) where() string {
+	if len(c.Etcd.Endpoints) == 0 {
+		return c.DataDir
+	}
+	return "etcd " + strings.Join(c.Etcd.Endpoints, ",") + " " + c.Etcd.Prefix
 }
 
 func (c Config) checkTimes() error {

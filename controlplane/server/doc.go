@@ -19,6 +19,10 @@
 //     be restored, and its space is not given to others.
 //   - What happens to nodes, stores, copysets and volumes is recorded as events, the newest
 //     maxEvents of them; one of a volume in the very transaction that it tells of.
+//   - Of several control planes with the same etcd one serves. The others answer every call with
+//     admin.ErrNotActive and where to go, and serve their own metrics. What a former active one
+//     still believes it cannot write, and it forms no answer once another may be active. One that
+//     was on its way by then does no harm: a node takes no answer after a later one.
 //   - Leaders are hints. The newest term that any replica reported wins; they are written down
 //     within FlushInterval, so that a restarted control plane answers with them at once, and
 //     ClusterStatus counts only leaders confirmed since the start.
@@ -29,8 +33,12 @@
 //
 // One lock guards the state in memory, which mirrors the metadata. A change is committed first and
 // taken into memory after; when the outcome of a commit is unknown, every later change is refused
-// until a restart. Heartbeats, lookups and status read memory only (segments are read from the
-// metadata). Records in memory are never changed in place: they are replaced.
+// until the metadata are read anew: with a directory at a restart, with etcd at the next election.
+// Heartbeats, lookups and status read memory only (segments are read from the metadata). Records in
+// memory are never changed in place: they are replaced.
+//
+// Being active is a term (term.go): it begins with winning the election and reading everything, and
+// its memory ends with it. Heartbeats tell the rest within their interval.
 //
 // Time enters through Config.Now and through tick, which the shell calls every TickInterval:
 // it notices nodes that fell silent, ends leases, creates the copysets once enough nodes are up,
@@ -40,7 +48,9 @@
 //
 // A metadata directory that is foreign, newer or in use makes New fail. Errors of calls have the
 // classes of package admin. When the metadata cannot be written, every change is refused with
-// ErrUnavailable and the status says so, until the process is restarted on a disk that works.
+// ErrUnavailable and the status says so, until the process is restarted on a disk that works. When
+// etcd does not answer, changes are refused, and when its lease is over nothing is served, until
+// etcd answers again; New fails when etcd does not answer at the start.
 //
 // Since when stores are away, and what copysets have lost of late, is in memory: after a restart
 // the wait for a lost store begins anew, and a copyset that kills its stores may have three more.
@@ -53,5 +63,7 @@
 // # Use
 //
 //	s, err := server.New(server.Config{Listen: "127.0.0.1:7400", DataDir: dir})
+//	s, err := server.New(server.Config{Listen: "10.0.0.1:7400",
+//		Etcd: meta.EtcdConfig{Endpoints: []string{"10.0.0.1:2379", "10.0.0.2:2379"}}})
 //	err = s.Serve(ctx) // until ctx ends
 package server

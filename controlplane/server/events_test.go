@@ -164,20 +164,20 @@ func TestStatesOfStoresAndReplacementsAreTold(t *testing.T) {
 
 // countingKV counts transactions.
 type countingKV struct {
-	meta.KV
+	meta.Store
 	commits int
 }
 
 func (k *countingKV) Update(ctx context.Context, fn func(meta.Tx) error) error {
 	k.commits++
-	return k.KV.Update(ctx, fn)
+	return k.Store.Update(ctx, fn)
 }
 
 func TestManyEventsCostNoCommitsOfTheirOwnAndTheOldestGo(t *testing.T) {
 	w := newWorld(t, 3, func(c *Config) { c.FlushInterval = time.Second })
 	w.tick(time.Second)
-	c := w.srv.cluster
-	counting := &countingKV{KV: c.kv}
+	c := w.srv.cluster()
+	counting := &countingKV{Store: c.kv}
 	c.mu.Lock()
 	c.kv = counting
 	for i := range 200 {
@@ -236,12 +236,12 @@ func TestManyEventsCostNoCommitsOfTheirOwnAndTheOldestGo(t *testing.T) {
 		t.Errorf("%d events, the last %+v", n, got[n-1])
 	}
 	w.restart()
-	c = w.srv.cluster
+	c = w.srv.cluster()
 	check()
 }
 
 func (w *world) lastEvent() uint64 {
-	c := w.srv.cluster
+	c := w.srv.cluster()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.journal.ring[len(c.journal.ring)-1].EventID
@@ -251,7 +251,7 @@ func TestFailureOfTheMetadataIsToldAsLongAsItCannotBeWritten(t *testing.T) {
 	w := newWorld(t, 3, nil)
 	w.create("v", 1<<30)
 	w.tick(time.Second)
-	c := w.srv.cluster
+	c := w.srv.cluster()
 	c.mu.Lock()
 	whole := c.kv
 	c.kv = brokenKV{whole}
@@ -284,7 +284,7 @@ func TestLeaderMovesAreCountedAndNotTold(t *testing.T) {
 	w := newWorld(t, 3, func(c *Config) { c.Admin.Addr = "127.0.0.1:0" })
 	seen := uint64(0)
 	w.happened(&seen)
-	before := w.srv.cluster.sample().leaderMoves
+	before := w.srv.cluster().sample().leaderMoves
 	for i := range 5 {
 		g := w.nodes[0].copysets[0]
 		w.raft.elect(g.CopysetId, g.Replicas[(i+1)%3].ReplicaId)
@@ -292,7 +292,7 @@ func TestLeaderMovesAreCountedAndNotTold(t *testing.T) {
 			w.ok(n.beat(w.raft))
 		}
 	}
-	if got := w.srv.cluster.sample().leaderMoves - before; got != 5 {
+	if got := w.srv.cluster().sample().leaderMoves - before; got != 5 {
 		t.Errorf("%d moves were counted, want 5", got)
 	}
 	w.serves(fmt.Sprint("ashlar_cluster_leader_moves_total ", before+5))

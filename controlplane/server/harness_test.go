@@ -18,7 +18,7 @@ import (
 
 // Kitex and netpoll start goroutines for the life of the process on first use.
 func TestMain(m *testing.M) {
-	if os.Getenv(childDir) != "" {
+	if os.Getenv(childDir)+os.Getenv(childEtcd) != "" {
 		runChild()
 	}
 	const kitex = "github.com/cloudwego/kitex/"
@@ -112,22 +112,22 @@ func (r *rig) restart() {
 // kill leaves the directory as a killed process would: nothing is flushed.
 func (r *rig) kill() {
 	r.t.Helper()
-	r.srv.cluster.mu.Lock()
-	for _, g := range r.srv.cluster.copysets {
+	r.srv.cluster().mu.Lock()
+	for _, g := range r.srv.cluster().copysets {
 		g.dirty = false
 	}
-	for _, s := range r.srv.cluster.stores {
+	for _, s := range r.srv.cluster().stores {
 		s.dirty = false
 	}
-	r.srv.cluster.journal.pending = nil
-	r.srv.cluster.mu.Unlock()
+	r.srv.cluster().journal.pending = nil
+	r.srv.cluster().mu.Unlock()
 	r.restart()
 }
 
 // tick lets time pass and runs the control plane's periodic work.
 func (r *rig) tick(d time.Duration) {
 	r.clock.pass(d)
-	r.srv.cluster.tick()
+	r.srv.cluster().tick()
 }
 
 var ctx = context.Background()
@@ -347,7 +347,7 @@ func (w *world) open(name string, readOnly bool) *v1.OpenVolumeResponse {
 
 // volumeNames is what there is of volumes, those too that have no name any more.
 func (w *world) volumeNames() []string {
-	c := w.srv.cluster
+	c := w.srv.cluster()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var names []string
@@ -357,3 +357,6 @@ func (w *world) volumeNames() []string {
 	slices.Sort(names)
 	return names
 }
+
+// cluster is the state of a control plane that is active.
+func (s *Server) cluster() *cluster { return s.term.Load().cluster }

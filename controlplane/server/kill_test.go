@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,15 +20,23 @@ import (
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
-// childDir names the metadata directory to a process that is this test binary as a control plane.
-const childDir = "ASHLAR_CONTROL_CHILD"
+// These name the metadata to a process that is this test binary as a control plane: a directory, or
+// the endpoints of etcd.
+const (
+	childDir  = "ASHLAR_CONTROL_CHILD"
+	childEtcd = "ASHLAR_CONTROL_CHILD_ETCD"
+)
 
 func runChild() {
-	s, err := New(Config{
+	cfg := Config{
 		Listen: "127.0.0.1:0", DataDir: os.Getenv(childDir), Copysets: 6,
 		TickInterval: 20 * time.Millisecond, FlushInterval: 50 * time.Millisecond,
 		SessionLease: time.Hour, OfflineAfter: time.Hour, Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	if etcd := os.Getenv(childEtcd); etcd != "" {
+		cfg.Etcd.Endpoints = strings.Split(etcd, ",")
+	}
+	s, err := New(cfg)
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -37,23 +47,57 @@ func runChild() {
 	os.Exit(1)
 }
 
-// child is a control plane in a process of its own, for killing.
+// child is a control plane in a process of its own, for killing; with etcd, several of which one is
+// active, and that one is killed.
 type child struct {
-	t   *testing.T
-	dir string
-	cmd *exec.Cmd
+	t      *testing.T
+	env    []string
+	copies int
+	procs  map[string]*exec.Cmd // by address
+	active func() string        // address
 	*admin.Clients
+
+	killed    time.Time
+	takeovers []time.Duration // from the kill to the first answer
 }
 
+// start makes up for the processes that are missing.
 func (c *child) start() {
 	c.t.Helper()
-	c.cmd = exec.Command(os.Args[0])
-	c.cmd.Env = append(os.Environ(), childDir+"="+c.dir)
-	out, err := c.cmd.StdoutPipe()
+	if len(c.procs) > 0 { // others are there, one of them takes over
+		c.dial()
+		if _, err := c.Admin.ClusterStatus(ctx, &v1.ClusterStatusRequest{}); err != nil {
+			c.t.Fatal(err)
+		}
+		c.takeovers = append(c.takeovers, time.Since(c.killed))
+		c.Clients.Close()
+	}
+	for len(c.procs) < c.copies {
+		addr, cmd := c.launch()
+		c.procs[addr] = cmd
+	}
+	c.dial()
+}
+
+func (c *child) dial() {
+	c.t.Helper()
+	var err error
+	addrs := slices.Sorted(maps.Keys(c.procs))
+	c.Clients, err = admin.Dial(strings.Join(addrs, ","), admin.WithCallTimeout(20*time.Second))
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if err := c.cmd.Start(); err != nil {
+}
+
+func (c *child) launch() (addr string, cmd *exec.Cmd) {
+	c.t.Helper()
+	cmd = exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), c.env...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
@@ -61,15 +105,26 @@ func (c *child) start() {
 	if err != nil || !ok {
 		c.t.Fatalf("the control plane did not start: %q %v", line, err)
 	}
-	if c.Clients, err = admin.Dial(addr); err != nil {
-		c.t.Fatal(err)
-	}
+	return addr, cmd
 }
 
+// kill ends the active process.
 func (c *child) kill() {
-	_ = c.cmd.Process.Kill()
-	_ = c.cmd.Wait()
+	for addr, cmd := range c.procs {
+		if c.active == nil || c.active() == addr {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			delete(c.procs, addr)
+		}
+	}
+	c.killed = time.Now()
 	c.Clients.Close()
+}
+
+// killAll ends all processes.
+func (c *child) killAll() {
+	c.active = nil
+	c.kill()
 }
 
 // model is what the control plane acknowledged.
@@ -97,17 +152,34 @@ func TestAcknowledgedMutationsSurviveKills(t *testing.T) {
 	if testing.Short() {
 		mutations = 200
 	}
+	mutateAndKill(t, mutations, lone(t))
+}
+
+// lone is a control plane with its metadata in a directory.
+func lone(t *testing.T) *child {
+	return &child{env: []string{childDir + "=" + t.TempDir()}, copies: 1}
+}
+
+// newKillWorld is a child that does not run yet, and what is to come of it by chance.
+func newKillWorld(t *testing.T, c *child) *killWorld {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	w := &killWorld{
-		child: &child{t: t, dir: t.TempDir()}, rng: rand.New(rand.NewPCG(seed, 0)),
+	c.t, c.procs = t, map[string]*exec.Cmd{}
+	return &killWorld{
+		child: c, rng: rand.New(rand.NewPCG(seed, 0)),
 		m: model{volumes: map[string]*v1.Volume{}, mapping: map[string][]*v1.Segment{},
 			sessions: map[uint64]string{}, ids: map[uint64]bool{}, maybe: map[string]bool{},
 			addrs: map[string]string{}},
 		raft: &raft{leader: map[uint64]uint64{}, term: map[uint64]uint64{}},
 	}
+}
+
+// mutateAndKill kills a control plane among mutations, and compares what was acknowledged with
+// what is there after each kill.
+func mutateAndKill(t *testing.T, mutations int, c *child) {
+	w := newKillWorld(t, c)
 	w.start()
-	defer func() { w.kill() }()
+	defer func() { w.killAll() }()
 	w.join(3)
 	for i := range mutations {
 		if w.rng.IntN(80) == 0 {

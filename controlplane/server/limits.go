@@ -63,6 +63,11 @@ const (
 	poolID    = 1
 	blockSize = 4096
 
+	// electionPause is before a control plane that could not be active stands again, and
+	// lookInterval between looks for who is.
+	electionPause = time.Second
+	lookInterval  = 200 * time.Millisecond
+
 	maxConnections = 4096             // more are refused by closing them
 	readTimeout    = 10 * time.Second // for a request that has begun to arrive
 	idleTimeout    = 5 * time.Minute  // for a connection without requests

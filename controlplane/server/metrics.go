@@ -24,10 +24,12 @@ type sample struct {
 // registry holds the metrics of this control plane.
 func (s *Server) registry() (*prometheus.Registry, error) {
 	info, src := metricSources()
-	info.Look = func(each func(*Config, ...string)) {
-		each(&s.cfg, s.cluster.id, s.cfg.Name, s.cfg.Version)
+	info.Look = func(each func(*Server, ...string)) { each(s, s.id, s.cfg.Name, s.cfg.Version) }
+	src.Look = func(each func(*sample, ...string)) {
+		if t := s.current(); t != nil {
+			each(t.cluster.sample())
+		}
 	}
-	src.Look = func(each func(*sample, ...string)) { each(s.cluster.sample()) }
 	return ops.Registry(info, src)
 }
 
@@ -56,11 +58,25 @@ func Metrics() []ops.Info {
 	return append(info.Catalog(), src.Catalog()...)
 }
 
-func metricSources() (*ops.Source[Config], *ops.Source[sample]) {
-	info := &ops.Source[Config]{Labels: []string{"cluster", "name", "version"},
-		Metrics: []ops.Metric[Config]{{Name: "ashlar_cluster_info", Kind: ops.Gauge,
-			Help:  "Which cluster and which process, as labels; always 1.",
-			Value: func(*Config) float64 { return 1 }}}}
+func metricSources() (*ops.Source[Server], *ops.Source[sample]) {
+	info := &ops.Source[Server]{Labels: []string{"cluster", "name", "version"},
+		Metrics: []ops.Metric[Server]{
+			{Name: "ashlar_cluster_info", Kind: ops.Gauge,
+				Help:  "Which cluster and which process, as labels; always 1.",
+				Value: func(*Server) float64 { return 1 }},
+			{Name: "ashlar_control_active", Kind: ops.Gauge,
+				Help: "1 where this control plane is the one that serves; only that one tells " +
+					"the metrics of the cluster.",
+				Value: func(s *Server) float64 {
+					if s.current() == nil {
+						return 0
+					}
+					return 1
+				}},
+			{Name: "ashlar_control_terms_total", Kind: ops.Counter,
+				Help:  "How often it became the one that serves, since it started.",
+				Value: func(s *Server) float64 { return float64(s.terms.Load()) }},
+		}}
 	return info, &ops.Source[sample]{Metrics: append(healthMetrics(), spaceMetrics()...)}
 }
 

@@ -11,29 +11,29 @@ import (
 func (h *adminHandler) DrainStore(_ context.Context, req *v1.DrainStoreRequest) (
 	*v1.DrainStoreResponse, error,
 ) {
-	return serve(req, h.c.drainStore)
+	return serve(h.s, req, (*cluster).drainStore)
 }
 
 func (h *adminHandler) UndrainStore(_ context.Context, req *v1.UndrainStoreRequest) (
 	*v1.UndrainStoreResponse, error,
 ) {
-	return serve(req, h.c.undrainStore)
+	return serve(h.s, req, (*cluster).undrainStore)
 }
 
 func (h *adminHandler) DrainNode(_ context.Context, req *v1.DrainNodeRequest) (
 	*v1.DrainNodeResponse, error,
 ) {
-	return serve(req, h.c.drainNode)
+	return serve(h.s, req, (*cluster).drainNode)
 }
 
 func (h *adminHandler) UndrainNode(_ context.Context, req *v1.UndrainNodeRequest) (
 	*v1.UndrainNodeResponse, error,
 ) {
-	return serve(req, h.c.undrainNode)
+	return serve(h.s, req, (*cluster).undrainNode)
 }
 
 func (h *adminHandler) ListOperators(_ context.Context, req *v1.ListOperatorsRequest) (
 	*v1.ListOperatorsResponse, error,
 ) {
-	return serve(req, h.c.listOperators)
+	return serve(h.s, req, (*cluster).listOperators)
 }

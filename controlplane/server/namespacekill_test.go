@@ -236,14 +236,15 @@ func TestAcknowledgedNamesSurviveKillsAndNoneIsHalfChanged(t *testing.T) {
 	if testing.Short() {
 		mutations = 200
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	w := &nsWorld{killWorld: &killWorld{child: &child{t: t, dir: t.TempDir()},
-		rng: rand.New(rand.NewPCG(seed, 0)), m: model{addrs: map[string]string{}},
-		raft: &raft{leader: map[uint64]uint64{}, term: map[uint64]uint64{}}},
-		names: names{}, done: map[string]int{}}
+	t.Run("pebble", func(t *testing.T) { renameAndKill(t, mutations, lone(t)) })
+	t.Run("etcd", func(t *testing.T) { renameAndKill(t, mutations/2, pair(t)) })
+}
+
+// renameAndKill kills a control plane among changes of names.
+func renameAndKill(t *testing.T, mutations int, c *child) {
+	w := &nsWorld{killWorld: newKillWorld(t, c), names: names{}, done: map[string]int{}}
 	w.start()
-	defer func() { w.kill() }()
+	defer func() { w.killAll() }()
 	w.join(3)
 	for _, n := range w.nodes {
 		n.stores[0].CapacityBytes = 1 << 50

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudwego/kitex/pkg/limiter"
@@ -23,58 +24,94 @@ import (
 
 // Server is a control plane with its metadata open and its port bound.
 type Server struct {
-	cfg     Config
-	kv      meta.KV
-	cluster *cluster
-	ln      *listener
-	admin   *ops.Listener // nil: none
+	cfg   Config
+	kv    meta.KV
+	id    string // of the cluster
+	addr  string // of this process, as others are told
+	ln    *listener
+	admin *ops.Listener // nil: none
+
+	term  atomic.Pointer[term]   // nil: not active
+	terms atomic.Uint64          // begun
+	other atomic.Pointer[string] // the active one's address; empty: none
 
 	once     sync.Once // guards closing
 	closeErr error
 }
 
-// New opens the metadata, reads it, and binds the port. Serve must follow, or Close.
+// New opens the metadata and binds the port; with metadata in a directory it reads them too, and
+// is active. Serve must follow, or Close.
 func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	kv, err := meta.OpenPebble(cfg.DataDir, meta.PebbleConfig{Logger: cfg.Logger})
+	kv, err := openMeta(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	s := &Server{cfg: cfg, kv: kv}
-	if s.cluster, err = openCluster(cfg, kv); err != nil {
+	if err := s.open(); err != nil {
 		return nil, errors.Join(err, kv.Close())
 	}
-	if s.ln, err = listen(cfg.Listen); err != nil {
-		return nil, errors.Join(err, kv.Close())
-	}
-	s.cluster.addr = s.ln.Addr().String()
-	if s.admin, err = s.listenAdmin(); err != nil {
-		return nil, errors.Join(err, s.ln.release(), kv.Close())
-	}
-	cfg.Logger.Info("control plane open", "cluster", s.cluster.id, "data", cfg.DataDir,
-		"listen", s.cluster.addr, "nodes", len(s.cluster.nodes),
-		"copysets", len(s.cluster.copysets), "volumes", len(s.cluster.volumes))
+	cfg.Logger.Info("control plane open", "cluster", s.id, "metadata", cfg.where(),
+		"listen", s.addr)
 	return s, nil
+}
+
+func openMeta(cfg Config) (meta.KV, error) {
+	if len(cfg.Etcd.Endpoints) == 0 {
+		return meta.OpenPebble(cfg.DataDir, meta.PebbleConfig{Logger: cfg.Logger})
+	}
+	cfg.Etcd.Logger = cfg.Logger
+	return meta.OpenEtcd(context.Background(), cfg.Etcd)
+}
+
+func (s *Server) open() error {
+	ident, err := meta.Init(context.Background(), s.kv)
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	s.id = ident.ClusterID
+	if s.ln, err = listen(s.cfg.Listen); err != nil {
+		return err
+	}
+	if s.addr = s.cfg.Advertise; s.addr == "" {
+		s.addr = s.ln.Addr().String()
+	}
+	if len(s.cfg.Etcd.Endpoints) == 0 {
+		if _, err := s.stand(context.Background()); err != nil {
+			return errors.Join(err, s.ln.release())
+		}
+	}
+	if s.admin, err = s.listenAdmin(); err != nil {
+		return errors.Join(err, s.ln.release())
+	}
+	return nil
 }
 
 // Addr is where the server listens, also before Serve.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
 // ClusterID is the identity of the cluster whose metadata this is.
-func (s *Server) ClusterID() string { return s.cluster.id }
+func (s *Server) ClusterID() string { return s.id }
 
-// Serve answers calls until ctx ends, then gives those in flight a few seconds to finish and closes
-// everything. It returns nil after such a stop. It may be called once.
+// Serve answers calls until ctx ends, then gives those in flight a few seconds to finish, lets
+// another be active, and closes everything. It returns nil after such a stop. It may be called
+// once.
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	exit := make(chan error, 1)
 	svr := s.kitex(exit)
 	var shell sync.WaitGroup
-	shell.Go(func() { s.tick(ctx) })
+	var fatal error
+	shell.Go(func() {
+		if fatal = s.rule(ctx); fatal != nil {
+			cancel()
+		}
+	})
+	shell.Go(func() { s.look(ctx) })
 	shell.Go(func() {
 		// Kitex cannot stop before it has started.
 		settled := time.After(newKitexSettle)
@@ -93,29 +130,16 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("control: serve %s: %w", s.ln.Addr(), err)
 	}
-	return errors.Join(err, s.Close())
+	return errors.Join(fatal, err, s.Close())
 }
 
 // Close gives the port and the metadata back. Serve calls it; call it only instead of Serve.
 func (s *Server) Close() error {
 	s.once.Do(func() {
-		s.closeErr = errors.Join(s.admin.Close(), s.cluster.flush(), s.ln.release(), s.kv.Close())
-		s.cfg.Logger.Info("control plane closed", "cluster", s.cluster.id)
+		s.closeErr = errors.Join(s.admin.Close(), s.resign(), s.ln.release(), s.kv.Close())
+		s.cfg.Logger.Info("control plane closed", "cluster", s.id)
 	})
 	return s.closeErr
-}
-
-func (s *Server) tick(ctx context.Context) {
-	t := time.NewTicker(s.cfg.TickInterval)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			s.cluster.tick()
-		}
-	}
 }
 
 func (s *Server) kitex(exit <-chan error) kitex.Server {
@@ -133,9 +157,9 @@ func (s *Server) kitex(exit <-chan error) kitex.Server {
 	// Handlers must be pointers, and method names unique across the services: a request need
 	// not name its service.
 	err := errors.Join(
-		adminservice.RegisterService(svr, &adminHandler{s.cluster}),
-		nodeservice.RegisterService(svr, &nodeHandler{s.cluster}),
-		clientservice.RegisterService(svr, &clientHandler{s.cluster}))
+		adminservice.RegisterService(svr, &adminHandler{s}),
+		nodeservice.RegisterService(svr, &nodeHandler{s}),
+		clientservice.RegisterService(svr, &clientHandler{s}))
 	if err != nil {
 		panic("server: the generated services conflict: " + err.Error())
 	}

@@ -249,7 +249,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	w.create("b", 5000)
 	s1 := w.open("a", false)
 	before := w.everything()
-	w.srv.cluster.tick()
+	w.srv.cluster().tick()
 	for _, end := range []func(){w.restart, w.kill} {
 		end()
 		if after := w.everything(); !reflect.DeepEqual(before, after) {
@@ -551,7 +551,7 @@ func TestLapsedSessionNeitherKeepsItsVolumeNorOutlivesIt(t *testing.T) {
 func TestTooManySessionsCostTheOneThatLapsedFirst(t *testing.T) {
 	w := newWorld(t, 3, nil)
 	w.create("v", 1<<30)
-	c := w.srv.cluster
+	c := w.srv.cluster()
 	c.mu.Lock()
 	for id := uint64(1 << 40); len(c.sessions) < maxSessions; id++ {
 		c.sessions[id] = &session{rec: &meta.Session{SessionID: id, VolumeID: 2, ReadOnly: true},
@@ -667,7 +667,7 @@ func TestGracefulStopLetsCallsFinish(t *testing.T) {
 }
 
 // brokenKV is metadata whose disk has failed.
-type brokenKV struct{ meta.KV }
+type brokenKV struct{ meta.Store }
 
 func (brokenKV) Update(context.Context, func(meta.Tx) error) error {
 	return fmt.Errorf("%w: commit: input/output error", meta.ErrFailed)
@@ -676,7 +676,7 @@ func (brokenKV) Update(context.Context, func(meta.Tx) error) error {
 func TestFailedMetadataRefusesChangesAndKeepsAnswering(t *testing.T) {
 	w := newWorld(t, 3, nil)
 	w.create("v", 1<<30)
-	c := w.srv.cluster
+	c := w.srv.cluster()
 	c.mu.Lock()
 	whole := c.kv
 	c.kv = brokenKV{whole}

@@ -33,7 +33,7 @@ const (
 type cluster struct {
 	cfg  Config
 	log  *slog.Logger
-	kv   meta.KV
+	kv   meta.Store // fenced: it is the leadership's
 	id   string
 	addr string // of this process
 
@@ -100,7 +100,7 @@ type session struct {
 	expires time.Time
 }
 
-func openCluster(cfg Config, kv meta.KV) (*cluster, error) {
+func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 	ident, err := meta.Init(context.Background(), kv)
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
@@ -235,7 +235,8 @@ func (c *cluster) update(fn func(meta.Tx) error, own ...news) error {
 		c.journal.written(batch, taken)
 		return nil
 	}
-	if !errors.Is(err, meta.ErrClosed) && !errors.Is(err, meta.ErrTooLarge) {
+	if !errors.Is(err, meta.ErrClosed) && !errors.Is(err, meta.ErrTooLarge) &&
+		!errors.Is(err, meta.ErrLost) {
 		c.tellMetadata(err)
 	}
 	return c.updateError(err)
@@ -250,6 +251,10 @@ func (c *cluster) updateError(err error) error {
 			"control plane: %v", err)
 		c.log.Error("metadata failed; all changes are refused until a restart", "error", err)
 		return c.failed
+	case errors.Is(err, meta.ErrLost):
+		return admin.Errorf(admin.ErrUnavailable, "control: not active any more")
+	case errors.Is(err, meta.ErrUnavailable):
+		return admin.Errorf(admin.ErrUnavailable, "control: %v", err)
 	case errors.Is(err, meta.ErrClosed):
 		return admin.Errorf(admin.ErrUnavailable, "control: stopping")
 	case errors.Is(err, meta.ErrTooLarge):

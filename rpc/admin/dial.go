@@ -52,22 +52,24 @@ func WithCallTimeout(d time.Duration) Option {
 	return func(o *options) { o.call = d }
 }
 
-// Dial prepares clients for the control plane at endpoint, host:port. It does not connect: the
-// first call does, so a control plane that is not up yet is ErrUnavailable there. A malformed
-// endpoint is ErrInvalid here.
+// Dial prepares clients for the control plane at endpoint, host:port, or at one of several, with
+// commas between them: calls find the one that serves. It does not connect: the first call does, so
+// a control plane that is not up yet is ErrUnavailable there. A malformed endpoint is ErrInvalid
+// here.
 func Dial(endpoint string, opts ...Option) (*Clients, error) {
 	o := options{connect: DefaultConnectTimeout, call: DefaultCallTimeout}
 	for _, opt := range opts {
 		opt(&o)
 	}
-	if err := checkEndpoint(endpoint); err != nil {
+	known, err := splitEndpoints(endpoint)
+	if err != nil {
 		return nil, err
 	}
 	if o.connect <= 0 || o.call <= 0 {
 		return nil, Errorf(ErrInvalid, "admin: time-outs must be positive, got %v and %v",
 			o.connect, o.call)
 	}
-	k := &core{endpoint: endpoint, timeout: o.call}
+	k := &core{endpoint: endpoint, timeout: o.call, route: route{known: known, now: known[0]}}
 	k.pool = longpool.NewLongPool("ashlar", connpool.IdleConfig{
 		MaxIdlePerAddress: maxIdleConns,
 		MaxIdleGlobal:     maxIdleConns,
@@ -91,7 +93,7 @@ func (c *Clients) connect(opts []client.Option) error {
 	return errors.Join(err1, err2, err3)
 }
 
-// Endpoint returns the address given to Dial.
+// Endpoint returns the address, or the list of them, given to Dial.
 func (c *Clients) Endpoint() string { return c.core.endpoint }
 
 // Close closes the idle connections and makes later calls fail with ErrClosed. Calls in flight
@@ -117,6 +119,7 @@ func checkEndpoint(endpoint string) error {
 // core is what the three clients share.
 type core struct {
 	endpoint string
+	route    route
 	timeout  time.Duration
 	pool     *longpool.LongPool
 	closed   atomic.Bool
@@ -127,26 +130,27 @@ func (k *core) kitexOptions(o options) []client.Option {
 		client.WithTransportProtocol(transport.TTHeaderFramed),
 		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
 		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxFrameBytes)),
-		client.WithMiddleware(fixedInstance(k.endpoint)),
+		client.WithMiddleware(chosenInstance),
 		client.WithMiddleware(limited),
 		client.WithConnPool(k.pool),
 		client.WithConnectTimeout(o.connect),
 	}
 }
 
-// fixedInstance names the target before Kitex resolves it. Its resolver would try a failed
+// targetKey has the endpoint of a call in its context.
+type targetKey struct{}
+
+// chosenInstance names the target before Kitex resolves it. Its resolver would try a failed
 // connection six times and log each, which turns one time-out into six.
-func fixedInstance(hostport string) endpoint.Middleware {
-	target := discovery.NewInstance("tcp", hostport, discovery.DefaultWeight, nil)
-	return func(next endpoint.Endpoint) endpoint.Endpoint {
-		return func(ctx context.Context, req, resp any) error {
-			if ri := rpcinfo.GetRPCInfo(ctx); ri != nil {
-				if to := remoteinfo.AsRemoteInfo(ri.To()); to != nil {
-					to.SetInstance(target)
-				}
+func chosenInstance(next endpoint.Endpoint) endpoint.Endpoint {
+	return func(ctx context.Context, req, resp any) error {
+		target, _ := ctx.Value(targetKey{}).(string)
+		if ri := rpcinfo.GetRPCInfo(ctx); ri != nil {
+			if to := remoteinfo.AsRemoteInfo(ri.To()); to != nil {
+				to.SetInstance(discovery.NewInstance("tcp", target, discovery.DefaultWeight, nil))
 			}
-			return next(ctx, req, resp)
 		}
+		return next(ctx, req, resp)
 	}
 }
 
@@ -185,33 +189,42 @@ func call[Q, R any](ctx context.Context, k *core, name string, fn method[Q, R], 
 	if ctx.Err() != nil || limit <= 0 {
 		return nil, newCallError(ctx, name, k.endpoint, context.DeadlineExceeded)
 	}
-	resp, err := within(ctx, limit, fn, req, opts)
-	if err == nil {
-		return resp, nil
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	way := search{route: &k.route}
+	for {
+		at := k.route.current()
+		resp, err := within(context.WithValue(bounded, targetKey{}, at), fn, req, opts)
+		if err == nil {
+			return resp, nil
+		}
+		if classed := fromWire(err); classed != nil {
+			err = classed
+		} else {
+			err = newCallError(ctx, name, at, err)
+		}
+		if !way.again(bounded, at, err) {
+			return nil, err
+		}
 	}
-	if classed := fromWire(err); classed != nil {
-		return nil, classed
-	}
-	return nil, newCallError(ctx, name, k.endpoint, err)
 }
 
-// within ends with ctx or at the limit, whatever comes first. The call goes on in the background
-// until its connection's time-out; its goroutine is one of those that calls under way have.
-func within[Q, R any](ctx context.Context, limit time.Duration, fn method[Q, R], req *Q,
-	opts []callopt.Option,
-) (*R, error) {
+// within ends with ctx, which has a deadline. The call goes on in the background until its
+// connection's time-out; its goroutine is one of those that calls under way have.
+func within[Q, R any](ctx context.Context, fn method[Q, R], req *Q, opts []callopt.Option) (
+	*R, error,
+) {
 	type result struct {
 		resp *R
 		err  error
 	}
 	done := make(chan result, 1)
-	background := context.WithValue(context.WithoutCancel(ctx), limitKey{}, limit)
+	deadline, _ := ctx.Deadline()
+	background := context.WithValue(context.WithoutCancel(ctx), limitKey{}, time.Until(deadline))
 	go func() {
 		resp, err := fn(background, req, opts...)
 		done <- result{resp, err}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	select {
 	case r := <-done:
 		return r.resp, r.err

@@ -51,7 +51,7 @@ func (s *nodeStub) RegisterNode(ctx context.Context, req *v1.RegisterNodeRequest
 }
 
 // serve runs a Kitex server with the stub and returns its address and how to stop it.
-func serve(t *testing.T, stub *nodeStub) string {
+func serve(t *testing.T, stub v1.NodeService) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

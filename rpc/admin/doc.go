@@ -5,8 +5,11 @@
 //
 //   - Every call has a time limit: the deadline of its context, or DefaultCallTimeout when the
 //     context has none. A connection attempt takes DefaultConnectTimeout at most.
-//   - No call is sent twice. Whoever wants a retry decides it, because most calls are not
-//     idempotent.
+//   - No call is carried out twice. One is sent again only when it certainly was not carried out:
+//     where no connection could be made, or the control plane that got it is not the one that
+//     serves. Whoever wants more decides it, because most calls are not idempotent.
+//   - With several endpoints, calls find the one that serves, and wait within their time limit for
+//     one to be elected. When none of them can be connected to, a call fails at once.
 //   - Errors keep their class: errors.Is(err, ErrNotFound) holds on the client when the server
 //     returned an error of that class, and Error() is the server's own text. A call that never
 //     got an answer is ErrUnavailable, and also context.DeadlineExceeded or context.Canceled
@@ -20,7 +23,7 @@
 //
 // # Use
 //
-//	c, err := admin.Dial("127.0.0.1:7400")
+//	c, err := admin.Dial("10.0.0.1:7400,10.0.0.2:7400")
 //	defer c.Close()
 //	got, err := c.Admin.GetVolume(ctx, &v1.GetVolumeRequest{Name: "db"})
 //	if errors.Is(err, admin.ErrNotFound) { ... }

@@ -28,6 +28,9 @@ var (
 	ErrBusy = errors.New("busy")
 	// ErrUnavailable: no answer, or the cluster cannot serve this yet.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrNotActive: this control plane is not the one that serves, and did nothing; Error.Active
+	// is the one that does, if it is known. It is ErrUnavailable too.
+	ErrNotActive = fmt.Errorf("%w: not the active control plane", ErrUnavailable)
 	// ErrInternal: the control plane failed in a way that has no class of its own.
 	ErrInternal = errors.New("internal error")
 	// ErrClosed: the Clients value was closed.
@@ -53,6 +56,8 @@ var classes = []struct {
 type Error struct {
 	Class error  // one of the Err values of this package
 	Text  string // complete, says what was wrong and with which object
+	// Active is, with ErrNotActive, the endpoint to ask instead; empty: none serves now.
+	Active string
 }
 
 // Error returns the text alone: it already says what happened.
@@ -79,14 +84,27 @@ func WireError(err error) error {
 			break
 		}
 	}
-	return kerrors.NewBizStatusError(code, cut(err.Error(), maxErrorText))
+	text := cut(err.Error(), maxErrorText)
+	var classed *Error
+	if errors.As(err, &classed) && errors.Is(err, ErrNotActive) {
+		return kerrors.NewBizStatusErrorWithExtra(code, text,
+			map[string]string{activeExtra: cut(classed.Active, maxEndpointText)})
+	}
+	return kerrors.NewBizStatusError(code, text)
 }
+
+// activeExtra is the name beside the class ErrUnavailable that makes it ErrNotActive. To programs
+// that do not know it, the class alone says what they need.
+const activeExtra = "active"
 
 // fromWire is WireError's inverse; it returns nil when the error did not come from a handler.
 func fromWire(err error) error {
 	biz, ok := kerrors.FromBizStatusError(err)
 	if !ok {
 		return nil
+	}
+	if active, ok := biz.BizExtra()[activeExtra]; ok {
+		return &Error{Class: ErrNotActive, Text: biz.BizMessage(), Active: active}
 	}
 	for _, c := range classes {
 		if c.code == biz.BizStatusCode() {

@@ -18,7 +18,14 @@ const (
 	// idleConnTimeout is how long an idle connection is kept.
 	idleConnTimeout = time.Minute
 
+	// maxEndpoints bounds the list given to Dial.
+	maxEndpoints = 16
+	// searchPause is between two rounds of a call through all endpoints while none of them serves.
+	searchPause = 50 * time.Millisecond
+
 	// maxErrorText bounds the text of an error on the wire; what is longer is cut. The frame's
 	// header, which carries it, holds 64 KiB.
 	maxErrorText = 4096
+	// maxEndpointText bounds the endpoint that comes with ErrNotActive.
+	maxEndpointText = 256
 )

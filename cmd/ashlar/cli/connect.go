@@ -23,7 +23,7 @@ const (
 // findFlags gives a command the two ways to name a cluster.
 func (a *app) findFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.endpoint, "endpoint", "",
-		"control plane, host:port (environment: "+envEndpoint+")")
+		"control plane, host:port, several with commas (environment: "+envEndpoint+")")
 	cmd.Flags().StringVar(&a.data, "data", "", "directory of a cluster that `ashlar up` runs")
 }
 

@@ -44,7 +44,7 @@ type Node struct {
 	Name    string   `yaml:"name"`    // unique in the cluster; the node keeps its id by it
 	Zone    string   `yaml:"zone"`    // replicas of one copyset are on distinct zones
 	Listen  string   `yaml:"listen"`  // native protocol, host:port
-	Control string   `yaml:"control"` // control plane, host:port
+	Control string   `yaml:"control"` // control plane, host:port; several with commas
 	Stores  []string `yaml:"stores"`  // one for each disk: a directory or a device
 
 	Memory     Size `yaml:"memory"`      // buffers for payloads, shared by the stores
@@ -65,12 +65,16 @@ type Node struct {
 
 // Control configures `ashlar control run`.
 type Control struct {
-	Name     string `yaml:"name"`
-	Listen   string `yaml:"listen"`   // all services, host:port
-	Data     string `yaml:"data"`     // directory of the metadata
-	Replicas int    `yaml:"replicas"` // copies of every block
-	Copysets int    `yaml:"copysets"` // raft groups made once min_nodes are up
-	MinNodes int    `yaml:"min_nodes"`
+	Name   string `yaml:"name"`
+	Listen string `yaml:"listen"` // all services, host:port
+	Data   string `yaml:"data"`   // directory of the metadata, unless etcd has endpoints
+	Etcd   Etcd   `yaml:"etcd"`   // where several control planes have their metadata
+	// Advertise is where others reach this one, host:port; empty: at listen.
+	Advertise string `yaml:"advertise"`
+
+	Replicas int `yaml:"replicas"` // copies of every block
+	Copysets int `yaml:"copysets"` // raft groups made once min_nodes are up
+	MinNodes int `yaml:"min_nodes"`
 	// LostAfter is how long a store may be away before its replicas are made anew on others.
 	LostAfter Duration `yaml:"lost_after"`
 	// TrashKeep is how long deleted volumes can be restored; 0: not at all.
@@ -79,10 +83,22 @@ type Control struct {
 	Log       Log      `yaml:"log"`
 }
 
+// Etcd is where metadata lie that several control planes share, of which one is active.
+type Etcd struct {
+	Endpoints    []string `yaml:"endpoints"` // of the members; empty: the metadata lie in data
+	Prefix       string   `yaml:"prefix"`    // of all keys, one for each cluster
+	CAFile       string   `yaml:"ca_file"`   // who signed the servers' certificates, PEM
+	CertFile     string   `yaml:"cert_file"` // of this client, PEM; with key_file
+	KeyFile      string   `yaml:"key_file"`
+	Username     string   `yaml:"username"`
+	PasswordFile string   `yaml:"password_file"` // its first line is the password
+	Lease        Duration `yaml:"lease"`         // of the active one, whole seconds
+}
+
 // Gateway configures `ashlar gateway run`.
 type Gateway struct {
 	Name     string   `yaml:"name"`
-	Control  string   `yaml:"control"`   // control plane, host:port
+	Control  string   `yaml:"control"`   // control plane, host:port; several with commas
 	Listen   string   `yaml:"listen"`    // NBD, host:port; empty: no TCP
 	Socket   string   `yaml:"socket"`    // NBD, path of a unix socket; empty: none
 	Timeout  Duration `yaml:"timeout"`   // how long one operation is retried before it fails
@@ -116,9 +132,9 @@ func DefaultNode() Node {
 // DefaultControl returns the settings of a control plane for three replicas.
 func DefaultControl() Control {
 	return Control{Name: "control", Listen: DefaultControlAddr, Data: "/var/lib/ashlar/control",
+		Etcd:     Etcd{Endpoints: []string{}, Prefix: "/ashlar/", Lease: Duration(2 * time.Second)},
 		Replicas: 3, Copysets: 12, MinNodes: 3, LostAfter: Duration(15 * time.Minute),
-		TrashKeep: Duration(24 * time.Hour),
-		Log:       defaultLog()}
+		TrashKeep: Duration(24 * time.Hour), Log: defaultLog()}
 }
 
 // DefaultGateway returns the settings of a gateway on the port that NBD is assigned.
@@ -152,23 +168,55 @@ func (n *Node) Check() error {
 			"use "+time.Duration(stallAfterMin).String()+" or more: busy disks take that")
 	}
 	return first(checkName("name", n.Name), checkName("zone", n.Zone),
-		checkAddr("listen", n.Listen), checkAddr("control", n.Control), n.Admin.check(),
+		checkAddr("listen", n.Listen), checkAddrs("control", n.Control), n.Admin.check(),
 		checkOneOf("read_mode", n.ReadMode, ReadLease, ReadIndex), n.Log.check())
 }
 
 // Check implements File.
 func (c *Control) Check() error {
-	if c.Data == "" {
-		return invalid("data", "empty", "name the directory for the metadata")
+	if c.Data == "" && len(c.Etcd.Endpoints) == 0 {
+		return invalid("data", "empty, and so is etcd.endpoints",
+			"name the directory for the metadata")
 	}
 	if c.LostAfter < lostAfterMin {
 		return invalid("lost_after", time.Duration(c.LostAfter).String(),
 			"use "+time.Duration(lostAfterMin).String()+" or more: restarts of nodes take that")
 	}
-	return first(checkName("name", c.Name), checkAddr("listen", c.Listen),
+	if c.Advertise != "" {
+		if err := checkAddr("advertise", c.Advertise); err != nil {
+			return err
+		}
+	}
+	return first(checkName("name", c.Name), checkAddr("listen", c.Listen), c.Etcd.check(),
 		checkRange("replicas", c.Replicas, 1, 7),
 		checkRange("min_nodes", c.MinNodes, c.Replicas, 1<<16),
 		checkRange("copysets", c.Copysets, 1, 1<<16), c.Admin.check(), c.Log.check())
+}
+
+func (e *Etcd) check() error {
+	for _, endpoint := range e.Endpoints {
+		addr := endpoint
+		for _, scheme := range []string{"http://", "https://"} {
+			addr = strings.TrimPrefix(addr, scheme)
+		}
+		if err := checkAddr("etcd.endpoints", addr); err != nil {
+			return err
+		}
+	}
+	switch {
+	case (e.CertFile == "") != (e.KeyFile == ""):
+		return invalid("etcd.cert_file", "one of cert_file and key_file is empty",
+			"give both or none")
+	case (e.Username == "") != (e.PasswordFile == ""):
+		return invalid("etcd.username", "one of username and password_file is empty",
+			"give both or none")
+	case !strings.HasPrefix(e.Prefix, "/"):
+		return invalid("etcd.prefix", fmt.Sprintf("%.80q", e.Prefix), "write it as /ashlar/")
+	case e.Lease < Duration(time.Second) || e.Lease%Duration(time.Second) != 0:
+		return invalid("etcd.lease", time.Duration(e.Lease).String(),
+			"use whole seconds, 2s or more")
+	}
+	return nil
 }
 
 // Check implements File.
@@ -184,7 +232,7 @@ func (g *Gateway) Check() error {
 	if g.Timeout == 0 {
 		return invalid("timeout", "zero", "write a duration, such as 30s")
 	}
-	return first(checkName("name", g.Name), checkAddr("control", g.Control), g.Log.check())
+	return first(checkName("name", g.Name), checkAddrs("control", g.Control), g.Log.check())
 }
 
 func (l Log) check() error {
@@ -223,6 +271,16 @@ func checkAddr(key, v string) error {
 		}
 	}
 	return invalid(key, fmt.Sprintf("%.80q is not an address", v), "write it as 127.0.0.1:7400")
+}
+
+// checkAddrs accepts several with commas between them.
+func checkAddrs(key, v string) error {
+	for _, addr := range strings.Split(v, ",") {
+		if err := checkAddr(key, strings.TrimSpace(addr)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // check accepts no address too: then there is no admin listener.

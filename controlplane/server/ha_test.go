@@ -1,0 +1,290 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/controlplane/meta/etcdtest"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// takeoverLimit is what the product promises: a control plane that dies is replaced in this time.
+const takeoverLimit = 3 * time.Second
+
+// activeIn returns how to ask etcd who is active.
+func activeIn(t *testing.T, c *etcdtest.Cluster) func() string {
+	kv, err := meta.OpenEtcd(ctx, meta.EtcdConfig{Endpoints: c.Endpoints(),
+		Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kv.Close() })
+	return func() string {
+		addr, err := kv.Leader(ctx, election)
+		if err != nil && !errors.Is(err, meta.ErrNotFound) {
+			t.Error(err)
+		}
+		return addr
+	}
+}
+
+func TestAcknowledgedMutationsSurviveTakeovers(t *testing.T) {
+	mutations := 1000
+	if testing.Short() {
+		mutations = 200
+	}
+	c := pair(t)
+	mutateAndKill(t, mutations, c)
+	t.Logf("takeovers after %v", c.takeovers)
+	for _, d := range c.takeovers {
+		if d > takeoverLimit {
+			t.Errorf("a takeover took %v", d)
+		}
+	}
+}
+
+// pair is two control planes with their metadata in an etcd of three members.
+func pair(t *testing.T) *child {
+	etcd := etcdtest.Start(t, etcdtest.Options{Members: 3})
+	return &child{env: []string{childEtcd + "=" + strings.Join(etcd.Endpoints(), ",")}, copies: 2,
+		active: activeIn(t, etcd)}
+}
+
+func TestStoppedActiveControlPlaneComesBackAsAFollower(t *testing.T) {
+	etcd := etcdtest.Start(t, etcdtest.Options{})
+	active := activeIn(t, etcd)
+	mutateAndStop(t, &child{copies: 2, active: active,
+		env: []string{childEtcd + "=" + strings.Join(etcd.Endpoints(), ",")}})
+}
+
+// mutateAndStop stops the active process with a change in its hands, and lets it go on when another
+// is active.
+func mutateAndStop(t *testing.T, c *child) {
+	c.t, c.procs = t, map[string]*exec.Cmd{}
+	c.start()
+	defer func() { c.killAll() }()
+	w := &killWorld{child: c, raft: &raft{leader: map[uint64]uint64{}, term: map[uint64]uint64{}},
+		m: model{addrs: map[string]string{}}}
+	w.join(3)
+	old := c.active()
+	alone, err := admin.Dial(old) // asks the stopped one first
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Close()
+	if err := c.procs[old].Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stopped := time.Now()
+	late := make(chan error, 1)
+	go func() { // lies in the stopped one's socket until it goes on
+		call, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		_, err := alone.Admin.CreateVolume(call, &v1.CreateVolumeRequest{Name: "late",
+			SizeBytes: 1 << 20})
+		late <- err
+	}()
+	c.awaitOther(old)
+	took := time.Since(stopped)
+	t.Logf("took over from a stopped one after %v", took)
+	if took > takeoverLimit {
+		t.Error("too late")
+	}
+	var next string
+	for addr := range c.procs {
+		if addr != old {
+			next = addr
+		}
+	}
+	c.Clients.Close()
+	if c.Clients, err = admin.Dial(next); err != nil {
+		t.Fatal(err)
+	}
+	made, err := c.Admin.CreateVolume(ctx, &v1.CreateVolumeRequest{Name: "new", SizeBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.procs[old].Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	// The call that waited follows to the one that is active now; it is carried out once, there.
+	if err := <-late; err != nil {
+		t.Errorf("the call that waited: %v", err)
+	}
+	list, err := alone.Admin.ListVolumes(ctx, &v1.ListVolumesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(list.Volumes, func(a, b *v1.Volume) int {
+		return cmp.Compare(a.VolumeId, b.VolumeId)
+	})
+	if len(list.Volumes) != 2 || list.Volumes[0].VolumeId != made.Volume.VolumeId ||
+		list.Volumes[1].VolumeId != made.Volume.VolumeId+1 {
+		t.Errorf("volumes %+v, want number %d and the next", list.Volumes, made.Volume.VolumeId)
+	}
+	if c.active() != next {
+		t.Errorf("%s is active, not %s", c.active(), next)
+	}
+}
+
+// awaitOther returns when another than old answers.
+func (c *child) awaitOther(old string) {
+	c.t.Helper()
+	for addr := range c.procs {
+		if addr == old {
+			continue
+		}
+		for end := time.Now().Add(10 * time.Second); ; {
+			// A follower may send the call to the stopped one still, where it hangs.
+			other, err := admin.Dial(addr, admin.WithCallTimeout(100*time.Millisecond))
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			_, err = other.Admin.ClusterStatus(ctx, &v1.ClusterStatusRequest{})
+			other.Close()
+			if err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				c.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// standby begins a second control plane beside that of a world.
+func (w *world) standby(t *testing.T) *rig {
+	t.Helper()
+	return newRig(t, func(c *Config) {
+		*c = w.cfg
+		c.Name, c.Admin.Addr = "standby", "127.0.0.1:0"
+	})
+}
+
+func TestFollowersSendCallersToTheActiveOne(t *testing.T) {
+	etcd := etcdtest.Start(t, etcdtest.Options{})
+	w := newWorld(t, 3, func(c *Config) {
+		c.Etcd.Endpoints, c.DataDir, c.Admin.Addr = etcd.Endpoints(), "", "127.0.0.1:0"
+	})
+	w.create("v", 1<<30)
+	b := w.standby(t)
+	list, err := b.Admin.ListVolumes(ctx, &v1.ListVolumesRequest{}) // through the follower
+	if err != nil || len(list.Volumes) != 1 {
+		t.Fatal(list, err)
+	}
+	_, err = (&adminHandler{b.srv}).ListVolumes(ctx, &v1.ListVolumesRequest{})
+	if err == nil || !strings.Contains(err.Error(), w.srv.addr) {
+		t.Errorf("the follower answered %v", err)
+	}
+	w.serves("ashlar_control_active" + labels(w.srv) + " 1")
+	follower := &world{rig: b}
+	follower.serves("ashlar_control_active" + labels(b.srv) + " 0")
+	if text := follower.page(); strings.Contains(text, "ashlar_cluster_volumes") {
+		t.Error("a follower tells what it does not know")
+	}
+	begun := time.Now()
+	w.stop()
+	list, err = b.Admin.ListVolumes(ctx, &v1.ListVolumesRequest{})
+	if err != nil || len(list.Volumes) != 1 {
+		t.Fatal(list, err)
+	}
+	t.Logf("a control plane that ends in order is replaced after %v", time.Since(begun))
+	follower.serves("ashlar_control_active"+labels(b.srv)+" 1",
+		"ashlar_control_terms_total"+labels(b.srv)+" 1", "ashlar_cluster_volumes 1")
+}
+
+func labels(s *Server) string {
+	return `{cluster="` + s.id + `",name="` + s.cfg.Name + `",version="test"}`
+}
+
+// A replacement that one control plane began is finished by the next, once.
+func TestPlannedReplacementSurvivesATakeover(t *testing.T) {
+	etcd := etcdtest.Start(t, etcdtest.Options{})
+	w := newWorld(t, 3, func(c *Config) { c.Etcd.Endpoints, c.DataDir = etcd.Endpoints(), "" })
+	b := w.standby(t)
+	const id = 1
+	lost := w.lose(w.follower(id), id)
+	w.beat()
+	w.tick(time.Second)
+	w.beat()
+	w.tick(time.Second)
+	plan := w.copyset(id)
+	if plan.Joining == nil || plan.LeavingReplicaId != lost {
+		t.Fatalf("no plan: %+v", plan)
+	}
+	w.raft.slow = plan.Joining.ReplicaId // a learner still
+	w.beat()
+	w.stop()
+	w.rig = b
+	for _, n := range w.nodes {
+		n.r = b
+		w.ok(n.register())
+	}
+	for range 3 {
+		w.beat()
+		w.tick(10 * time.Second)
+	}
+	if got := w.copyset(id); got.Epoch != plan.Epoch || got.Joining == nil ||
+		got.Joining.ReplicaId != plan.Joining.ReplicaId {
+		t.Fatalf("the plan is %+v, was %+v", got, plan)
+	}
+	w.raft.slow = 0
+	w.beat()
+	w.beat()
+	w.tick(time.Second)
+	if got := w.copyset(id); got.Joining != nil || got.Epoch != plan.Epoch+1 {
+		t.Errorf("after the change: %+v", got)
+	}
+}
+
+func TestControlPlaneWithoutEtcdStopsServingAndComesBack(t *testing.T) {
+	etcd := etcdtest.Start(t, etcdtest.Options{})
+	w := newWorld(t, 3, func(c *Config) { c.Etcd.Endpoints, c.DataDir = etcd.Endpoints(), "" })
+	w.create("v", 1<<30)
+	etcd.Members[0].Kill()
+	begun := time.Now()
+	for w.srv.current() != nil {
+		if time.Since(begun) > takeoverLimit {
+			t.Fatal("it serves without etcd")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("stopped serving %v after etcd's end", time.Since(begun))
+	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	_, err := w.Admin.ListVolumes(short, &v1.ListVolumesRequest{})
+	has(t, err, admin.ErrNotActive, "no other control plane is")
+	if err := etcd.Members[0].Restart(); err != nil {
+		t.Fatal(err)
+	}
+	begun = time.Now()
+	long, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	list, err := w.Admin.ListVolumes(long, &v1.ListVolumesRequest{})
+	if err != nil || len(list.Volumes) != 1 {
+		t.Fatal(list, err)
+	}
+	t.Logf("serves again %v after etcd", time.Since(begun))
+}
+
+func TestEtcdNeedsAnAddressThatOthersCanReach(t *testing.T) {
+	for _, c := range []Config{
+		{Listen: ":7400"}, {Listen: "0.0.0.0:7400"}, {Listen: "[::]:7400"},
+		{Listen: "127.0.0.1:0", Advertise: "0.0.0.0:7400"},
+		{Listen: "0.0.0.0:7400", Advertise: "host"},
+	} {
+		c.Etcd.Endpoints = []string{"127.0.0.1:1"}
+		_, err := New(c)
+		has(t, err, admin.ErrInvalid, "Advertise")
+	}
+}
