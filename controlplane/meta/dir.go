@@ -17,6 +17,8 @@ import (
 //
 //	         "ashlar control plane metadata, format 1\n"
 //
+//	MOVED    one line of text, where the metadata are that lay here; see Migrate
+//
 //	db/      the pebble database
 //
 // The line is what makes the directory ours. It is checked before pebble may touch the directory,
@@ -32,6 +34,9 @@ const (
 
 // formatMax bounds what is read of a file that may be anything.
 const formatMax = 256
+
+// movedMax bounds what is read of the file MOVED.
+const movedMax = 4096
 
 // claim makes sure that dir is ours or empty, and marks an empty one.
 func claim(f vfs.FS, dir string) error {

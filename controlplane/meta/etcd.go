@@ -111,7 +111,8 @@ func (k *etcdKV) connect(ctx context.Context, cfg EtcdConfig) (err error) {
 // claim makes the prefix ours when it is empty, and refuses what is not ours or newer.
 func (k *etcdKV) claim(ctx context.Context) error {
 	line := fmt.Sprintf("%s%d\n", formatPrefix, FormatVersion)
-	resp, err := try(ctx, "claim "+k.prefix, func(ctx context.Context) (*clientv3.TxnResponse,
+	what := "claim " + k.prefix + " at " + strings.Join(k.cli.Endpoints(), ",")
+	resp, err := try(ctx, what, func(ctx context.Context) (*clientv3.TxnResponse,
 		error,
 	) {
 		return k.cli.Txn(ctx).If(

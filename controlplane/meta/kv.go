@@ -17,6 +17,10 @@ var (
 	ErrVersion = errors.New("meta: newer format version")
 	// ErrLocked: another process has the directory open.
 	ErrLocked = errors.New("meta: directory is in use")
+	// ErrMoved: the metadata of the directory were moved elsewhere.
+	ErrMoved = errors.New("meta: metadata were moved")
+	// ErrExists: the target of a move holds something.
+	ErrExists = errors.New("meta: the target is not empty")
 	// ErrCorrupt: a value does not decode.
 	ErrCorrupt = errors.New("meta: corrupt value")
 	// ErrFailed: a commit ended without a known outcome; restart to read what is there.

@@ -43,7 +43,10 @@ type pebbleKV struct {
 
 // OpenPebble opens or creates the metadata directory dir. See the package comment for what is
 // refused. The caller closes the KV.
-func OpenPebble(dir string, cfg PebbleConfig) (KV, error) {
+func OpenPebble(dir string, cfg PebbleConfig) (KV, error) { return openPebble(dir, cfg, false) }
+
+// openPebble opens a directory whose metadata were moved only where evenMoved says so.
+func openPebble(dir string, cfg PebbleConfig, evenMoved bool) (KV, error) {
 	if cfg.FS == nil {
 		cfg.FS = vfs.Default
 	}
@@ -52,6 +55,13 @@ func OpenPebble(dir string, cfg PebbleConfig) (KV, error) {
 	}
 	if err := claim(cfg.FS, dir); err != nil {
 		return nil, err
+	}
+	moved, err := readMoved(cfg.FS, dir)
+	if err != nil {
+		return nil, err
+	}
+	if moved != "" && !evenMoved {
+		return nil, movedError(dir, moved)
 	}
 	path := cfg.FS.PathJoin(dir, dbDir)
 	lock, err := pebble.LockDirectory(ensure(cfg.FS, path), cfg.FS)

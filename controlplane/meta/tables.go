@@ -18,6 +18,7 @@ import (
 //	'e' event                 Events
 //	'g' copyset               Copysets
 //	'i' name                  identity: cluster id, format version (text)
+//	'm' oving                 cluster id, while metadata move to here
 //	'n' node                  Nodes
 //	'o' session               Sessions
 //	's' store                 Stores
@@ -236,6 +237,10 @@ func Init(ctx context.Context, kv Store) (Identity, error) {
 
 func initIdentity(tx Tx, clusterID string) error {
 	// Keys with a leading zero byte are the KV's own.
+	if cluster, err := tx.Get(keyMoving); err == nil {
+		return fmt.Errorf("%w: the move of cluster %s to here was broken off; run `ashlar control "+
+			"migrate` again", ErrForeign, cluster)
+	}
 	err := tx.Scan(nil, []byte{1}, 1, func(k, _ []byte) error {
 		return fmt.Errorf("%w: key %q but no format version", ErrForeign, k)
 	})

@@ -41,10 +41,12 @@ func (a *app) nodeCommand() *cobra.Command {
 }
 
 func (a *app) controlCommand() *cobra.Command {
-	return daemonCommand(a, "The control plane: topology, volumes, sessions",
+	cmd := daemonCommand(a, "The control plane: topology, volumes, sessions",
 		kind[config.Control]{noun: "control", defaults: config.DefaultControl,
 			run: daemon.RunControl,
 			log: func(c *config.Control) config.Log { return c.Log }})
+	cmd.AddCommand(a.migrateCommand())
+	return cmd
 }
 
 func (a *app) gatewayCommand() *cobra.Command {

@@ -9,6 +9,7 @@ import (
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/daemon"
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/datadir"
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/supervise"
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
 	"github.com/ashlar-storage/ashlar/controlplane/placement"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/io/disk"
@@ -80,6 +81,13 @@ var statuses = []struct {
 	{hot.ErrTorn, exitDamaged},
 	{linear.ErrViolated, exitDamaged},
 	{store.ErrNoChunk, exitNotFound},
+	{meta.ErrLocked, exitRefused},
+	{meta.ErrForeign, exitRefused},
+	{meta.ErrVersion, exitRefused},
+	{meta.ErrMoved, exitRefused},
+	{meta.ErrExists, exitExists},
+	{meta.ErrNotFound, exitNotFound},
+	{meta.ErrUnavailable, exitUnavailable},
 	{admin.ErrNotFound, exitNotFound},
 	{admin.ErrExists, exitExists},
 	{admin.ErrNoSpace, exitNoSpace},

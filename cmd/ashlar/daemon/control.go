@@ -46,7 +46,7 @@ func RunControl(ctx context.Context, cfg config.Control, env Env) error {
 // refused tells metadata that cannot be used, however often it is tried.
 func refused(err error) bool {
 	return errors.Is(err, meta.ErrForeign) || errors.Is(err, meta.ErrVersion) ||
-		errors.Is(err, meta.ErrCorrupt)
+		errors.Is(err, meta.ErrCorrupt) || errors.Is(err, meta.ErrMoved)
 }
 
 // Etcd turns settings into what opens etcd: files are read, the password is the first line of its.

@@ -11,6 +11,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
 	"github.com/ashlar-storage/ashlar/perf/compare"
 	"github.com/ashlar-storage/ashlar/perf/floor"
 	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
@@ -100,6 +101,8 @@ func documents() map[string]Tabler {
 				Chunks: 64, State: "draining", Draining: true, Replicas: 9}}, Draining: true}})),
 		"copysets": Copysets(FromCopysets([]*ashlar.CopysetStatus{copyset()}, names)),
 		"copyset":  FromCopyset(copyset(), names),
+		"moved": FromMoved(meta.Moved{ClusterID: "c-1", Keys: 70_000, Bytes: 11 << 20,
+			SHA256: "9f86d081884c7d65"}, "etcd 10.0.0.1:2379 /ashlar/"),
 		"version":  Version{"v1", "go1", "linux/amd64"},
 		"token": Token{Owner: "alice", Role: "tracer", Token: "XWmDdvl2M",
 			Line: "tracer alice db9a6f20"},
