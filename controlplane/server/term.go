@@ -68,10 +68,10 @@ func (s *Server) stand(ctx context.Context) (*term, error) {
 	}
 	c.addr = s.addr
 	t := &term{lead: lead, cluster: c}
-	s.terms.Add(1)
-	s.term.Store(t)
 	s.cfg.Logger.Info("active", "cluster", c.id, "nodes", len(c.nodes), "copysets",
 		len(c.copysets), "volumes", len(c.volumes), "read in", time.Since(begun))
+	s.terms.Add(1)
+	s.term.Store(t)
 	return t, nil
 }
 
