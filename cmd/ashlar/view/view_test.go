@@ -103,7 +103,7 @@ func documents() map[string]Tabler {
 		"copyset":  FromCopyset(copyset(), names),
 		"moved": FromMoved(meta.Moved{ClusterID: "c-1", Keys: 70_000, Bytes: 11 << 20,
 			SHA256: "9f86d081884c7d65"}, "etcd 10.0.0.1:2379 /ashlar/"),
-		"version":  Version{"v1", "go1", "linux/amd64"},
+		"version": Version{"v1", "go1", "linux/amd64"},
 		"token": Token{Owner: "alice", Role: "tracer", Token: "XWmDdvl2M",
 			Line: "tracer alice db9a6f20"},
 
