@@ -157,12 +157,13 @@ func TestCommitsThroughAStoppedMemberAreFoundOut(t *testing.T) {
 func TestCommitWhoseAnswerIsLostIsFoundOut(t *testing.T) {
 	way := etcdtest.Forward(t, sharedEtcd(t).Members[0].Addr)
 	kv := openEtcd(t, EtcdConfig{Endpoints: []string{way.Addr}})
-	timer := time.AfterFunc(0, func() {})
-	defer timer.Stop()
-	err := kv.Update(context.Background(), func(tx Tx) error {
+	cut := sync.OnceFunc(func() {
 		way.CutAnswers()
-		timer = time.AfterFunc(1500*time.Millisecond, way.Heal)
-		_, err := NextID(countless{tx}, CounterVolume)
+		time.AfterFunc(1500*time.Millisecond, way.Heal)
+	})
+	err := kv.Update(context.Background(), func(tx Tx) error {
+		_, err := NextID(tx, CounterVolume)
+		cut()
 		return err
 	})
 	if err != nil {
@@ -173,10 +174,25 @@ func TestCommitWhoseAnswerIsLostIsFoundOut(t *testing.T) {
 	}
 }
 
-// countless is a transaction that reads nothing, so that it gets as far as its commit.
-type countless struct{ Tx }
-
-func (countless) Get([]byte) ([]byte, error) { return nil, ErrNotFound }
+// A commit that is still on its way when its author asks what became of it must not come after the
+// author was told that it did not take place.
+func TestLostCommitCannotComeAfterItWasGivenUp(t *testing.T) {
+	kv, ctx := openEtcd(t, EtcdConfig{}), context.Background()
+	s, err := kv.snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := head{revision: s.head.revision + 1, commit: [16]byte{1}}
+	err = kv.plain.resolve(ctx, s, next, errors.New("no answer"))
+	if !errors.Is(err, errConflict) {
+		t.Fatalf("got %v", err)
+	}
+	late, err := kv.cli.Txn(ctx).If(kv.headIs(s.headMod)).
+		Then(clientv3.OpPut(kv.key(etcdHeadKey), string(next.encode()))).Commit()
+	if err != nil || late.Succeeded {
+		t.Errorf("the lost commit took place after all: %v", err)
+	}
+}
 
 func TestCommitThatStaysUnknownFailsTheStore(t *testing.T) {
 	way := etcdtest.Forward(t, sharedEtcd(t).Members[0].Addr)
@@ -330,8 +346,11 @@ func TestJournalIsCarriedOutByWhoeverComesNextOrSwept(t *testing.T) {
 		t.Fatalf("%d keys, %q", len(got), got["p"])
 	}
 	// What the dead leader's last request does when it comes now: nothing.
-	if err := kv.underHead(ctx, s, kv.ops(writes[1:2])...); err != nil {
+	if err := kv.underHead(ctx, s, clientv3.OpPut(kv.key(etcdData)+"p", "late")); err != nil {
 		t.Fatal(err)
+	}
+	if got := dump(t, other)["p"]; got != "new" {
+		t.Errorf("a late request made it %q", got)
 	}
 	if staged(t, kv) == 0 {
 		t.Fatal("the staged transaction is gone: the test tests nothing")

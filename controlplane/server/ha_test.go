@@ -288,3 +288,31 @@ func TestEtcdNeedsAnAddressThatOthersCanReach(t *testing.T) {
 		has(t, err, admin.ErrInvalid, "Advertise")
 	}
 }
+
+// ending is a leadership that is held a number of times that it is asked.
+type ending struct {
+	meta.Leadership
+	left int
+}
+
+func (e *ending) Held() bool {
+	e.left--
+	return e.left >= 0
+}
+
+// A process that was stopped goes on in the middle of a call, before anything told it that its time
+// is over.
+func TestNothingIsServedWhenTheLeadershipIsOver(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	whole := w.srv.term.Load()
+	defer w.srv.term.Store(whole)
+	h := &adminHandler{w.srv}
+	for asked, want := range []string{"is not active", "stopped being active during the call", ""} {
+		w.srv.term.Store(&term{lead: &ending{whole.lead, asked}, cluster: whole.cluster})
+		_, err := h.ListVolumes(ctx, &v1.ListVolumesRequest{})
+		if want == "" && err != nil || want != "" && (err == nil ||
+			!strings.Contains(err.Error(), want)) {
+			t.Errorf("held %d times: %v", asked, err)
+		}
+	}
+}

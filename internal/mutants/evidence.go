@@ -8,7 +8,7 @@ func leaveEvidence(results []result) error {
 		return nil
 	}
 	item := evidence.Item{Lane: "mutants", Name: "deliberate bugs",
-		Promises: []string{"P1", "P2", "P3", "P4", "P5", "P6", "P10", "P13"},
+		Promises: []string{"P1", "P2", "P3", "P4", "P5", "P6", "P10", "P13", "P14"},
 		Test:     "internal/mutants",
 		Counts: map[string]int64{"mutants": int64(len(results) - 1),
 			"caught": int64(countCaught(results))}}
