@@ -120,7 +120,7 @@ func (c Config) check() error {
 }
 
 func (c Config) checkMeta() error {
-	if len(c.Etcd.Endpoints) == 0 {
+	if !shared(c.Etcd) {
 		if c.DataDir == "" {
 			return invalid("DataDir", c.DataDir, "want a directory, or endpoints of etcd")
 		}
@@ -141,7 +141,7 @@ func (c Config) checkMeta() error {
 
 // where says in a log where the metadata are.
 func (c Config) where() string {
-	if len(c.Etcd.Endpoints) == 0 {
+	if !shared(c.Etcd) {
 		return c.DataDir
 	}
 	return "etcd " + strings.Join(c.Etcd.Endpoints, ",") + " " + c.Etcd.Prefix

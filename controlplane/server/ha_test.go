@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os/exec"
 	"slices"
@@ -192,6 +193,16 @@ func TestFollowersSendCallersToTheActiveOne(t *testing.T) {
 	if text := follower.page(); strings.Contains(text, "ashlar_cluster_volumes") {
 		t.Error("a follower tells what it does not know")
 	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		last := w.status().Processes
+		if p := last[len(last)-1]; p.Role == roleStandby && p.Id == "standby" &&
+			p.Addr == b.srv.addr && p.State == stateUp {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the follower is not listed: %+v", last)
+		}
+	}
 	begun := time.Now()
 	w.stop()
 	list, err = b.Admin.ListVolumes(ctx, &v1.ListVolumesRequest{})
@@ -314,5 +325,50 @@ func TestNothingIsServedWhenTheLeadershipIsOver(t *testing.T) {
 			!strings.Contains(err.Error(), want)) {
 			t.Errorf("held %d times: %v", asked, err)
 		}
+	}
+}
+
+// Members of etcd die one after the other, its leader among them.
+func TestMutationsSurviveTheDeathOfMembersOfEtcd(t *testing.T) {
+	etcd := etcdtest.Start(t, etcdtest.Options{Members: 3})
+	w := newWorld(t, 3, func(c *Config) { c.Etcd.Endpoints, c.DataDir = etcd.Endpoints(), "" })
+	made, failed, longest := 0, 0, time.Duration(0)
+	acked := map[string]bool{}
+	for _, m := range etcd.Members {
+		m.Kill()
+		for end := time.Now().Add(4 * time.Second); time.Now().Before(end); made++ {
+			name := fmt.Sprint("v", made)
+			call, cancel := context.WithTimeout(ctx, 20*time.Second)
+			begun := time.Now()
+			_, err := w.Admin.CreateVolume(call, &v1.CreateVolumeRequest{Name: name, SizeBytes: 1})
+			cancel()
+			longest = max(longest, time.Since(begun))
+			switch {
+			case err == nil:
+				acked[name] = true
+			case errors.Is(err, admin.ErrUnavailable):
+				failed++
+			default:
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if err := m.Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d mutations, %d failed, the longest took %v, %d terms", made, failed, longest,
+		w.srv.terms.Load())
+	have := map[string]bool{}
+	for _, v := range w.volumeNames() {
+		have[strings.TrimSuffix(v, ":ok")] = true
+	}
+	for name := range acked {
+		if !have[name] {
+			t.Errorf("%s was acknowledged and is not there", name)
+		}
+	}
+	if len(have) > len(acked)+failed || len(acked) == 0 {
+		t.Errorf("%d are there, %d were acknowledged, %d failed", len(have), len(acked), failed)
 	}
 }

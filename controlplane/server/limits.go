@@ -63,10 +63,13 @@ const (
 	poolID    = 1
 	blockSize = 4096
 
-	// electionPause is before a control plane that could not be active stands again, and
-	// lookInterval between looks for who is.
-	electionPause = time.Second
-	lookInterval  = 200 * time.Millisecond
+	// electionPause is before a control plane that could not be active stands again,
+	// lookInterval between looks for who is, and announceInterval between two times that it tells
+	// that one, each of announceTimeout at most.
+	electionPause    = time.Second
+	lookInterval     = 200 * time.Millisecond
+	announceInterval = time.Second
+	announceTimeout  = 500 * time.Millisecond
 
 	maxConnections = 4096             // more are refused by closing them
 	readTimeout    = 10 * time.Second // for a request that has begun to arrive

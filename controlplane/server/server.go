@@ -60,7 +60,7 @@ func New(cfg Config) (*Server, error) {
 }
 
 func openMeta(cfg Config) (meta.KV, error) {
-	if len(cfg.Etcd.Endpoints) == 0 {
+	if !shared(cfg.Etcd) {
 		return meta.OpenPebble(cfg.DataDir, meta.PebbleConfig{Logger: cfg.Logger})
 	}
 	cfg.Etcd.Logger = cfg.Logger
@@ -79,7 +79,7 @@ func (s *Server) open() error {
 	if s.addr = s.cfg.Advertise; s.addr == "" {
 		s.addr = s.ln.Addr().String()
 	}
-	if len(s.cfg.Etcd.Endpoints) == 0 {
+	if !shared(s.cfg.Etcd) {
 		if _, err := s.stand(context.Background()); err != nil {
 			return errors.Join(err, s.ln.release())
 		}
@@ -111,7 +111,9 @@ func (s *Server) Serve(ctx context.Context) error {
 			cancel()
 		}
 	})
-	shell.Go(func() { s.look(ctx) })
+	if shared(s.cfg.Etcd) {
+		shell.Go(func() { s.follow(ctx) })
+	}
 	shell.Go(func() {
 		// Kitex cannot stop before it has started.
 		settled := time.After(newKitexSettle)

@@ -111,20 +111,6 @@ func (s *Server) resign() error {
 	return errors.Join(err, t.lead.Resign(ctx))
 }
 
-// look keeps the address of the active one at hand, for those who ask the wrong one.
-func (s *Server) look(ctx context.Context) {
-	for ctx.Err() == nil {
-		if s.term.Load() == nil {
-			addr, err := s.kv.Leader(ctx, election)
-			if err != nil || addr == s.addr {
-				addr = ""
-			}
-			s.other.Store(&addr)
-		}
-		wait(ctx, lookInterval)
-	}
-}
-
 func wait(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
