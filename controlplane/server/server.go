@@ -155,6 +155,7 @@ func (s *Server) kitex(exit <-chan error) kitex.Server {
 		kitex.WithExitSignal(func() <-chan error { return exit }),
 		kitex.WithConnectionLimiter(limiter.NewConnectionLimiter(maxConnections)),
 		kitex.WithEnableContextTimeout(true),
+		kitex.WithGRPCUnknownServiceHandler(unimplemented),
 	)
 	// Handlers must be pointers, and method names unique across the services: a request need
 	// not name its service.

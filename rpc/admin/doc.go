@@ -19,7 +19,13 @@
 // # Limits
 //
 // Connections are pooled per Clients value and closed after a minute without use; see limits.go.
-// The transport is TTHeader over TCP with protobuf payloads, without encryption.
+// The transport is TTHeader over TCP with protobuf payloads, without encryption. Stock gRPC clients
+// are served on the same port: docs/api.md says what they get, and which rules the interface in
+// idl/ follows. After a change there:
+//
+//	go tool kitex -type protobuf -module github.com/ashlar-storage/ashlar -I rpc/admin/idl \
+//		-gen-path rpc/admin/kitex_gen rpc/admin/idl/ashlar.proto
+//	go test ./rpc/admin -run Interface -update
 //
 // # Use
 //

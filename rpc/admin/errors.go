@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/cloudwego/kitex/pkg/kerrors"
+	"github.com/cloudwego/kitex/pkg/remote/trans/nphttp2/codes"
+	"github.com/cloudwego/kitex/pkg/remote/trans/nphttp2/status"
 )
 
 // Error classes of the control plane. They cross the wire as numbers, so that errors.Is works on
@@ -85,12 +87,16 @@ func WireError(err error) error {
 		}
 	}
 	text := cut(err.Error(), maxErrorText)
+	var extra map[string]string
 	var classed *Error
 	if errors.As(err, &classed) && errors.Is(err, ErrNotActive) {
-		return kerrors.NewBizStatusErrorWithExtra(code, text,
-			map[string]string{activeExtra: cut(classed.Active, maxEndpointText)})
+		extra = map[string]string{activeExtra: cut(classed.Active, maxEndpointText)}
 	}
-	return kerrors.NewBizStatusError(code, text)
+	wire := kerrors.NewGRPCBizStatusErrorWithExtra(code, text, extra)
+	if e, ok := wire.(kerrors.GRPCStatusIface); ok { // without it a gRPC client sees Internal
+		e.SetGRPCStatus(status.New(codes.Code(code), text))
+	}
+	return wire
 }
 
 // activeExtra is the name beside the class ErrUnavailable that makes it ErrNotActive. To programs
