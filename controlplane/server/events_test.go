@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,11 +166,11 @@ func TestStatesOfStoresAndReplacementsAreTold(t *testing.T) {
 // countingKV counts transactions.
 type countingKV struct {
 	meta.Store
-	commits int
+	commits atomic.Int64
 }
 
 func (k *countingKV) Update(ctx context.Context, fn func(meta.Tx) error) error {
-	k.commits++
+	k.commits.Add(1)
 	return k.Store.Update(ctx, fn)
 }
 
@@ -187,14 +188,14 @@ func TestManyEventsCostNoCommitsOfTheirOwnAndTheOldestGo(t *testing.T) {
 	for range 9 {
 		w.tick(100 * time.Millisecond)
 	}
-	if counting.commits != 0 {
-		t.Errorf("%d commits within FlushInterval", counting.commits)
+	if counting.commits.Load() != 0 {
+		t.Errorf("%d commits within FlushInterval", counting.commits.Load())
 	}
 	w.create("v", 1) // takes them along
-	if counting.commits != 1 || len(w.events(0)) < 201 {
-		t.Errorf("%d commits, %d events", counting.commits, len(w.events(0)))
+	if counting.commits.Load() != 1 || len(w.events(0)) < 201 {
+		t.Errorf("%d commits, %d events", counting.commits.Load(), len(w.events(0)))
 	}
-	told, began := 0, counting.commits
+	told, began := 0, counting.commits.Load()
 	for told < maxEvents+500 {
 		c.mu.Lock()
 		for range maxEventsPerCommit {
@@ -204,7 +205,7 @@ func TestManyEventsCostNoCommitsOfTheirOwnAndTheOldestGo(t *testing.T) {
 		c.mu.Unlock()
 		w.tick(time.Second)
 	}
-	if n := counting.commits - began; n > told/maxEventsPerCommit {
+	if n := counting.commits.Load() - began; n > int64(told/maxEventsPerCommit) {
 		t.Errorf("%d commits for %d events", n, told)
 	}
 	check := func() {
