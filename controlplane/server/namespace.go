@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -188,11 +187,13 @@ func (s *namespace) index() {
 	}
 	s.volumePaths, s.dirPaths = []string{}, []string{}
 	s.root.walk(func(d *directory) {
+		prefix := ""
 		if d != s.root {
 			s.dirPaths = append(s.dirPaths, d.path())
+			prefix = d.path() + "/"
 		}
-		for name := range maps.Keys(d.volumes) {
-			s.volumePaths = append(s.volumePaths, d.join(name))
+		for name := range d.volumes {
+			s.volumePaths = append(s.volumePaths, prefix+name)
 		}
 	})
 	slices.Sort(s.volumePaths)

@@ -228,6 +228,25 @@ func TestMetadataWithoutDirectoriesIsReadOn(t *testing.T) {
 	}
 }
 
+func BenchmarkFirstPageAfterAChangeOf65536Volumes(b *testing.B) {
+	s := newNamespace()
+	d := s.root
+	for i := range maxVolumes {
+		if i%256 == 0 {
+			d = newDirectory(uint64(1<<20+i), s.root, fmt.Sprint("dir", i), 0)
+			s.addDirectory(d)
+		}
+		s.addVolume(d, fmt.Sprint("volume", i), uint64(i+2))
+	}
+	for b.Loop() {
+		s.changed()
+		s.index()
+		if got, _, err := page(s.volumePaths, "", true, 0, ""); err != nil || len(got) != maxPage {
+			b.Fatal(len(got), err)
+		}
+	}
+}
+
 func TestTreesThatAreNoneAreCorrupt(t *testing.T) {
 	dir := func(parent uint64, name string, id uint64) place {
 		return place{parent: parent, name: name, entry: &meta.Entry{DirectoryID: id}}

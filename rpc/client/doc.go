@@ -10,6 +10,9 @@
 // register. Data is covered by crc32c from the caller's memory to the device and back: computed
 // once here for a write, checked here for a read before a byte of it reaches the caller.
 //
+// The size of a volume only rises: when it is resized, operations may use the new part after the
+// next renewal of its session (Volume.Size tells), without a pause.
+//
 // Written data is never copied; it goes from the caller's slice to the socket and must not change
 // until Done. Read data is copied once, from the buffer it arrived in to the caller's slice. A
 // steady stream of operations allocates nothing.
