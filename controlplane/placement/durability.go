@@ -20,10 +20,10 @@ type Model struct {
 	InPlace     bool          // a new disk takes the failed one's place and all that it held
 }
 
-// DefaultModel is a disk that fails once in fifty years and a rebuild at 100 MiB/s that begins
-// after an hour, in place: nothing moves replicas to other stores by itself.
+// DefaultModel is a disk that fails once in fifty years, and a rebuild on the other stores, at 100
+// MiB/s of each, that begins when the lost one is not waited for any more.
 func DefaultModel() Model {
-	return Model{AFR: 0.02, RebuildRate: 100 << 20, Detect: time.Hour, InPlace: true}
+	return Model{AFR: 0.02, RebuildRate: 100 << 20, Detect: 15 * time.Minute}
 }
 
 func (m Model) check() error {

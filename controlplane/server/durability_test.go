@@ -25,7 +25,7 @@ func TestDurabilityIsThatOfTheCopysetsAsTheyAre(t *testing.T) {
 	if d.PoolId != 1 || d.Stores != 3 || d.Zones != 3 || d.Replicas != 3 || d.Copysets != 6 ||
 		d.DistinctCopysets != 1 || d.ScatterWidthMin != 2 || d.ScatterWidthMax != 2 ||
 		d.ConfinedStores != 3 || d.Failures != 3 || d.LossAtOnce != 1 || d.ShortCopysets != 0 ||
-		d.Rebuild != "place" || d.Afr != 0.1 || d.StoredBytes != 100<<30 {
+		d.Rebuild != "others" || d.Afr != 0.1 || d.StoredBytes != 100<<30 {
 		t.Errorf("%+v", d)
 	}
 	if d.RebuildMeanMs != 10240_000 || d.RebuildMaxMs != d.RebuildMeanMs || d.RebuildAfterMs != 0 {
@@ -44,11 +44,11 @@ func TestDurabilityIsThatOfTheCopysetsAsTheyAre(t *testing.T) {
 func TestDurabilityCountsWhatIsStoredAndSaysWhatIsShort(t *testing.T) {
 	w := newWorld(t, 4, func(c *Config) { c.MinNodes = 4 })
 	d := w.durability(&v1.GetPoolDurabilityRequest{})
-	if d.Afr != 0.02 || d.RebuildBytesPerSecond != 100<<20 || d.RebuildAfterMs != 3600_000 {
+	if d.Afr != 0.02 || d.RebuildBytesPerSecond != 100<<20 || d.RebuildAfterMs != 900_000 {
 		t.Errorf("defaults: %+v", d)
 	}
 	// Every store reports 1 MiB.
-	if want := uint64(4 << 20 / 3); d.StoredBytes != want || d.RebuildMaxMs != 3600_010 {
+	if want := uint64(4 << 20 / 3); d.StoredBytes != want || d.RebuildMaxMs != 900_003 {
 		t.Errorf("%d bytes, want %d; rebuild %d ms", d.StoredBytes, want, d.RebuildMaxMs)
 	}
 	if d.LossAtOnce != float64(d.DistinctCopysets)/4 || d.DistinctCopysets < 2 {

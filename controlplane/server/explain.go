@@ -122,7 +122,21 @@ func (c *cluster) explainCopyset(g *copyset, now time.Time) *account {
 			lead.ReplicaId)
 	}
 	c.explainMove(a, g, lead, now)
+	c.explainOperators(a, g, now)
 	return a
+}
+
+// explainOperators says what the scheduler does with a copyset, and what it cannot do yet.
+func (c *cluster) explainOperators(a *account, g *copyset, now time.Time) {
+	if j := g.rec.Joining; j != nil {
+		a.then("%s takes the place of replica %d (%s): %s", c.replicaName(j),
+			g.rec.LeavingReplicaId, whyOf(g.rec), c.progress(g, now))
+	}
+	for i := range c.waits {
+		if w := &c.waits[i]; w.Copyset == g.rec.CopysetId {
+			a.waitsFor("%s of replica %d: %s", w.Kind, w.From, w.Reason)
+		}
+	}
 }
 
 // explainMembers says what is wrong with the replicas of a copyset: who leads, and how many run.
@@ -209,6 +223,8 @@ func (c *cluster) explainSilence(a *account, n *node, now time.Time) {
 	a.waitsFor("node %s (%s) to come back: look at its process, its machine and the network",
 		n.rec.Name, n.rec.Addr)
 	a.then("when it comes back its replicas catch up by themselves, and it may lead again")
+	a.then("once it is away for %s its replicas are made anew on other stores, where zones allow",
+		c.cfg.Schedule.LostAfter)
 }
 
 // explainStoreState is about a store whose node is up.
