@@ -23,7 +23,7 @@ FILL_MIB    ?= 4096
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./ebpf/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis trace sim fill
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis trace sim fill operations
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -97,6 +97,10 @@ nemesis: packages build ## a node killed, frozen, stopped and cut off under load
 trace: packages build ## `ashlar trace` names a slow disk, a starved node and slow links, and counts what the nodes count; what it costs
 	LANE=required go test -count=1 -v -timeout 20m ./perf/nemesis -run 'TestTrace|TestWhatTracing'
 	@echo "trace: ok"
+
+operations: packages build ## docs/operations.md, word for word: three machines, etcd, a control plane, a machine and a disk that die
+	LANE=required go test -count=1 -v -timeout 20m ./perf/runbook -run TestPageOfOperations
+	@echo "operations: ok"
 
 fill: packages build ## a node that was away is given FILL_MIB (4096) beside a client: how fast, what the client feels
 	LANE=required FILL_MIB=$(FILL_MIB) go test -count=1 -v -timeout 30m ./perf/nemesis \

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -111,8 +110,15 @@ func (m *Machine) PowerOff() error {
 	return err
 }
 
-// Path is where a file of the machine is for who is outside, while it is off or on.
-func (m *Machine) Path(path string) string { return filepath.Join(m.dir, "upper", path) }
+// Command is a command of the machine beside its shell.
+func (m *Machine) Command(script string) *exec.Cmd {
+	// The shell is the one child of unshare, and has the machine's namespaces and root.
+	argv := []string{"bash", "-c", `exec nsenter --target "$(pgrep -P "$0")" --all --root --wd ` +
+		`bash -c "$1"`, strconv.Itoa(m.cmd.Process.Pid), script}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = m.cmd.Env
+	return cmd
+}
 
 // Type types lines into the machine's shell and gives what they print. Variables and the directory
 // stay for what is typed later. The error names the first command that failed.
