@@ -67,6 +67,13 @@ func (m *mover) richer(s, t *spot, slack float64) bool {
 
 // shift moves one replica of s to the poorest store that can have it.
 func (m *mover) shift(s *spot, poor []*spot, slack float64) bool {
+	var able []*Copyset
+	if s.load(-1) >= poor[0].load(1) {
+		able = m.shiftables(s)
+	}
+	if len(able) == 0 {
+		return false
+	}
 	for _, t := range poor {
 		if s.load(-1) < t.load(1) {
 			return false // and so have all after it
@@ -74,13 +81,9 @@ func (m *mover) shift(s *spot, poor []*spot, slack float64) bool {
 		if !m.richer(s, t, slack) || t.filling >= m.lim.Rebuilds || m.isFull(t) {
 			continue
 		}
-		for _, c := range s.held {
+		for _, c := range able {
 			from := c.at(s.ID)
-			if !m.shiftable(c, from) {
-				continue
-			}
-			zones, nodes := m.others(c, from)
-			if zones[t.Zone] || nodes[t.Node] {
+			if m.isNear(t, c, from) {
 				continue
 			}
 			m.begin(BalanceReplica, c, from, t, fmt.Sprintf("store %d has %d replicas, store %d "+
@@ -91,8 +94,29 @@ func (m *mover) shift(s *spot, poor []*spot, slack float64) bool {
 	return false
 }
 
+// shiftables are the copysets with a replica on a store that may move.
+func (m *mover) shiftables(s *spot) (able []*Copyset) {
+	for _, c := range s.held {
+		if m.shiftable(c, c.at(s.ID)) {
+			able = append(able, c)
+		}
+	}
+	return able
+}
+
+// isNear says whether a store shares a zone with a member that stays, or a node with any.
+func (m *mover) isNear(t *spot, c *Copyset, from *Replica) bool {
+	for i := range c.Replicas {
+		s := m.stores[c.Replicas[i].Store]
+		if s != nil && (s.Node == t.Node || s.Zone == t.Zone && c.Replicas[i].ID != from.ID) {
+			return true
+		}
+	}
+	return false
+}
+
 // shiftable says whether a copyset is well enough to be moved for balance alone.
 func (m *mover) shiftable(c *Copyset, from *Replica) bool {
 	return c.Joining == nil && c.Leader != from.ID && c.good() == len(c.Replicas) &&
-		!m.leaderMoves(c) && m.obstacle(c, from) == ""
+		!m.leaderMoves(c) && m.obstacleOf(c, from) == noObstacle
 }

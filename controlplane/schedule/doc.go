@@ -37,7 +37,8 @@
 //     that is up, settled, not draining, and less than nine tenths full with what is on its way
 //     there. Where the zones do not allow it, nothing moves.
 //   - A store fills at most Limits.Rebuilds new members at a time, the leaders on one store feed at
-//     most Limits.Sources, and there are at most Limits.Cluster in all. Members that come to lead
+//     most Limits.Sources, and there are at most Limits.Cluster in all, or one for each ten stores
+//     if that is more. Members that come to lead
 //     by an election while they are fed may exceed the second.
 //   - A copyset that loses one replica after another, as if it killed its stores, gets
 //     Limits.Losses new ones and then one each Limits.LossEvery (Losses).

@@ -8,6 +8,9 @@ const (
 	fullShare = 0.9
 	// balanceSlack is the part of the mean number of replicas by which two stores may differ.
 	balanceSlack = 0.05
+	// In a large cluster one new member may be filled at a time for each clusterShare stores, and
+	// for balance one for each balanceShare: what a store's loss costs each of the others shrinks.
+	clusterShare, balanceShare = 10, 100
 )
 
 // Limits slow a scheduler down so that it cannot do harm by itself.
@@ -20,14 +23,14 @@ type Limits struct {
 
 	LostAfter time.Duration // how long a store is waited for before its replicas move
 	Sources   int           // new members that the leaders of one store fill at a time
-	Cluster   int           // new members that are filled at a time in the whole cluster
-	Drains    int           // replicas that leave one store at a time while it can do without
-	Balances  int           // moves for balance at a time in the whole cluster; 0: no balance
+	Cluster   int           // new members filled at a time in all, or a tenth of the stores
+	Drains    int           // replicas that leave one store at a time when it could keep them
+	Balances  int           // of them for balance, or a hundredth of the stores; 0: no balance
 	Losses    int           // replacements of lost replicas that a copyset may have at once
 	LossEvery time.Duration // how often it may have one more
 }
 
-// DefaultLimits suit clusters of a few nodes up to a few hundred.
+// DefaultLimits suit clusters of three nodes up to thousands.
 func DefaultLimits() Limits {
 	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1,
 		Rebuilds: 4, LostAfter: 15 * time.Minute, Sources: 4, Cluster: 64, Drains: 2, Balances: 4,

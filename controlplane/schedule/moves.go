@@ -56,6 +56,7 @@ type mover struct {
 	view   View
 	lim    Limits
 	stores map[uint64]*spot
+	lost   map[uint64]bool // stores that are not waited for any more
 	spots  []*spot
 	moved  map[uint64]bool // copysets that have an operator of this round
 	moving int             // new members being filled in the whole cluster
@@ -64,14 +65,21 @@ type mover struct {
 }
 
 func newMover(v View, lim Limits) *mover {
+	lim.Cluster = max(lim.Cluster, len(v.Stores)/clusterShare)
+	if lim.Balances > 0 {
+		lim.Balances = max(lim.Balances, len(v.Stores)/balanceShare)
+	}
 	m := &mover{view: v, lim: lim, stores: make(map[uint64]*spot, len(v.Stores)),
-		moved: map[uint64]bool{}}
+		lost: map[uint64]bool{}, moved: map[uint64]bool{}}
 	var capacity, used uint64
 	for i := range v.Stores {
 		s := &spot{Store: &v.Stores[i]}
 		m.stores[s.ID] = s
 		m.spots = append(m.spots, s)
 		capacity, used = capacity+s.Capacity, used+s.Used
+		if !s.Up && !s.DownSince.IsZero() && v.Now.Sub(s.DownSince) >= lim.LostAfter {
+			m.lost[s.ID] = true
+		}
 	}
 	for _, s := range m.spots {
 		s.weight = 1
@@ -129,11 +137,7 @@ func (m *mover) leaderOf(c *Copyset) *spot {
 }
 
 // isLost says whether a store has been away for so long that it is not waited for any more.
-func (m *mover) isLost(id uint64) bool {
-	s := m.stores[id]
-	return s != nil && !s.Up && !s.DownSince.IsZero() &&
-		m.view.Now.Sub(s.DownSince) >= m.lim.LostAfter
-}
+func (m *mover) isLost(id uint64) bool { return len(m.lost) > 0 && m.lost[id] }
 
 // stuck says whether a replacement cannot go on because the new member is lost as well.
 func (m *mover) stuck(c *Copyset) bool {
@@ -172,32 +176,72 @@ func (m *mover) begin(kind Kind, c *Copyset, from *Replica, to *spot, reason str
 			from.Damaged})
 }
 
-// obstacle is why no replica of the copyset can be replaced now; empty when one can. Those that
-// must be good are a majority, without the one that goes: the change of membership needs them.
-func (m *mover) obstacle(c *Copyset, from *Replica) string {
+// obstacle is what keeps a copyset from getting a new member now.
+type obstacle int
+
+const (
+	noObstacle obstacle = iota
+	hasMoved
+	leaderless
+	fewGood
+	coolsDown
+	clusterBusy
+	sourceBusy
+	roundFull
+)
+
+// obstacleOf is what keeps a replica of the copyset from being replaced now. Those that must be
+// good are a majority, without the one that goes: the change of membership needs them.
+func (m *mover) obstacleOf(c *Copyset, from *Replica) obstacle {
 	at := m.leaderOf(c)
-	good := c.good()
-	if from.CaughtUp {
-		good--
-	}
 	switch {
 	case m.moved[c.ID]:
-		return "another replica of it moves"
+		return hasMoved
 	case at == nil:
-		return "no leader is known"
-	case good <= len(c.Replicas)/2:
-		return fmt.Sprintf("%d of %d replicas beside it are good, %d must be", good,
-			len(c.Replicas)-1, len(c.Replicas)/2+1)
+		return leaderless
+	case c.goodBeside(from) <= len(c.Replicas)/2:
+		return fewGood
 	case !c.LastRepair.IsZero() && m.view.Now.Sub(c.LastRepair) < m.lim.CoolDown:
-		return "the last replacement was just now"
+		return coolsDown
 	case m.moving >= m.lim.Cluster:
-		return fmt.Sprintf("the cluster fills %d new members, as many as may", m.moving)
+		return clusterBusy
 	case at.feeding >= m.lim.Sources:
-		return fmt.Sprintf("its leader's store %d fills %d already", at.ID, at.feeding)
+		return sourceBusy
 	case len(m.plan.Operators) >= m.lim.PerRound:
+		return roundFull
+	}
+	return noObstacle
+}
+
+// obstacle is the same in words; empty when there is none.
+func (m *mover) obstacle(c *Copyset, from *Replica) string {
+	switch m.obstacleOf(c, from) {
+	case hasMoved:
+		return "another replica of it moves"
+	case leaderless:
+		return "no leader is known"
+	case fewGood:
+		return fmt.Sprintf("%d of %d replicas beside it are good, %d must be", c.goodBeside(from),
+			len(c.Replicas)-1, len(c.Replicas)/2+1)
+	case coolsDown:
+		return "the last replacement was just now"
+	case clusterBusy:
+		return fmt.Sprintf("the cluster fills %d new members, as many as may", m.moving)
+	case sourceBusy:
+		at := m.leaderOf(c)
+		return fmt.Sprintf("its leader's store %d fills %d already", at.ID, at.feeding)
+	case roundFull:
 		return "its turn comes in one of the next rounds"
 	}
 	return ""
+}
+
+// goodBeside is how many members other than one have everything.
+func (c *Copyset) goodBeside(one *Replica) int {
+	if one.CaughtUp {
+		return c.good() - 1
+	}
+	return c.good()
 }
 
 // poisoned is why a copyset that has lost replica after replica gets no further one yet; empty when

@@ -94,10 +94,14 @@ func Leaders(v View, lim Limits) []Operator {
 	r := newRound(v, lim)
 	r.slow = Slow(v.Stores)
 	for i := range v.Copysets {
-		r.offSlow(&v.Copysets[i])
+		if len(r.slow) > 0 {
+			r.offSlow(&v.Copysets[i])
+		}
 	}
 	for i := range v.Copysets {
-		r.offDraining(&v.Copysets[i])
+		if r.draining {
+			r.offDraining(&v.Copysets[i])
+		}
 	}
 	for i := range v.Copysets {
 		r.toPreferred(&v.Copysets[i])
@@ -118,6 +122,8 @@ type round struct {
 	target map[uint64]bool // stores that already get a leader in this round
 	moved  map[uint64]bool // copysets that already have an operator
 	ops    []Operator
+
+	draining bool // some store is
 }
 
 func newRound(v View, lim Limits) *round {
@@ -130,6 +136,7 @@ func newRound(v View, lim Limits) *round {
 	r.lim.Slack = max(1, lim.Slack)
 	for _, s := range v.Stores {
 		r.stores[s.ID] = s
+		r.draining = r.draining || s.Draining
 	}
 	for i := range v.Copysets {
 		c := &v.Copysets[i]
@@ -188,12 +195,12 @@ func (r *round) toPreferred(c *Copyset) {
 	r.move(c, to, "its preferred leader is ready")
 }
 
-// byLoad orders copysets by how much their leader's store leads, so that the most loaded gives
-// away first.
+// byLoad orders copysets that may be led anywhere by how much their leader's store leads, so that
+// the most loaded gives away first.
 func (r *round) byLoad() []*Copyset {
-	all := make([]*Copyset, 0, len(r.view.Copysets))
+	var all []*Copyset
 	for i := range r.view.Copysets {
-		if c := &r.view.Copysets[i]; c.replica(c.Leader) != nil {
+		if c := &r.view.Copysets[i]; r.isAstray(c) {
 			all = append(all, c)
 		}
 	}
@@ -203,11 +210,16 @@ func (r *round) byLoad() []*Copyset {
 	return all
 }
 
-// toLightest evens out copysets whose preferred replica cannot lead. Those that are where they
+// isAstray says whether a copyset's preferred replica cannot lead. Those that are where they
 // belong, or will soon be, stay: the two rules must not undo each other.
+func (r *round) isAstray(c *Copyset) bool {
+	return c.Leader != c.Preferred && c.Joining == nil && r.movable(c) &&
+		!r.fit(c.replica(c.Preferred))
+}
+
+// toLightest evens out copysets whose preferred replica cannot lead.
 func (r *round) toLightest(c *Copyset) {
-	if c.Leader == c.Preferred || c.Joining != nil || !r.movable(c) ||
-		r.fit(c.replica(c.Preferred)) {
+	if !r.movable(c) {
 		return
 	}
 	from := r.led[c.replica(c.Leader).Store]

@@ -209,7 +209,7 @@ func (n *fakeNode) beat(w *raft) error {
 	}
 	for g, replica := range n.left {
 		req.Replicas = append(req.Replicas, &v1.ReplicaReport{CopysetId: g, ReplicaId: replica,
-			State: "ok", Recorded: true})
+			StoreId: n.stores[0].StoreId, State: "ok", Recorded: true})
 	}
 	resp, err := n.r.Node.HeartbeatNode(ctx, req)
 	if err != nil {

@@ -20,7 +20,8 @@ func (c *cluster) retired(n *node, reports []*v1.ReplicaReport, now time.Time) (
 ) {
 	for _, r := range reports {
 		g := c.copysets[r.GetCopysetId()]
-		if g == nil || len(list) >= maxRetire || !c.isOutside(g, r.ReplicaId, now) {
+		if g == nil || len(list) >= maxRetire || !c.serves(r.StoreId, now) ||
+			!c.isOutside(g, r.ReplicaId, now) {
 			continue
 		}
 		c.log.Info("replica retires", "copyset", r.CopysetId, "replica", r.ReplicaId, "node",
@@ -28,6 +29,16 @@ func (c *cluster) retired(n *node, reports []*v1.ReplicaReport, now time.Time) (
 		list = append(list, &v1.RetireReplica{CopysetId: r.CopysetId, ReplicaId: r.ReplicaId})
 	}
 	return list
+}
+
+// serves says whether a store can do what it is told: one that has failed cannot.
+func (c *cluster) serves(id uint64, now time.Time) bool {
+	s := c.stores[id]
+	if s == nil {
+		return false
+	}
+	state, _ := c.storeUp(s, now)
+	return state != stateFailed && state != stateOffline
 }
 
 // isOutside says whether a replica is certainly no member of a copyset any more.

@@ -31,6 +31,7 @@ type cluster struct {
 	nodes    []*Node
 	addrs    []string
 	copysets int
+	extra    map[int]string // a second store of a node
 	pool     *buf.Pool
 	mu       sync.Mutex
 	conns    map[string]transport.Conn
@@ -84,8 +85,12 @@ func startClusterOn(
 
 func (c *cluster) startNode(i int) {
 	c.t.Helper()
+	stores := []string{c.storeDir(i)}
+	if second := c.extra[i]; second != "" {
+		stores = append(stores, second)
+	}
 	n, err := Start(Config{Name: fmt.Sprintf("n%d", i+1), Zone: fmt.Sprintf("z%d", i+1),
-		Listen: c.addrs[i], Control: "127.0.0.1:1", Stores: []string{c.storeDir(i)},
+		Listen: c.addrs[i], Control: "127.0.0.1:1", Stores: stores,
 		PoolBytes: 64 << 20, ChunkBytes: testChunk, SegmentBytes: 4 << 20, LogBytes: 32 << 20,
 		AllowVolatileCache: mayForget(c.t, c.dir),
 		ReserveChunks:      2, Logger: c.log.With("node", i+1)})
