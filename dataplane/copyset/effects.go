@@ -63,6 +63,7 @@ type Request struct {
 	cmd      []byte
 	entry    Payload
 	at       progress
+	near     neighbours
 	term     uint64 // in which it was proposed
 	index    uint64 // of its entry
 	copyset  uint64 // where it was submitted

@@ -73,11 +73,12 @@ type Replica struct {
 	lanes       lane.Table
 	granted     []*lane.Op
 
-	proposals []*Request
-	room      []byte              // of slab
-	waiting   map[uint64]*Request // index -> the request proposed there
-	batch     []raftpb.Entry
-	cmd       Command // scratch
+	unanswered unanswered
+	proposals  []*Request
+	room       []byte              // of slab
+	waiting    map[uint64]*Request // index -> the request proposed there
+	batch      []raftpb.Entry
+	cmd        Command // scratch
 
 	lease       lease
 	readIndex   bool  // no read is served under the lease

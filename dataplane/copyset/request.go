@@ -12,6 +12,7 @@ import (
 func (r *Replica) Submit(q *Request, now int64, fx *Effects) {
 	r.now = now
 	r.arrive(q, now)
+	r.unanswered.add(q)
 	r.stir()
 	if s := r.admit(q); s != wire.StatusOK {
 		r.refuse(q, s, fx)
@@ -192,6 +193,7 @@ func (r *Replica) answer(reply Reply, fx *Effects) {
 	if q.at.goes(stageAnswered, r.now); reply.Status == wire.StatusOK {
 		r.timing.note(q)
 	}
+	r.unanswered.drop(q)
 	q.Payload.Release()
 	q.entry.Release()
 	fx.Replies = append(fx.Replies, reply)

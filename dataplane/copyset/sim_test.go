@@ -485,7 +485,7 @@ func (s *sim) converged() bool {
 	first := s.members.places[0]
 	for _, n := range s.members.places {
 		if !n.up || n.r.applied != first.r.applied || n.r.entries.hard.Commit != n.r.applied ||
-			n.r.status.Lead == 0 {
+			n.r.status.Lead == 0 || n.r.unanswered.head != nil {
 			return false
 		}
 	}

@@ -35,6 +35,12 @@
 // A checkpoint goes over all copysets of the store: fix a state, drain the overlays to the chunk
 // files, make those durable, record the states in the log, recycle the log before them.
 //
+// # How it tells how it is
+//
+// Health is what the device does, Waiting what has waited longest, which no counter of answers
+// shows. Who asks for Replicas, Stats, Report or Timing is not kept waiting by an owner that takes
+// no turns: it gets what was known, and that the owner takes none.
+//
 // # Limits
 //
 // limits.go has every bound; at each the client is answered overloaded with a time to try again,

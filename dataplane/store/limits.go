@@ -75,6 +75,15 @@ const (
 	// DefaultStallBound is the age of a read or a durable write at which leaderships are given
 	// away. Group commit and flushes of caches keep healthy devices far below it.
 	DefaultStallBound = time.Second
+	// DefaultLateBound is the age of a client's request at which the store is late. A device that
+	// hangs is given up after a second and an election takes less than another, so that whatever
+	// waits for longer than this has met something that nothing here mends.
+	DefaultLateBound = 5 * time.Second
+	// ownerSilent is for how long an owner ticks not at all until it counts as one that takes no
+	// turns. A turn takes microseconds; a host that does not run its guest takes longer.
+	ownerSilent = time.Second
+	// askTime is how long those who ask an owner how it is wait for it.
+	askTime = time.Second
 	// stallCalm is for how long a device that stalled must answer well to be trusted again.
 	stallCalm = 10 * time.Second
 	// countEvery is how often the watchdog counts the room left.

@@ -55,6 +55,7 @@ type Owner struct {
 	reads     int  // queued on the disk in this turn
 	appended  bool // something was queued on the log in this turn
 	memory    copyset.Memory
+	out       lookout
 	ended     bool // shut down: nobody takes a turn any more
 	stopped   chan struct{}
 	// Scratch is the host's, for what it gathers during a turn.
@@ -326,6 +327,7 @@ func (o *Owner) tick(now int64) {
 	}
 	clear(o.awake[len(ticked):])
 	o.awake = ticked
+	o.lookOldest(now)
 }
 
 // memoryAt grades the share of the pool that is taken, in percent. On the way down a grade lasts

@@ -44,6 +44,11 @@ func (s *Store) HandOff(ctx context.Context) {
 // DeleteVolume has the replicas that lead drop the volume's chunks. It reports whether no replica
 // on this store has any left.
 func (s *Store) DeleteVolume(volume uint64) bool {
+	for _, o := range s.owners {
+		if o.silent() { // whoever asks has more to do than wait for it
+			return false
+		}
+	}
 	gone := true
 	asked := s.each(func(_ *Owner, m *member) {
 		if s.holds(m, volume) {
@@ -83,10 +88,13 @@ func (s *Store) with(copysetID uint64, f func(m *member)) {
 	}})
 }
 
-// Replicas reports every replica of the store, those that do not run too.
+// Replicas reports every replica of the store, those that do not run too. Of an owner that takes
+// no turns it has what was so when it last did.
 func (s *Store) Replicas() []copyset.Status {
 	var out []copyset.Status
-	s.look(func(_ *Owner, m *member) { out = append(out, m.Status()) })
+	for _, o := range s.owners {
+		out = append(out, o.statuses()...)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, l := range s.lost {
@@ -134,6 +142,8 @@ type Report struct {
 	CorruptBlocks, Repaired uint64
 	State                   State
 	Why                     error // it is not up
+	Waiting                 Waiting
+	Late                    error // a request has waited for too long
 }
 
 // Report tells how the store is.
@@ -151,6 +161,8 @@ func (s *Store) Report() Report {
 		r.Capacity = min(r.Capacity, limit)
 	}
 	r.State, r.Why = s.Health()
+	r.Waiting = s.Waiting()
+	r.Late = s.late(r.Waiting)
 	return r
 }
 

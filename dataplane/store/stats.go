@@ -16,6 +16,7 @@ type Stats struct {
 	LogBytes int64 // of the log that is not recycled yet
 	Chunks   chunkfile.Stats
 	Replicas ReplicaStats
+	Waiting  Waiting
 }
 
 // ReplicaStats is the sum over the replicas of a store.
@@ -28,10 +29,10 @@ type ReplicaStats struct {
 	Counters                   copyset.Counters
 }
 
-// Stats asks every owner, and waits for it.
+// Stats asks every owner, and waits for it, though not for one that takes no turns.
 func (s *Store) Stats() Stats {
 	st := Stats{Disk: s.disk.Stats(), Log: s.wal.Stats(), LogBytes: s.wal.Usage(),
-		Chunks: s.chunks.Stats()}
+		Chunks: s.chunks.Stats(), Waiting: s.Waiting()}
 	for _, r := range s.Replicas() {
 		st.Replicas.add(&r)
 	}
@@ -42,7 +43,7 @@ func (s *Store) Stats() Stats {
 func (s *Store) Timing() *copyset.Timing {
 	sum := new(copyset.Timing)
 	for _, o := range s.owners {
-		o.Do(func() { sum.Merge(&o.timing) })
+		o.addTiming(sum)
 	}
 	return sum
 }

@@ -47,6 +47,8 @@ type Config struct {
 	// StallBound is the age of an operation at which the device counts as stalled; 0:
 	// DefaultStallBound.
 	StallBound time.Duration
+	// LateBound is the age of a client's request at which the store is late; 0: DefaultLateBound.
+	LateBound time.Duration
 	// ScrubBytes is how many bytes in a second the scrubber reads; 0: DefaultScrubBytes, negative:
 	// it is off.
 	ScrubBytes int64
@@ -135,6 +137,9 @@ func (cfg *Config) defaults() {
 	if cfg.StallBound == 0 {
 		cfg.StallBound = DefaultStallBound
 	}
+	if cfg.LateBound == 0 {
+		cfg.LateBound = DefaultLateBound
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -186,6 +191,7 @@ func (s *Store) Run() {
 	var b beat
 	for _, o := range s.owners {
 		beats := b.listen()
+		o.lookOldest(s.clock()) // from now on it is expected to tick
 		s.background(func() { o.run(beats, s.stop) })
 	}
 	checks, looks := b.listen(), b.listen()
