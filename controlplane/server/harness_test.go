@@ -153,6 +153,7 @@ type fakeNode struct {
 	life     uint64
 	logEnd   uint64
 	logWrite time.Duration
+	waiting  *v1.Waiting
 	last     *v1.HeartbeatNodeResponse
 }
 
@@ -202,7 +203,7 @@ func (n *fakeNode) beat(w *raft) error {
 		req.Stores = append(req.Stores, &v1.StoreReport{StoreId: s.StoreId, State: "up",
 			CapacityBytes: s.CapacityBytes, UsedBytes: 1 << 20, Chunks: 2,
 			Life: n.life, LogEnd: n.logEnd,
-			LogWriteNs: uint64(n.logWrite)})
+			LogWriteNs: uint64(n.logWrite), Waiting: n.waiting})
 	}
 	for _, g := range n.copysets {
 		req.Replicas = append(req.Replicas, n.report(g, w))

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -19,6 +20,8 @@ type sample struct {
 	capacity, used, problems  uint64
 	leaderMoves               uint64
 	corruptBlocks, madeBlocks uint64
+	late                      int           // stores
+	oldest                    time.Duration // request of a client without an answer
 }
 
 // registry holds the metrics of this control plane.
@@ -45,11 +48,28 @@ func (s *Server) listenAdmin() (*ops.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
+	pages.Open("GET /healthz", ops.Healthz(s.trouble))
 	l, err := ops.Listen(cfg, pages)
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	return l, nil
+}
+
+// trouble is why the control plane cannot be relied on now. It waits for the lock, and so does not
+// answer while a change of the metadata hangs on its disk. One that is not active has none.
+func (s *Server) trouble() []error {
+	t := s.current()
+	if t == nil {
+		return nil
+	}
+	c := t.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed != nil {
+		return []error{c.failed}
+	}
+	return nil
 }
 
 // Metrics lists the metrics that a control plane serves, for the manual.
@@ -113,6 +133,12 @@ func (c *cluster) sample() *sample {
 		t.stores[state]++
 		t.corruptBlocks += s.report.GetCorruptBlocks()
 		t.madeBlocks += s.report.GetRepairedBlocks()
+		if w := s.report.GetWaiting(); c.up(c.nodes[s.rec.NodeId], now) {
+			t.oldest = max(t.oldest, time.Duration(w.GetAgeNs()))
+			if w.GetLate() != "" {
+				t.late++
+			}
+		}
 	}
 	for _, g := range c.copysets {
 		t.copysets[c.health(g, now)]++
@@ -174,6 +200,12 @@ func healthMetrics() []ops.Metric[sample] {
 		{Name: "ashlar_cluster_leader_moves_total", Kind: ops.Counter,
 			Help:  "Copysets that another replica leads than before, since the start.",
 			Value: func(t *sample) float64 { return float64(t.leaderMoves) }},
+		gauge("late_stores", "",
+			"Stores where a request has waited for so long that it is not met by waiting on.",
+			func(t *sample) int { return t.late }),
+		{Name: "ashlar_cluster_oldest_request_seconds", Kind: ops.Gauge, Unit: "seconds",
+			Help:  "Age of the oldest request of a client that has no answer yet, of all stores.",
+			Value: func(t *sample) float64 { return t.oldest.Seconds() }},
 		gauge("damaged_replicas", "", "Replicas that their stores report as damaged.",
 			func(t *sample) int { return t.damaged }),
 		gauge("repairs", "", "Replicas that are being filled in the place of others.",

@@ -282,6 +282,7 @@ func (c *cluster) takeStores(n *node, reports []*v1.StoreReport) {
 		}
 		r.State, r.Detail = clip(r.State, maxNameBytes), clip(r.Detail, maxTextBytes)
 		clipScrub(r.Scrub)
+		clipWaiting(r.Waiting)
 		if s.report.GetState() != r.State && r.State == stateFailed {
 			c.log.Warn("store failed", "node", n.rec.Name, "store", r.StoreId, "detail", r.Detail)
 		}
@@ -303,6 +304,14 @@ func clipScrub(s *v1.Scrub) {
 	s.Findings = s.Findings[:min(len(s.Findings), maxFindings)]
 	for i := range s.Findings {
 		s.Findings[i] = clip(s.Findings[i], maxTextBytes)
+	}
+}
+
+// clipWaiting bounds what a store says of a request that waits.
+func clipWaiting(w *v1.Waiting) {
+	if w != nil {
+		w.Op, w.Stage = clip(w.Op, maxNameBytes), clip(w.Stage, maxNameBytes)
+		w.Late = clip(w.Late, maxTextBytes)
 	}
 }
 

@@ -182,6 +182,10 @@ func (c *cluster) storeProblems(n *node, now time.Time) []string {
 	for _, id := range sortedIDs(n.stores) {
 		s := c.stores[id]
 		state, detail := c.storeUp(s, now)
+		if late := s.report.GetWaiting().GetLate(); late != "" && state != stateReplaced {
+			problems = append(problems, fmt.Sprintf("store %d (%s on node %s): %s", id, s.rec.Path,
+				n.rec.Name, late))
+		}
 		if state == stateUp || state == stateReplaced { // its replicas are a problem, it is none
 			continue
 		}

@@ -76,3 +76,17 @@ func TestUnansweredForgetsInWhateverOrderAnswersCome(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkKeepingARequest is what a request pays for being known while it waits, with 64 others.
+func BenchmarkKeepingARequest(b *testing.B) {
+	var p unanswered
+	qs := make([]Request, 64)
+	for i := range qs {
+		p.add(&qs[i])
+	}
+	for i := range b.N {
+		q := &qs[i%len(qs)]
+		p.drop(q)
+		p.add(q)
+	}
+}

@@ -16,7 +16,8 @@ import (
 )
 
 // The admin listener serves an operator's tools over HTTP: /metrics, /debug/pprof/*, /stats and
-// /trace. It is apart from the native protocol and off unless Config.Admin names an address.
+// /trace, and to whoever asks whether the node can be relied on, /healthz. It is apart from the
+// native protocol and off unless Config.Admin names an address.
 
 // listenAdmin starts the admin listener; nil when cfg has no address.
 func (n *Node) listenAdmin(cfg ops.Config) (*ops.Listener, error) {
@@ -29,6 +30,7 @@ func (n *Node) listenAdmin(cfg ops.Config) (*ops.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
+	pages.Open("GET /healthz", ops.Healthz(n.trouble))
 	pages.Handle("GET /stats", ops.Viewer, http.HandlerFunc(n.serveStats))
 	if n.cfg.Trace != nil {
 		pages.Guarded("GET /trace", ops.Tracer, n.cfg.Trace)

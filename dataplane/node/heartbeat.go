@@ -246,7 +246,8 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 			CorruptBlocks: rep.CorruptBlocks, RepairedBlocks: rep.Repaired,
 			Life: mark.Life, LogEnd: mark.End,
 			LogWriteNs: uint64(n.paces[i].note(time.Now(), writes, took)),
-			LogBytes:   uint64(max(rep.LogBytes, 0)), Scrub: scrubReport(s.ScrubReport())}
+			LogBytes:   uint64(max(rep.LogBytes, 0)), Scrub: scrubReport(s.ScrubReport()),
+			Waiting: waitingReport(&rep)}
 		if rep.Why != nil {
 			out.Detail = rep.Why.Error()
 		}
@@ -258,6 +259,16 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 		req.Stores = append(req.Stores, out)
 	}
 	return req
+}
+
+// waitingReport has the node's own words for what has waited too long, so that all say the same.
+func waitingReport(r *store.Report) *v1.Waiting {
+	out := &v1.Waiting{AgeNs: uint64(r.Waiting.Age), CopysetId: r.Waiting.Copyset,
+		Op: r.Waiting.Op, Stage: r.Waiting.Stage, DeviceNs: uint64(max(r.Waiting.Device, 0))}
+	if r.Late != nil {
+		out.Late = r.Waiting.String()
+	}
+	return out
 }
 
 func scrubReport(r store.Scrub) *v1.Scrub {

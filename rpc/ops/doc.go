@@ -6,6 +6,7 @@
 //	src := &ops.Source[sample]{Labels: []string{"store"}, Metrics: metrics, Look: look}
 //	reg, err := ops.Registry(src)
 //	pages, err := ops.NewPages(ops.Page(reg, logger), cfg)
+//	pages.Open("GET /healthz", ops.Healthz(trouble))
 //	pages.Guarded("GET /trace", ops.Tracer, handler)
 //	l, err := ops.Listen(cfg, pages)
 //	defer l.Close()
@@ -15,8 +16,9 @@
 // A file of tokens says who has which Role, and each page which role it needs. Who asks shows a
 // token as "Authorization: Bearer TOKEN". The file has no tokens in it but their sums, and is read
 // again when it changes. Without such a file everybody who reaches the listener may see metrics,
-// counters and profiles, and nobody what is Guarded. Tokens travel as they are: outside the
-// machine they need TLS, for which Config names a certificate, read anew for each connection.
+// counters and profiles, and nobody what is Guarded. What is Open is for everybody in any case.
+// Tokens travel as they are: outside the machine they need TLS, for which Config names a
+// certificate, read anew for each connection.
 //
 // # Cost
 //

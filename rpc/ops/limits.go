@@ -13,6 +13,8 @@ const (
 	// scrapeTime how long one is waited for. Beyond them the answer is 503.
 	maxScrapes = 2
 	scrapeTime = 8 * time.Second
+	// healthTime is how long /healthz waits for the process to say how it is.
+	healthTime = 2 * time.Second
 	// maxOwner bounds the name of a token's owner, maxTokenFile a file of tokens, in bytes. A
 	// larger one is refused.
 	maxOwner     = 64

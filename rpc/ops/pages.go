@@ -39,6 +39,9 @@ func (p *Pages) Handle(pattern string, least Role, h http.Handler) {
 	p.mux.Handle(pattern, p.guard(least, p.tokens == nil, h))
 }
 
+// Open serves a page to everybody, tokens or none: what a load balancer or a supervisor asks.
+func (p *Pages) Open(pattern string, h http.Handler) { p.mux.Handle(pattern, h) }
+
 // Guarded serves a page to those who have the role or a higher one; where there are no tokens, to
 // nobody.
 func (p *Pages) Guarded(pattern string, least Role, h http.Handler) {

@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"time"
 
 	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
@@ -15,7 +16,14 @@ type StoreDetail struct {
 	LogBytes       uint64 `json:"log_bytes"`
 	CorruptBlocks  uint64 `json:"corrupt_blocks"`
 	RepairedBlocks uint64 `json:"repaired_blocks"`
-	Scrub          Scrub  `json:"scrub"`
+	// What has waited longest; times in milliseconds, 0 where nothing waits.
+	OldestRequestMS uint64 `json:"oldest_request_ms"`
+	OldestCopyset   uint64 `json:"oldest_copyset"`
+	OldestOp        string `json:"oldest_op"`
+	OldestStage     string `json:"oldest_stage"`
+	OldestDeviceMS  uint64 `json:"oldest_device_ms"`
+	Late            string `json:"late"`
+	Scrub           Scrub  `json:"scrub"`
 }
 
 // Scrub is how far a store is with reading all its blocks.
@@ -47,10 +55,14 @@ func FromStores(nodes []*ashlar.Node) Stores {
 	for _, n := range nodes {
 		shown := fromNode(n).Stores
 		for i, s := range n.GetStores() {
+			w := s.GetWaiting()
 			out = append(out, StoreDetail{Store: shown[i], NodeID: n.GetNodeId(),
 				Node: n.GetName(), Zone: n.GetZone(), LogBytes: s.GetLogBytes(),
 				CorruptBlocks: s.GetCorruptBlocks(), RepairedBlocks: s.GetRepairedBlocks(),
-				Scrub: fromScrub(s.GetScrub())})
+				OldestRequestMS: w.GetAgeNs() / 1e6, OldestCopyset: w.GetCopysetId(),
+				OldestOp: w.GetOp(), OldestStage: w.GetStage(), Late: w.GetLate(),
+				OldestDeviceMS: w.GetDeviceNs() / 1e6,
+				Scrub:          fromScrub(s.GetScrub())})
 		}
 	}
 	return out
@@ -70,13 +82,38 @@ func fromScrub(c *ashlar.Scrub) Scrub {
 // Tables implements Tabler.
 func (ss Stores) Tables() []Table {
 	t := Table{Heading: []string{"ID", "NODE", "STATE", "USED", "CAPACITY", "REPLICAS",
-		"CHUNKS", "LOG", "BAD BLOCKS", "SCRUBBED", "PATH"}}
+		"CHUNKS", "LOG", "OLDEST I/O", "BAD BLOCKS", "SCRUBBED", "PATH"}}
 	for _, s := range ss {
 		t.Rows = append(t.Rows, []string{num(s.ID), s.Node, s.State, bytesText(s.UsedBytes),
 			bytesText(s.CapacityBytes), num(s.Replicas), num(s.Chunks), bytesText(s.LogBytes),
-			num(s.CorruptBlocks), s.Scrub.progress(), s.Path})
+			ageText(max(s.OldestRequestMS, s.OldestDeviceMS)), num(s.CorruptBlocks),
+			s.Scrub.progress(), s.Path})
 	}
 	return []Table{t}
+}
+
+// oldestRequest is what has waited longest for an answer.
+func (s StoreDetail) oldestRequest() string {
+	switch {
+	case s.Late != "":
+		return s.Late
+	case s.OldestOp == "":
+		return ageText(s.OldestRequestMS)
+	}
+	return fmt.Sprintf("%s, a %s in %s (copyset %d)", ageText(s.OldestRequestMS), s.OldestOp,
+		s.OldestStage, s.OldestCopyset)
+}
+
+// ageText is short for how long something waits.
+func ageText(ms uint64) string {
+	if ms == 0 {
+		return "-"
+	}
+	d := time.Duration(ms) * time.Millisecond
+	if d >= 10*time.Second {
+		d = d.Round(time.Second)
+	}
+	return d.String()
 }
 
 func (c Scrub) progress() string {
@@ -101,6 +138,8 @@ func (s StoreDetail) Tables() []Table {
 			bytesText(s.CapacityBytes), s.Chunks)},
 		[]string{"replicas", num(s.Replicas)},
 		[]string{"log", bytesText(s.LogBytes)},
+		[]string{"oldest request", s.oldestRequest()},
+		[]string{"at the device", ageText(s.OldestDeviceMS)},
 		[]string{"bad blocks", fmt.Sprintf("%d since its node started, %d repaired",
 			s.CorruptBlocks, s.RepairedBlocks)},
 		[]string{"scrubbed", fmt.Sprintf("%s, %d blocks, begun %s, last finished %s", c.progress(),

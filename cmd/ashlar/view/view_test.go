@@ -51,14 +51,19 @@ func storeNodes() []*ashlar.Node {
 	return []*ashlar.Node{{NodeId: 1, Name: "n1", Zone: "z1", Stores: []*ashlar.Store{
 		{StoreId: 4, Uuid: "u-4", Path: "/srv/disk0", CapacityBytes: 100 << 30,
 			UsedBytes: 3 << 30, Chunks: 190, State: "stalled", Detail: "the device hangs",
-			LogBytes: 70 << 20, CorruptBlocks: 2, RepairedBlocks: 2, Scrub: &ashlar.Scrub{On: true,
+			LogBytes: 70 << 20, CorruptBlocks: 2, RepairedBlocks: 2,
+			Waiting: &ashlar.Waiting{AgeNs: 42_300e6, CopysetId: 17, Op: "write",
+				Stage: "commit", DeviceNs: 42_200e6, Late: "a write has waited 42.3s for the " +
+					"logs of a majority (copyset 17)"},
+			Scrub: &ashlar.Scrub{On: true,
 				Cycle: 3, Percent: 40, StartedUnixNs: noon, FinishedUnixNs: noon - 7*86400e9,
 				CheckedBlocks: 300000, BadBlocks: 5, RepairedBlocks: 4, CycleBadBlocks: 2,
 				SkippedBlocks: 4096, UnrepairedBlocks: 1, BadMetadata: 1, RepairedMetadata: 1,
 				ComparedBlocks: 200000, DivergedBlocks: 3,
 				Findings: []string{"2025-06-15T15:06:40Z: copyset 3, volume 1, chunk 7: bad " +
 					"blocks [9]: replaced by another replica's"}}},
-		{StoreId: 5, Uuid: "u-5", Path: "/srv/disk1", State: "up"}}}}
+		{StoreId: 5, Uuid: "u-5", Path: "/srv/disk1", State: "up", Waiting: &ashlar.Waiting{
+			AgeNs: 3e6, CopysetId: 2, Op: "read", Stage: "read"}}}}}
 }
 
 func operators() *ashlar.ListOperatorsResponse {

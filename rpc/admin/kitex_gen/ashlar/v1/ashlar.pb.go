@@ -173,24 +173,26 @@ func (x *Copyset) GetChangeBeganUnixNs() int64 {
 }
 
 type Store struct {
-	StoreId        uint64 `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
-	Uuid           string `protobuf:"bytes,2,opt,name=uuid" json:"uuid,omitempty"`
-	NodeId         uint64 `protobuf:"varint,3,opt,name=node_id" json:"node_id,omitempty"`
-	Path           string `protobuf:"bytes,4,opt,name=path" json:"path,omitempty"`
-	CapacityBytes  uint64 `protobuf:"varint,5,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
-	UsedBytes      uint64 `protobuf:"varint,6,opt,name=used_bytes" json:"used_bytes,omitempty"`
-	Chunks         uint64 `protobuf:"varint,7,opt,name=chunks" json:"chunks,omitempty"`
-	State          string `protobuf:"bytes,8,opt,name=state" json:"state,omitempty"`   // up | draining | full | stalled | failed | offline | replaced
-	Detail         string `protobuf:"bytes,9,opt,name=detail" json:"detail,omitempty"` // why it is not up
-	LogBytes       uint64 `protobuf:"varint,10,opt,name=log_bytes" json:"log_bytes,omitempty"`
-	CorruptBlocks  uint64 `protobuf:"varint,11,opt,name=corrupt_blocks" json:"corrupt_blocks,omitempty"` // found since its node started
-	RepairedBlocks uint64 `protobuf:"varint,12,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
-	Scrub          *Scrub `protobuf:"bytes,13,opt,name=scrub" json:"scrub,omitempty"`
-	Life           uint64 `protobuf:"varint,14,opt,name=life" json:"life,omitempty"`         // of its last opening that was heard of
-	LogEnd         uint64 `protobuf:"varint,15,opt,name=log_end" json:"log_end,omitempty"`   // the highest position of its log that it reported as durable
-	Replaced       bool   `protobuf:"varint,16,opt,name=replaced" json:"replaced,omitempty"` // its node came back with an empty store in its place
-	Draining       bool   `protobuf:"varint,17,opt,name=draining" json:"draining,omitempty"` // its replicas shall go to other stores
-	Replicas       uint64 `protobuf:"varint,18,opt,name=replicas" json:"replicas,omitempty"` // that lie on it, those that join or leave included
+	StoreId        uint64   `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
+	Uuid           string   `protobuf:"bytes,2,opt,name=uuid" json:"uuid,omitempty"`
+	NodeId         uint64   `protobuf:"varint,3,opt,name=node_id" json:"node_id,omitempty"`
+	Path           string   `protobuf:"bytes,4,opt,name=path" json:"path,omitempty"`
+	CapacityBytes  uint64   `protobuf:"varint,5,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
+	UsedBytes      uint64   `protobuf:"varint,6,opt,name=used_bytes" json:"used_bytes,omitempty"`
+	Chunks         uint64   `protobuf:"varint,7,opt,name=chunks" json:"chunks,omitempty"`
+	State          string   `protobuf:"bytes,8,opt,name=state" json:"state,omitempty"`   // up | draining | full | stalled | failed | offline | replaced
+	Detail         string   `protobuf:"bytes,9,opt,name=detail" json:"detail,omitempty"` // why it is not up
+	LogBytes       uint64   `protobuf:"varint,10,opt,name=log_bytes" json:"log_bytes,omitempty"`
+	CorruptBlocks  uint64   `protobuf:"varint,11,opt,name=corrupt_blocks" json:"corrupt_blocks,omitempty"` // found since its node started
+	RepairedBlocks uint64   `protobuf:"varint,12,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
+	Scrub          *Scrub   `protobuf:"bytes,13,opt,name=scrub" json:"scrub,omitempty"`
+	Life           uint64   `protobuf:"varint,14,opt,name=life" json:"life,omitempty"`         // of its last opening that was heard of
+	LogEnd         uint64   `protobuf:"varint,15,opt,name=log_end" json:"log_end,omitempty"`   // the highest position of its log that it reported as durable
+	Replaced       bool     `protobuf:"varint,16,opt,name=replaced" json:"replaced,omitempty"` // its node came back with an empty store in its place
+	Draining       bool     `protobuf:"varint,17,opt,name=draining" json:"draining,omitempty"` // its replicas shall go to other stores
+	Replicas       uint64   `protobuf:"varint,18,opt,name=replicas" json:"replicas,omitempty"` // that lie on it, those that join or leave included
+	Waiting        *Waiting `protobuf:"bytes,19,opt,name=waiting" json:"waiting,omitempty"`
+	Space          *Space   `protobuf:"bytes,20,opt,name=space" json:"space,omitempty"`
 }
 
 func (x *Store) Reset() { *x = Store{} }
@@ -321,6 +323,203 @@ func (x *Store) GetDraining() bool {
 func (x *Store) GetReplicas() uint64 {
 	if x != nil {
 		return x.Replicas
+	}
+	return 0
+}
+
+func (x *Store) GetWaiting() *Waiting {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *Store) GetSpace() *Space {
+	if x != nil {
+		return x.Space
+	}
+	return nil
+}
+
+// Waiting is what has waited longest in a store.
+type Waiting struct {
+	AgeNs     uint64 `protobuf:"varint,1,opt,name=age_ns" json:"age_ns,omitempty"`         // of the oldest request of a client without an answer; 0: none waits
+	CopysetId uint64 `protobuf:"varint,2,opt,name=copyset_id" json:"copyset_id,omitempty"` // whose request that is; 0: of any of them
+	Op        string `protobuf:"bytes,3,opt,name=op" json:"op,omitempty"`                  // read | write | zero | fence; empty: no request
+	Stage     string `protobuf:"bytes,4,opt,name=stage" json:"stage,omitempty"`            // where it is
+	DeviceNs  uint64 `protobuf:"varint,5,opt,name=device_ns" json:"device_ns,omitempty"`   // age of the oldest read or durable write that the device has not answered
+	Late      string `protobuf:"bytes,6,opt,name=late" json:"late,omitempty"`              // what the node says where the request has waited for too long; else empty
+}
+
+func (x *Waiting) Reset() { *x = Waiting{} }
+
+func (x *Waiting) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Waiting) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Waiting) GetAgeNs() uint64 {
+	if x != nil {
+		return x.AgeNs
+	}
+	return 0
+}
+
+func (x *Waiting) GetCopysetId() uint64 {
+	if x != nil {
+		return x.CopysetId
+	}
+	return 0
+}
+
+func (x *Waiting) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *Waiting) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *Waiting) GetDeviceNs() uint64 {
+	if x != nil {
+		return x.DeviceNs
+	}
+	return 0
+}
+
+func (x *Waiting) GetLate() string {
+	if x != nil {
+		return x.Late
+	}
+	return ""
+}
+
+// Space is what a store takes of its disk, in bytes: chunks, ready, damaged and log together are
+// all it has there.
+type Space struct {
+	ChunkBytes     uint64          `protobuf:"varint,1,opt,name=chunk_bytes" json:"chunk_bytes,omitempty"`           // files of chunks that exist
+	ReadyBytes     uint64          `protobuf:"varint,2,opt,name=ready_bytes" json:"ready_bytes,omitempty"`           // files that await a chunk: made ahead, or given back
+	DamagedBytes   uint64          `protobuf:"varint,3,opt,name=damaged_bytes" json:"damaged_bytes,omitempty"`       // files that cannot be trusted
+	LogBytes       uint64          `protobuf:"varint,4,opt,name=log_bytes" json:"log_bytes,omitempty"`               // segments of the log, those that await use included
+	FreeBytes      uint64          `protobuf:"varint,5,opt,name=free_bytes" json:"free_bytes,omitempty"`             // of the file system or device, for anybody
+	ChunkFileBytes uint64          `protobuf:"varint,6,opt,name=chunk_file_bytes" json:"chunk_file_bytes,omitempty"` // size of one file of a chunk
+	HighBytes      uint64          `protobuf:"varint,7,opt,name=high_bytes" json:"high_bytes,omitempty"`             // of chunks, at which the store is said to fill up; 0: never
+	FullBytes      uint64          `protobuf:"varint,8,opt,name=full_bytes" json:"full_bytes,omitempty"`             // of chunks, at which new ones are refused; 0: when nothing is left
+	VolumesVersion uint64          `protobuf:"varint,9,opt,name=volumes_version" json:"volumes_version,omitempty"`   // of the list of volumes; another whenever a chunk came or went
+	VolumesPresent bool            `protobuf:"varint,10,opt,name=volumes_present" json:"volumes_present,omitempty"`  // volumes is that list
+	Volumes        []*VolumeChunks `protobuf:"bytes,11,rep,name=volumes" json:"volumes,omitempty"`
+}
+
+func (x *Space) Reset() { *x = Space{} }
+
+func (x *Space) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Space) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Space) GetChunkBytes() uint64 {
+	if x != nil {
+		return x.ChunkBytes
+	}
+	return 0
+}
+
+func (x *Space) GetReadyBytes() uint64 {
+	if x != nil {
+		return x.ReadyBytes
+	}
+	return 0
+}
+
+func (x *Space) GetDamagedBytes() uint64 {
+	if x != nil {
+		return x.DamagedBytes
+	}
+	return 0
+}
+
+func (x *Space) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *Space) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *Space) GetChunkFileBytes() uint64 {
+	if x != nil {
+		return x.ChunkFileBytes
+	}
+	return 0
+}
+
+func (x *Space) GetHighBytes() uint64 {
+	if x != nil {
+		return x.HighBytes
+	}
+	return 0
+}
+
+func (x *Space) GetFullBytes() uint64 {
+	if x != nil {
+		return x.FullBytes
+	}
+	return 0
+}
+
+func (x *Space) GetVolumesVersion() uint64 {
+	if x != nil {
+		return x.VolumesVersion
+	}
+	return 0
+}
+
+func (x *Space) GetVolumesPresent() bool {
+	if x != nil {
+		return x.VolumesPresent
+	}
+	return false
+}
+
+func (x *Space) GetVolumes() []*VolumeChunks {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+// VolumeChunks is how many chunks of a volume a store has.
+type VolumeChunks struct {
+	VolumeId uint64 `protobuf:"varint,1,opt,name=volume_id" json:"volume_id,omitempty"`
+	Chunks   uint64 `protobuf:"varint,2,opt,name=chunks" json:"chunks,omitempty"`
+}
+
+func (x *VolumeChunks) Reset() { *x = VolumeChunks{} }
+
+func (x *VolumeChunks) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *VolumeChunks) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *VolumeChunks) GetVolumeId() uint64 {
+	if x != nil {
+		return x.VolumeId
+	}
+	return 0
+}
+
+func (x *VolumeChunks) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
 	}
 	return 0
 }
@@ -943,21 +1142,23 @@ func (x *PeerProgress) GetActive() bool {
 }
 
 type StoreReport struct {
-	StoreId        uint64 `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
-	CapacityBytes  uint64 `protobuf:"varint,2,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
-	UsedBytes      uint64 `protobuf:"varint,3,opt,name=used_bytes" json:"used_bytes,omitempty"`
-	Chunks         uint64 `protobuf:"varint,4,opt,name=chunks" json:"chunks,omitempty"`
-	State          string `protobuf:"bytes,5,opt,name=state" json:"state,omitempty"`
-	Detail         string `protobuf:"bytes,6,opt,name=detail" json:"detail,omitempty"`
-	ReadOps        uint64 `protobuf:"varint,7,opt,name=read_ops" json:"read_ops,omitempty"`
-	WriteOps       uint64 `protobuf:"varint,8,opt,name=write_ops" json:"write_ops,omitempty"`
-	CorruptBlocks  uint64 `protobuf:"varint,9,opt,name=corrupt_blocks" json:"corrupt_blocks,omitempty"`
-	RepairedBlocks uint64 `protobuf:"varint,10,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
-	LogBytes       uint64 `protobuf:"varint,11,opt,name=log_bytes" json:"log_bytes,omitempty"`
-	Scrub          *Scrub `protobuf:"bytes,12,opt,name=scrub" json:"scrub,omitempty"`
-	Life           uint64 `protobuf:"varint,13,opt,name=life" json:"life,omitempty"`                 // of this opening of the store
-	LogEnd         uint64 `protobuf:"varint,14,opt,name=log_end" json:"log_end,omitempty"`           // up to where its log is durable
-	LogWriteNs     uint64 `protobuf:"varint,15,opt,name=log_write_ns" json:"log_write_ns,omitempty"` // what a durable write of its log takes now; 0: too few to say
+	StoreId        uint64   `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
+	CapacityBytes  uint64   `protobuf:"varint,2,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
+	UsedBytes      uint64   `protobuf:"varint,3,opt,name=used_bytes" json:"used_bytes,omitempty"`
+	Chunks         uint64   `protobuf:"varint,4,opt,name=chunks" json:"chunks,omitempty"`
+	State          string   `protobuf:"bytes,5,opt,name=state" json:"state,omitempty"`
+	Detail         string   `protobuf:"bytes,6,opt,name=detail" json:"detail,omitempty"`
+	ReadOps        uint64   `protobuf:"varint,7,opt,name=read_ops" json:"read_ops,omitempty"`
+	WriteOps       uint64   `protobuf:"varint,8,opt,name=write_ops" json:"write_ops,omitempty"`
+	CorruptBlocks  uint64   `protobuf:"varint,9,opt,name=corrupt_blocks" json:"corrupt_blocks,omitempty"`
+	RepairedBlocks uint64   `protobuf:"varint,10,opt,name=repaired_blocks" json:"repaired_blocks,omitempty"`
+	LogBytes       uint64   `protobuf:"varint,11,opt,name=log_bytes" json:"log_bytes,omitempty"`
+	Scrub          *Scrub   `protobuf:"bytes,12,opt,name=scrub" json:"scrub,omitempty"`
+	Life           uint64   `protobuf:"varint,13,opt,name=life" json:"life,omitempty"`                 // of this opening of the store
+	LogEnd         uint64   `protobuf:"varint,14,opt,name=log_end" json:"log_end,omitempty"`           // up to where its log is durable
+	LogWriteNs     uint64   `protobuf:"varint,15,opt,name=log_write_ns" json:"log_write_ns,omitempty"` // what a durable write of its log takes now; 0: too few to say
+	Waiting        *Waiting `protobuf:"bytes,16,opt,name=waiting" json:"waiting,omitempty"`
+	Space          *Space   `protobuf:"bytes,17,opt,name=space" json:"space,omitempty"`
 }
 
 func (x *StoreReport) Reset() { *x = StoreReport{} }
@@ -1071,6 +1272,20 @@ func (x *StoreReport) GetLogWriteNs() uint64 {
 	return 0
 }
 
+func (x *StoreReport) GetWaiting() *Waiting {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *StoreReport) GetSpace() *Space {
+	if x != nil {
+		return x.Space
+	}
+	return nil
+}
+
 type HeartbeatNodeRequest struct {
 	ClusterId      string           `protobuf:"bytes,1,opt,name=cluster_id" json:"cluster_id,omitempty"`
 	NodeId         uint64           `protobuf:"varint,2,opt,name=node_id" json:"node_id,omitempty"`
@@ -1137,8 +1352,9 @@ type HeartbeatNodeResponse struct {
 	Nodes          []*Node           `protobuf:"bytes,4,rep,name=nodes" json:"nodes,omitempty"`
 	DeleteVolumes  []uint64          `protobuf:"varint,5,rep,packed,name=delete_volumes" json:"delete_volumes,omitempty"` // leaders drop the chunks of these volumes
 	Transfers      []*TransferLeader `protobuf:"bytes,6,rep,name=transfers" json:"transfers,omitempty"`
-	Rouse          []uint64          `protobuf:"varint,7,rep,packed,name=rouse" json:"rouse,omitempty"` // copysets without a leader, by all that is known: their replicas here look for one
-	Retire         []*RetireReplica  `protobuf:"bytes,8,rep,name=retire" json:"retire,omitempty"`       // replicas that are no members any more: the node destroys them
+	Rouse          []uint64          `protobuf:"varint,7,rep,packed,name=rouse" json:"rouse,omitempty"`        // copysets without a leader, by all that is known: their replicas here look for one
+	Retire         []*RetireReplica  `protobuf:"bytes,8,rep,name=retire" json:"retire,omitempty"`              // replicas that are no members any more: the node destroys them
+	WantVolumes    bool              `protobuf:"varint,9,opt,name=want_volumes" json:"want_volumes,omitempty"` // the lists of volumes of all stores are to come with the next heartbeat
 }
 
 func (x *HeartbeatNodeResponse) Reset() { *x = HeartbeatNodeResponse{} }
@@ -1203,6 +1419,13 @@ func (x *HeartbeatNodeResponse) GetRetire() []*RetireReplica {
 		return x.Retire
 	}
 	return nil
+}
+
+func (x *HeartbeatNodeResponse) GetWantVolumes() bool {
+	if x != nil {
+		return x.WantVolumes
+	}
+	return false
 }
 
 // RetireReplica names a replica that its copyset's leader does not count as a member any more.
@@ -3615,6 +3838,260 @@ func (x *ExplainResponse) GetNext() []string {
 		return x.Next
 	}
 	return nil
+}
+
+// GetSpaceRequest asks what volumes, pools and stores take.
+type GetSpaceRequest struct {
+}
+
+func (x *GetSpaceRequest) Reset() { *x = GetSpaceRequest{} }
+
+func (x *GetSpaceRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *GetSpaceRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+type GetSpaceResponse struct {
+	Pools   []*PoolSpace   `protobuf:"bytes,1,rep,name=pools" json:"pools,omitempty"`
+	Stores  []*StoreSpace  `protobuf:"bytes,2,rep,name=stores" json:"stores,omitempty"`
+	Volumes []*VolumeSpace `protobuf:"bytes,3,rep,name=volumes" json:"volumes,omitempty"` // those being deleted too, while they have chunks
+}
+
+func (x *GetSpaceResponse) Reset() { *x = GetSpaceResponse{} }
+
+func (x *GetSpaceResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *GetSpaceResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *GetSpaceResponse) GetPools() []*PoolSpace {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+func (x *GetSpaceResponse) GetStores() []*StoreSpace {
+	if x != nil {
+		return x.Stores
+	}
+	return nil
+}
+
+func (x *GetSpaceResponse) GetVolumes() []*VolumeSpace {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+type PoolSpace struct {
+	PoolId           uint64 `protobuf:"varint,1,opt,name=pool_id" json:"pool_id,omitempty"`
+	Replicas         uint64 `protobuf:"varint,2,opt,name=replicas" json:"replicas,omitempty"`
+	Volumes          uint64 `protobuf:"varint,3,opt,name=volumes" json:"volumes,omitempty"`
+	ProvisionedBytes uint64 `protobuf:"varint,4,opt,name=provisioned_bytes" json:"provisioned_bytes,omitempty"` // sizes of the volumes, one copy
+	CapacityBytes    uint64 `protobuf:"varint,5,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`       // of its stores, all copies
+	UsedBytes        uint64 `protobuf:"varint,6,opt,name=used_bytes" json:"used_bytes,omitempty"`               // files of chunks, all copies
+	FreeBytes        uint64 `protobuf:"varint,7,opt,name=free_bytes" json:"free_bytes,omitempty"`               // what further chunks may take, all copies
+}
+
+func (x *PoolSpace) Reset() { *x = PoolSpace{} }
+
+func (x *PoolSpace) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *PoolSpace) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *PoolSpace) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *PoolSpace) GetReplicas() uint64 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *PoolSpace) GetVolumes() uint64 {
+	if x != nil {
+		return x.Volumes
+	}
+	return 0
+}
+
+func (x *PoolSpace) GetProvisionedBytes() uint64 {
+	if x != nil {
+		return x.ProvisionedBytes
+	}
+	return 0
+}
+
+func (x *PoolSpace) GetCapacityBytes() uint64 {
+	if x != nil {
+		return x.CapacityBytes
+	}
+	return 0
+}
+
+func (x *PoolSpace) GetUsedBytes() uint64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *PoolSpace) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+type StoreSpace struct {
+	StoreId       uint64 `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
+	Node          string `protobuf:"bytes,2,opt,name=node" json:"node,omitempty"`
+	Path          string `protobuf:"bytes,3,opt,name=path" json:"path,omitempty"`
+	State         string `protobuf:"bytes,4,opt,name=state" json:"state,omitempty"`
+	CapacityBytes uint64 `protobuf:"varint,5,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
+	UsedBytes     uint64 `protobuf:"varint,6,opt,name=used_bytes" json:"used_bytes,omitempty"` // files of chunks
+	FreeBytes     uint64 `protobuf:"varint,7,opt,name=free_bytes" json:"free_bytes,omitempty"` // what further chunks may take, before it is full
+	Space         *Space `protobuf:"bytes,8,opt,name=space" json:"space,omitempty"`            // without the list of volumes
+	Level         string `protobuf:"bytes,9,opt,name=level" json:"level,omitempty"`            // ok | high | full
+}
+
+func (x *StoreSpace) Reset() { *x = StoreSpace{} }
+
+func (x *StoreSpace) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *StoreSpace) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *StoreSpace) GetStoreId() uint64 {
+	if x != nil {
+		return x.StoreId
+	}
+	return 0
+}
+
+func (x *StoreSpace) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *StoreSpace) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *StoreSpace) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *StoreSpace) GetCapacityBytes() uint64 {
+	if x != nil {
+		return x.CapacityBytes
+	}
+	return 0
+}
+
+func (x *StoreSpace) GetUsedBytes() uint64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *StoreSpace) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *StoreSpace) GetSpace() *Space {
+	if x != nil {
+		return x.Space
+	}
+	return nil
+}
+
+func (x *StoreSpace) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+type VolumeSpace struct {
+	VolumeId         uint64 `protobuf:"varint,1,opt,name=volume_id" json:"volume_id,omitempty"`
+	Name             string `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
+	State            string `protobuf:"bytes,3,opt,name=state" json:"state,omitempty"`
+	PoolId           uint64 `protobuf:"varint,4,opt,name=pool_id" json:"pool_id,omitempty"`
+	ProvisionedBytes uint64 `protobuf:"varint,5,opt,name=provisioned_bytes" json:"provisioned_bytes,omitempty"` // its size
+	UsedBytes        uint64 `protobuf:"varint,6,opt,name=used_bytes" json:"used_bytes,omitempty"`               // files of its chunks, all copies
+	Chunks           uint64 `protobuf:"varint,7,opt,name=chunks" json:"chunks,omitempty"`                       // all copies
+}
+
+func (x *VolumeSpace) Reset() { *x = VolumeSpace{} }
+
+func (x *VolumeSpace) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *VolumeSpace) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *VolumeSpace) GetVolumeId() uint64 {
+	if x != nil {
+		return x.VolumeId
+	}
+	return 0
+}
+
+func (x *VolumeSpace) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VolumeSpace) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *VolumeSpace) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *VolumeSpace) GetProvisionedBytes() uint64 {
+	if x != nil {
+		return x.ProvisionedBytes
+	}
+	return 0
+}
+
+func (x *VolumeSpace) GetUsedBytes() uint64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *VolumeSpace) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
 }
 
 type NodeService interface {
