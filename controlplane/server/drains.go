@@ -131,7 +131,7 @@ func (c *cluster) showStore(s *store, counts map[uint64]uint64, now time.Time) *
 	shown.LogBytes, shown.Scrub = s.report.GetLogBytes(), s.report.GetScrub()
 	shown.CorruptBlocks = s.report.GetCorruptBlocks()
 	shown.RepairedBlocks = s.report.GetRepairedBlocks()
-	shown.Waiting = s.report.GetWaiting()
+	shown.Waiting, shown.Space = s.report.GetWaiting(), s.report.GetSpace()
 	return &shown
 }
 

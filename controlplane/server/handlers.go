@@ -26,6 +26,12 @@ func (h *adminHandler) CreateVolume(_ context.Context, req *v1.CreateVolumeReque
 	return serve(h.s, req, (*cluster).createVolume)
 }
 
+func (h *adminHandler) GetSpace(_ context.Context, req *v1.GetSpaceRequest) (
+	*v1.GetSpaceResponse, error,
+) {
+	return serve(h.s, req, (*cluster).getSpace)
+}
+
 func (h *adminHandler) ListVolumes(_ context.Context, req *v1.ListVolumesRequest) (
 	*v1.ListVolumesResponse, error,
 ) {

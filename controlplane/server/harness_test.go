@@ -154,6 +154,8 @@ type fakeNode struct {
 	logEnd   uint64
 	logWrite time.Duration
 	waiting  *v1.Waiting
+	used     uint64
+	space    *v1.Space
 	last     *v1.HeartbeatNodeResponse
 }
 
@@ -201,9 +203,9 @@ func (n *fakeNode) beat(w *raft) error {
 	}
 	for _, s := range n.stores {
 		req.Stores = append(req.Stores, &v1.StoreReport{StoreId: s.StoreId, State: "up",
-			CapacityBytes: s.CapacityBytes, UsedBytes: 1 << 20, Chunks: 2,
+			CapacityBytes: s.CapacityBytes, UsedBytes: max(n.used, 1<<20), Chunks: 2,
 			Life: n.life, LogEnd: n.logEnd,
-			LogWriteNs: uint64(n.logWrite), Waiting: n.waiting})
+			LogWriteNs: uint64(n.logWrite), Waiting: n.waiting, Space: n.space})
 	}
 	for _, g := range n.copysets {
 		req.Replicas = append(req.Replicas, n.report(g, w))

@@ -20,7 +20,8 @@ type sample struct {
 	capacity, used, problems  uint64
 	leaderMoves               uint64
 	corruptBlocks, madeBlocks uint64
-	late                      int           // stores
+	late, high                int           // stores
+	provisioned               uint64        // bytes, one copy
 	oldest                    time.Duration // request of a client without an answer
 }
 
@@ -131,6 +132,9 @@ func (c *cluster) sample() *sample {
 	for _, s := range c.stores {
 		state, _ := c.storeUp(s, now)
 		t.stores[state]++
+		if s.level() != levelOK && !s.rec.Replaced {
+			t.high++
+		}
 		t.corruptBlocks += s.report.GetCorruptBlocks()
 		t.madeBlocks += s.report.GetRepairedBlocks()
 		if w := s.report.GetWaiting(); c.up(c.nodes[s.rec.NodeId], now) {
@@ -139,6 +143,9 @@ func (c *cluster) sample() *sample {
 				t.late++
 			}
 		}
+	}
+	for _, v := range c.volumes {
+		t.provisioned += v.SizeBytes
 	}
 	for _, g := range c.copysets {
 		t.copysets[c.health(g, now)]++
@@ -226,6 +233,10 @@ func spaceMetrics() []ops.Metric[sample] {
 			func(t *sample) uint64 { return t.capacity }),
 		gauge("used_bytes", "bytes", "What their chunks take, copies included.",
 			func(t *sample) uint64 { return t.used }),
+		gauge("provisioned_bytes", "bytes", "Sizes of the volumes, one copy.",
+			func(t *sample) uint64 { return t.provisioned }),
+		gauge("high_stores", "", "Stores that fill up, or are full, by their marks.",
+			func(t *sample) int { return t.high }),
 		gauge("volumes", "", "Volumes, without those that are being deleted.",
 			func(t *sample) int { return t.volumes }),
 		gauge("trashed_volumes", "", "Volumes in the trash, which can be restored.",

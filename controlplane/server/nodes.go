@@ -240,6 +240,7 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 	resp.DeleteVolumes = c.deletionsFor(n)
 	resp.Rouse = c.leaderless(n, now)
 	resp.Retire = c.retired(n, req.Replicas, now)
+	resp.WantVolumes = c.lacksVolumes(n, now)
 	return resp, nil
 }
 
@@ -283,6 +284,7 @@ func (c *cluster) takeStores(n *node, reports []*v1.StoreReport) {
 		r.State, r.Detail = clip(r.State, maxNameBytes), clip(r.Detail, maxTextBytes)
 		clipScrub(r.Scrub)
 		clipWaiting(r.Waiting)
+		s.takeSpace(r.Space, c.cfg.Now())
 		if s.report.GetState() != r.State && r.State == stateFailed {
 			c.log.Warn("store failed", "node", n.rec.Name, "store", r.StoreId, "detail", r.Detail)
 		}

@@ -102,7 +102,7 @@ func (c *cluster) spaces(sets []placement.Copyset) map[uint64]placement.Space {
 		if s.report.GetState() == stateFull {
 			continue
 		}
-		capacity, used := s.rec.CapacityBytes, s.report.GetUsedBytes()
+		capacity, used := s.usable(), s.report.GetUsedBytes()
 		most := uint64(float64(capacity) * c.cfg.Overcommit)
 		spaces[id] = placement.Space{Left: most - min(most, given[id]),
 			Free: capacity - min(capacity, used)}

@@ -79,7 +79,11 @@ type node struct {
 type store struct {
 	rec    *v1.Store       // identity and capacity; replaced, never changed
 	report *v1.StoreReport // nil before the first
-	dirty  bool            // rec differs from the metadata
+	// Chunks by volume, as the store told at volumesAt; nil before that.
+	volumes        map[uint64]uint64
+	volumesVersion uint64
+	volumesAt      time.Time
+	dirty          bool // rec differs from the metadata
 	// downSince is since when it is offline or has failed, as this process has seen; zero: it is
 	// not.
 	downSince time.Time

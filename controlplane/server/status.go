@@ -102,6 +102,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 	default:
 		resp.Health = stateOK
 	}
+	problems = append(problems, c.spaceNotes(now)...)
 	notes := append(c.goneNotes(now), c.drainNotes()...)
 	resp.Problems = shorten(append(append(problems, notes...), c.diskNotes(now)...))
 	return resp, nil

@@ -91,7 +91,7 @@ func (c *cluster) checkSpace(what string, size uint64) error {
 	var capacity, used float64
 	for _, s := range c.stores {
 		if s.report.GetState() != stateFailed && !s.rec.Replaced {
-			capacity += float64(s.rec.CapacityBytes)
+			capacity += float64(s.usable())
 		}
 	}
 	copies := float64(c.replicasPerBlock())

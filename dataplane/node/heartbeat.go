@@ -114,8 +114,10 @@ func (n *Node) register(ctx context.Context) (time.Duration, error) {
 func (n *Node) beat(ctx context.Context) error {
 	resp, err := n.clients.Node.HeartbeatNode(ctx, n.report())
 	if err != nil {
+		n.volumes.lost()
 		return err
 	}
+	n.volumes.wanted = resp.WantVolumes
 	if resp.DesiredPresent {
 		n.adopt(resp)
 	}
@@ -238,6 +240,8 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 	req := &v1.HeartbeatNodeRequest{ClusterId: n.clusterID, NodeId: n.nodeID,
 		DesiredVersion: n.desired, DeletedVolumes: slices.Clone(n.deleted)}
 	n.mu.Unlock()
+	now := time.Now()
+	n.volumes.begin(now)
 	for i, s := range n.stores {
 		rep, mark := s.Report(), s.LogMark()
 		writes, took := s.LogWrites()
@@ -245,9 +249,9 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 			UsedBytes: uint64(rep.Used), Chunks: uint64(rep.Chunks), State: string(rep.State),
 			CorruptBlocks: rep.CorruptBlocks, RepairedBlocks: rep.Repaired,
 			Life: mark.Life, LogEnd: mark.End,
-			LogWriteNs: uint64(n.paces[i].note(time.Now(), writes, took)),
+			LogWriteNs: uint64(n.paces[i].note(now, writes, took)),
 			LogBytes:   uint64(max(rep.LogBytes, 0)), Scrub: scrubReport(s.ScrubReport()),
-			Waiting: waitingReport(&rep)}
+			Waiting: waitingReport(&rep), Space: n.volumes.spaceReport(s, &rep.Space, now)}
 		if rep.Why != nil {
 			out.Detail = rep.Why.Error()
 		}

@@ -36,6 +36,9 @@ type Config struct {
 	SegmentBytes int64
 	// LogBytes bounds the log of each store, StoreBytes its chunk files; 0: the defaults.
 	LogBytes, StoreBytes int64
+	// High and Full are how full each store is when it is said to fill up, and when it refuses new
+	// chunks; zero values: never, and when nothing is left.
+	High, Full store.Watermark
 	// ReserveChunks is how many chunk files each store keeps ready; 0: the default.
 	ReserveChunks int
 	// StallBound is the age of a read or a durable write at which a store gives its leaderships
@@ -86,6 +89,7 @@ type Node struct {
 	pool    *buf.Pool
 	stores  []*store.Store
 	paces   []logPace // of the stores; of the heartbeats alone
+	volumes volumeLists
 	links   *peer.Links
 	server  *transport.Server
 	clients *admin.Clients
@@ -172,6 +176,7 @@ func (n *Node) openStore(path string) error {
 	s, err := store.Open(store.Config{Disk: d, Path: path, Pool: n.pool, Host: n,
 		ChunkSize: n.cfg.ChunkBytes, SegmentSize: n.cfg.SegmentBytes, LogBytes: n.cfg.LogBytes,
 		LimitBytes: n.cfg.StoreBytes, StallBound: n.cfg.StallBound,
+		High: n.cfg.High, Full: n.cfg.Full,
 		ScrubBytes:    n.cfg.ScrubBytes,
 		FillBytes:     n.cfg.FillBytes,
 		ReadIndex:     n.cfg.ReadIndex,

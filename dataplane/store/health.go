@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
-	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/io/wal"
 )
 
@@ -140,6 +139,7 @@ func (s *Store) countRoom() {
 	if limit := st.LimitBytes; limit > 0 {
 		spare = min(spare, limit-st.UsedBytes)
 	}
+	sp := s.Space()
 	s.mu.Lock()
 	r := &s.room
 	r.chunks = st.Free
@@ -151,6 +151,7 @@ func (s *Store) countRoom() {
 			delete(r.promised, id)
 		}
 	}
+	r.chunks = min(r.chunks, sp.room())
 	r.scarce = r.chunks < scarceChunks
 	if r.chunks-len(r.promised) > keepChunks {
 		s.full = nil
@@ -187,8 +188,7 @@ func (s *Store) hasRoom(id chunkfile.ID) bool {
 	have := r.chunks
 	s.mu.Unlock()
 	if !ok {
-		s.setFull(fmt.Errorf("%w: %s: room for %d more chunks, %d are kept for what is under way",
-			disk.ErrNoSpace, s.cfg.Path, have, keepChunks))
+		s.setFull(s.fullErr(have))
 	}
 	return ok
 }

@@ -142,26 +142,18 @@ type Report struct {
 	CorruptBlocks, Repaired uint64
 	State                   State
 	Why                     error // it is not up
+	Space                   Space
 	Waiting                 Waiting
 	Late                    error // a request has waited for too long
 }
 
 // Report tells how the store is.
 func (s *Store) Report() Report {
-	total, free, err := s.disk.Space()
-	st := s.chunks.Stats()
-	r := Report{Capacity: total, Chunks: st.Used, LogBytes: s.wal.Usage(),
-		CorruptBlocks: s.corrupt.Load(), Repaired: s.repaired.Load()}
-	slot := st.SlotBytes
-	r.Used = int64(st.Used) * slot
-	if err == nil {
-		r.Capacity = free + int64(st.Slots)*slot
-	}
-	if limit := s.cfg.LimitBytes; limit > 0 {
-		r.Capacity = min(r.Capacity, limit)
-	}
+	sp := s.Space()
+	r := Report{Capacity: sp.Capacity, Used: sp.Chunks, Chunks: int(sp.Chunks / sp.ChunkFile),
+		LogBytes: s.wal.Usage(), CorruptBlocks: s.corrupt.Load(), Repaired: s.repaired.Load(),
+		Space: sp, Waiting: s.Waiting()}
 	r.State, r.Why = s.Health()
-	r.Waiting = s.Waiting()
 	r.Late = s.late(r.Waiting)
 	return r
 }

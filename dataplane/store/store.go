@@ -33,14 +33,17 @@ var (
 
 // Config opens a store.
 type Config struct {
-	Disk          disk.Disk // the store closes it
-	Path          string    // for messages
-	Pool          *buf.Pool // shared by the stores of a node
-	Host          Host
-	ChunkSize     int64 // bytes; 0: 16 MiB. Fixed when the store is made
-	SegmentSize   int64 // bytes of a log segment; 0: wal.DefaultSegmentSize
-	LogBytes      int64 // 0: DefaultLogBytes
-	LimitBytes    int64 // bound of the chunk files; 0: the disk's free space
+	Disk        disk.Disk // the store closes it
+	Path        string    // for messages
+	Pool        *buf.Pool // shared by the stores of a node
+	Host        Host
+	ChunkSize   int64 // bytes; 0: 16 MiB. Fixed when the store is made
+	SegmentSize int64 // bytes of a log segment; 0: wal.DefaultSegmentSize
+	LogBytes    int64 // 0: DefaultLogBytes
+	LimitBytes  int64 // bound of the chunk files; 0: the disk's free space
+	// High and Full are how full a store is when it is said to fill up, and when new chunks are
+	// refused; without Full that is when nothing is left.
+	High, Full    Watermark
 	ReserveChunks int   // chunk files kept ready; 0: chunkfile.DefaultReserve
 	InflightBytes int64 // 0: DefaultInflightBytes
 	Owners        int   // 0: DefaultOwners

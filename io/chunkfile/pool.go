@@ -97,6 +97,8 @@ type Pool struct {
 	damage map[uint64]Damage
 	notes  []Damage
 	next   uint64 // no number below it is unused
+
+	changes atomic.Uint64 // of chunks; raised with mu held
 }
 
 // Damage is a slot that cannot be trusted, or was read with one copy of its metadata lost.
@@ -215,6 +217,7 @@ func (p *Pool) assign(id ID) (*Chunk, error) {
 	c := &Chunk{pool: p, id: id, slot: p.free[last], table: p.cache.take(), changes: 1}
 	p.free = p.free[:last]
 	p.chunks[id] = c
+	p.changes.Add(1)
 	p.stats.dirty.Add(1)
 	// Before the chunk can be found: Delete takes it out of the cache again.
 	p.cache.admit(c, false)
@@ -265,6 +268,7 @@ func (p *Pool) Delete(id ID) error {
 func (p *Pool) release(c *Chunk, err error) {
 	p.mu.Lock()
 	delete(p.chunks, c.id)
+	p.changes.Add(1)
 	s := c.slot
 	if err == nil {
 		delete(p.damage, s.number)

@@ -154,6 +154,12 @@ func (c *adminClient) Explain(ctx context.Context, req *v1.ExplainRequest,
 	return call(ctx, c.core, "Explain", c.kitex.Explain, req, opts)
 }
 
+func (c *adminClient) GetSpace(ctx context.Context, req *v1.GetSpaceRequest,
+	opts ...callopt.Option,
+) (*v1.GetSpaceResponse, error) {
+	return call(ctx, c.core, "GetSpace", c.kitex.GetSpace, req, opts)
+}
+
 type nodeClient struct {
 	core  *core
 	kitex nodeservice.Client

@@ -50,6 +50,8 @@ type Node struct {
 	Memory     Size `yaml:"memory"`      // buffers for payloads, shared by the stores
 	LogLimit   Size `yaml:"log_limit"`   // of each store's log; 0: the data plane's default
 	StoreLimit Size `yaml:"store_limit"` // of each store's chunk files; 0: the disk's space
+	StoreHigh  Mark `yaml:"store_high"`  // at which a store is said to fill up; 0: never
+	StoreFull  Mark `yaml:"store_full"`  // at which new chunks are refused; 0: when nothing is left
 	// StallAfter is how long a read or a durable write may take before the store gives its
 	// leaderships away.
 	StallAfter Duration `yaml:"stall_after"`
@@ -125,6 +127,7 @@ const (
 func DefaultNode() Node {
 	return Node{Name: "n1", Zone: "z1", Listen: DefaultNodeAddr, Control: DefaultControlAddr,
 		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 512 << 20,
+		StoreHigh: Mark{Percent: 85}, StoreFull: Mark{Percent: 95},
 		StallAfter: Duration(time.Second), ScrubRate: 8 << 20, FillRate: 16 << 20,
 		ReadMode: ReadLease, Log: defaultLog()}
 }
@@ -163,6 +166,9 @@ func (n *Node) Check() error {
 		return invalid("log_limit", n.LogLimit.String(),
 			"use "+logLimitMin.String()+" or more, or 0")
 	}
+	if err := n.checkMarks(); err != nil {
+		return err
+	}
 	if n.StallAfter < stallAfterMin {
 		return invalid("stall_after", time.Duration(n.StallAfter).String(),
 			"use "+time.Duration(stallAfterMin).String()+" or more: busy disks take that")
@@ -170,6 +176,18 @@ func (n *Node) Check() error {
 	return first(checkName("name", n.Name), checkName("zone", n.Zone),
 		checkAddr("listen", n.Listen), checkAddrs("control", n.Control), n.Admin.check(),
 		checkOneOf("read_mode", n.ReadMode, ReadLease, ReadIndex), n.Log.check())
+}
+
+// checkMarks compares marks that are of one kind.
+func (n *Node) checkMarks() error {
+	high, full := n.StoreHigh, n.StoreFull
+	shares := high.Percent > 0 && full.Percent > 0
+	sizes := high.Left > 0 && full.Left > 0
+	if shares && high.Percent > full.Percent || sizes && high.Left < full.Left {
+		return invalid("store_high", high.String()+", and store_full "+full.String(),
+			"have a store fill up before it is full")
+	}
+	return nil
 }
 
 // Check implements File.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
 	"github.com/ashlar-storage/ashlar/dataplane/node"
+	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/ebpf/remote"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
@@ -41,6 +42,10 @@ func rate(s config.Size) int64 {
 	return int64(s)
 }
 
+func mark(m config.Mark) store.Watermark {
+	return store.Watermark{Percent: m.Percent, Left: int64(m.Left)}
+}
+
 // RunNode serves block I/O.
 func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 	if os.Getenv("GOGC") == "" {
@@ -53,6 +58,7 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 		Control: cfg.Control, Stores: cfg.Stores, PoolBytes: int64(cfg.Memory),
 		LogBytes: int64(cfg.LogLimit), StoreBytes: int64(cfg.StoreLimit), NoURing: cfg.NoURing,
 		Admin: adminOf(cfg.Admin), StallBound: time.Duration(cfg.StallAfter),
+		High: mark(cfg.StoreHigh), Full: mark(cfg.StoreFull),
 		AllowVolatileCache: cfg.AllowVolatileCache,
 		ScrubBytes:         rate(cfg.ScrubRate),
 		FillBytes:          rate(cfg.FillRate),

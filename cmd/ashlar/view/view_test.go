@@ -99,6 +99,7 @@ func documents() map[string]Tabler {
 				State: "fenced", LeaseLeftMs: 12_000}}),
 		"operators": FromOperators(operators()),
 		"stores":    FromStores(storeNodes()), "store": FromStores(storeNodes())[0],
+		"df": FromSpace(spaceAnswer()),
 		"nodes": Nodes(FromNodes([]*ashlar.Node{{NodeId: 1, Name: "n1", Zone: "n1",
 			Addr: "127.0.0.1:7401", Pid: 11, Version: "v1", State: "up",
 			LastHeartbeatUnixNs: noon, Stores: []*ashlar.Store{{StoreId: 1, Uuid: "u-1",

@@ -4136,4 +4136,5 @@ type AdminService interface {
 	PurgeVolume(ctx context.Context, req *PurgeVolumeRequest) (res *PurgeVolumeResponse, err error)
 	ListEvents(ctx context.Context, req *ListEventsRequest) (res *ListEventsResponse, err error)
 	Explain(ctx context.Context, req *ExplainRequest) (res *ExplainResponse, err error)
+	GetSpace(ctx context.Context, req *GetSpaceRequest) (res *GetSpaceResponse, err error)
 }

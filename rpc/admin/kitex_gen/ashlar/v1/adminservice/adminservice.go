@@ -204,6 +204,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"GetSpace": kitex.NewMethodInfo(
+		getSpaceHandler,
+		newGetSpaceArgs,
+		newGetSpaceResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -3267,6 +3274,117 @@ func (p *ExplainResult) GetResult() interface{} {
 	return p.Success
 }
 
+func getSpaceHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.GetSpaceRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).GetSpace(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *GetSpaceArgs:
+		success, err := handler.(v1.AdminService).GetSpace(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*GetSpaceResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newGetSpaceArgs() interface{} {
+	return &GetSpaceArgs{}
+}
+
+func newGetSpaceResult() interface{} {
+	return &GetSpaceResult{}
+}
+
+type GetSpaceArgs struct {
+	Req *v1.GetSpaceRequest
+}
+
+func (p *GetSpaceArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *GetSpaceArgs) Unmarshal(in []byte) error {
+	msg := new(v1.GetSpaceRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var GetSpaceArgs_Req_DEFAULT *v1.GetSpaceRequest
+
+func (p *GetSpaceArgs) GetReq() *v1.GetSpaceRequest {
+	if !p.IsSetReq() {
+		return GetSpaceArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *GetSpaceArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *GetSpaceArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type GetSpaceResult struct {
+	Success *v1.GetSpaceResponse
+}
+
+var GetSpaceResult_Success_DEFAULT *v1.GetSpaceResponse
+
+func (p *GetSpaceResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *GetSpaceResult) Unmarshal(in []byte) error {
+	msg := new(v1.GetSpaceResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *GetSpaceResult) GetSuccess() *v1.GetSpaceResponse {
+	if !p.IsSetSuccess() {
+		return GetSpaceResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *GetSpaceResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.GetSpaceResponse)
+}
+
+func (p *GetSpaceResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *GetSpaceResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -3542,6 +3660,16 @@ func (p *kClient) Explain(ctx context.Context, Req *v1.ExplainRequest) (r *v1.Ex
 	_args.Req = Req
 	var _result ExplainResult
 	if err = p.c.Call(ctx, "Explain", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) GetSpace(ctx context.Context, Req *v1.GetSpaceRequest) (r *v1.GetSpaceResponse, err error) {
+	var _args GetSpaceArgs
+	_args.Req = Req
+	var _result GetSpaceResult
+	if err = p.c.Call(ctx, "GetSpace", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

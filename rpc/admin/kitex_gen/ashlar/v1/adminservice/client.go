@@ -38,6 +38,7 @@ type Client interface {
 	PurgeVolume(ctx context.Context, Req *v1.PurgeVolumeRequest, callOptions ...callopt.Option) (r *v1.PurgeVolumeResponse, err error)
 	ListEvents(ctx context.Context, Req *v1.ListEventsRequest, callOptions ...callopt.Option) (r *v1.ListEventsResponse, err error)
 	Explain(ctx context.Context, Req *v1.ExplainRequest, callOptions ...callopt.Option) (r *v1.ExplainResponse, err error)
+	GetSpace(ctx context.Context, Req *v1.GetSpaceRequest, callOptions ...callopt.Option) (r *v1.GetSpaceResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -202,4 +203,9 @@ func (p *kAdminServiceClient) ListEvents(ctx context.Context, Req *v1.ListEvents
 func (p *kAdminServiceClient) Explain(ctx context.Context, Req *v1.ExplainRequest, callOptions ...callopt.Option) (r *v1.ExplainResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.Explain(ctx, Req)
+}
+
+func (p *kAdminServiceClient) GetSpace(ctx context.Context, Req *v1.GetSpaceRequest, callOptions ...callopt.Option) (r *v1.GetSpaceResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.GetSpace(ctx, Req)
 }
