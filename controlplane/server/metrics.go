@@ -208,7 +208,7 @@ func healthMetrics() []ops.Metric[sample] {
 			Help:  "Copysets that another replica leads than before, since the start.",
 			Value: func(t *sample) float64 { return float64(t.leaderMoves) }},
 		gauge("late_stores", "",
-			"Stores where a request has waited for so long that it is not met by waiting on.",
+			"Stores where a request of a client has waited for 5 s or more.",
 			func(t *sample) int { return t.late }),
 		{Name: "ashlar_cluster_oldest_request_seconds", Kind: ops.Gauge, Unit: "seconds",
 			Help:  "Age of the oldest request of a client that has no answer yet, of all stores.",

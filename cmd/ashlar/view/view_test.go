@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -75,7 +76,36 @@ func operators() *ashlar.ListOperatorsResponse {
 			SinceUnixNs: noon, State: "waiting", Reason: "store 1 gives 2 away already"}}}
 }
 
+// documents is every document that -o writes.
 func documents() map[string]Tabler {
+	all := namespaceDocuments()
+	maps.Copy(all, clusterDocuments())
+	return all
+}
+
+func namespaceDocuments() map[string]Tabler {
+	return map[string]Tabler{
+		"directories": FromDirectories([]*ashlar.Directory{{DirectoryId: 4, Path: "prod",
+			CreatedUnixNs: noon, Volumes: 2, Directories: 1},
+			{DirectoryId: 5, Path: "prod/db", CreatedUnixNs: noon}}),
+		"directory": FromDirectory(&ashlar.Directory{DirectoryId: 4, Path: "prod",
+			CreatedUnixNs: noon, Volumes: 2, Directories: 1}),
+		"removed": Removed{"prod/db"},
+		"events": FromEvents([]*ashlar.Event{{EventId: 41, TimeUnixNs: noon + 250e6,
+			Severity: "warning", Kind: "node-offline", Object: "node", ObjectId: 3, Name: "n3",
+			Text: "node n3 (127.0.0.1:7403) is offline: nothing heard for 3s"},
+			{EventId: 42, TimeUnixNs: noon + 9e9, Severity: "info", Kind: "volume-trashed",
+				Object: "volume", ObjectId: 6, Name: "prod/db/old", Text: "volume prod/db/old " +
+					"was deleted and can be restored until 2025-06-16T15:06:40Z"}}),
+		"explanation": FromExplanation(&ashlar.ExplainResponse{Object: "copyset", ObjectId: 7,
+			State: "unavailable", Summary: "copyset 7 has no leader: 1 of its 3 replicas run, " +
+				"and it needs 2", Why: []string{"node n2 is offline: last heartbeat 8s ago",
+				"node n3 is offline: last heartbeat 12s ago"},
+			WaitsFor: []string{"1 more of its replicas"}}),
+	}
+}
+
+func clusterDocuments() map[string]Tabler {
 	names := NamesOf([]*ashlar.Node{{NodeId: 1, Name: "a"}, {NodeId: 2, Name: "b"}})
 	return map[string]Tabler{
 		"volumes": Volumes(FromVolumes(volumes())),
@@ -120,23 +150,6 @@ func documents() map[string]Tabler {
 		"log-dump":    FromLog("/srv/store0", logDump()),
 		"chunk-dump":  FromChunk(chunkDump()),
 
-		"directories": FromDirectories([]*ashlar.Directory{{DirectoryId: 4, Path: "prod",
-			CreatedUnixNs: noon, Volumes: 2, Directories: 1},
-			{DirectoryId: 5, Path: "prod/db", CreatedUnixNs: noon}}),
-		"directory": FromDirectory(&ashlar.Directory{DirectoryId: 4, Path: "prod",
-			CreatedUnixNs: noon, Volumes: 2, Directories: 1}),
-		"removed": Removed{"prod/db"},
-		"events": FromEvents([]*ashlar.Event{{EventId: 41, TimeUnixNs: noon + 250e6,
-			Severity: "warning", Kind: "node-offline", Object: "node", ObjectId: 3, Name: "n3",
-			Text: "node n3 (127.0.0.1:7403) is offline: nothing heard for 3s"},
-			{EventId: 42, TimeUnixNs: noon + 9e9, Severity: "info", Kind: "volume-trashed",
-				Object: "volume", ObjectId: 6, Name: "prod/db/old", Text: "volume prod/db/old " +
-					"was deleted and can be restored until 2025-06-16T15:06:40Z"}}),
-		"explanation": FromExplanation(&ashlar.ExplainResponse{Object: "copyset", ObjectId: 7,
-			State: "unavailable", Summary: "copyset 7 has no leader: 1 of its 3 replicas run, " +
-				"and it needs 2", Why: []string{"node n2 is offline: last heartbeat 8s ago",
-				"node n3 is offline: last heartbeat 12s ago"},
-			WaitsFor: []string{"1 more of its replicas"}}),
 		"deleted": FromDeleted(trash()[0].Volume), "trash": FromTrash(trash()),
 
 		"formatted": FormattedStore{Path: "/dev/vdb", CapacityBytes: 100 << 30, Files: 12_800},
