@@ -102,12 +102,19 @@ func skipShort(t *testing.T) {
 // start runs `ashlar up` on dir and waits for its ready line.
 func start(t *testing.T, dir string, args ...string) *cluster {
 	t.Helper()
+	return startAs(t, dir, func(*exec.Cmd) {}, args...)
+}
+
+// startAs is start with something changed about how the program is run.
+func startAs(t *testing.T, dir string, change func(*exec.Cmd), args ...string) *cluster {
+	t.Helper()
 	c := &cluster{t: t, dir: dir, log: &syncBuffer{}, ended: make(chan struct{})}
 	if forgets(t, filepath.Dir(dir)) {
 		args = append(args, "--allow-volatile-cache")
 	}
 	c.cmd = command(append([]string{"up", "--data", dir, "--nbd", "127.0.0.1:0"}, args...)...)
 	c.cmd.Stderr = c.log
+	change(c.cmd)
 	stdout, err := c.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

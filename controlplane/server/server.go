@@ -144,6 +144,16 @@ func (s *Server) Close() error {
 	return s.closeErr
 }
 
+// Alive reports that the control plane answers. While a change of its metadata hangs it does not,
+// and neither does this. One that is not active has nothing to hang on.
+func (s *Server) Alive() bool {
+	if t := s.current(); t != nil {
+		t.cluster.mu.Lock()
+		defer t.cluster.mu.Unlock()
+	}
+	return true
+}
+
 func (s *Server) kitex(exit <-chan error) kitex.Server {
 	svr := kitex.NewServer(
 		kitex.WithListener(s.ln),

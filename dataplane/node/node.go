@@ -60,6 +60,8 @@ type Config struct {
 	// Admin is where metrics, profiles and counters are served, and to whom. Its Logger is this
 	// one.
 	Admin ops.Config
+	// Ready, if not nil, is called by Run when the node serves.
+	Ready func(*Node)
 	// Trace is what the admin listener serves as /trace, to tracers only; nil: nothing.
 	Trace  http.Handler
 	Logger *slog.Logger
@@ -113,6 +115,9 @@ func Run(ctx context.Context, cfg Config) error {
 	n, err := Start(cfg)
 	if err != nil {
 		return err
+	}
+	if cfg.Ready != nil {
+		cfg.Ready(n)
 	}
 	err = n.heartbeats(ctx)
 	return errors.Join(err, n.Close())

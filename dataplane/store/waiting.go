@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,6 +113,9 @@ func (o *Owner) waiting(now int64) Waiting {
 // silent reports whether the owner has taken no turns for long. One that never began, or that has
 // stopped, is not.
 func (o *Owner) silent() bool { return o.waiting(o.store.clock()).Stage == stageOwner }
+
+// Alive reports whether all owners take turns.
+func (s *Store) Alive() bool { return !slices.ContainsFunc(s.owners, (*Owner).silent) }
 
 // Waiting is what has waited longest in the store. It asks nobody.
 func (s *Store) Waiting() Waiting {

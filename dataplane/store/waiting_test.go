@@ -67,6 +67,9 @@ func TestOwnerThatTakesNoTurnsIsLateAndKeepsNobodyWaiting(t *testing.T) {
 	r.mustWrite(1, 0, 0, pattern(1, 1))
 	s := r.store(0)
 	known := len(s.Replicas())
+	if !s.Alive() {
+		t.Error("the store is not taken for alive")
+	}
 	before := s.Timing().Of(copyset.KindWrite, copyset.StageCommit).N
 	answers := make(chan result) // nobody takes one: the owner hangs as it gives it
 	o := s.Owner(1)
@@ -94,6 +97,9 @@ func TestOwnerThatTakesNoTurnsIsLateAndKeepsNobodyWaiting(t *testing.T) {
 		if took := time.Since(began); took > askTime {
 			t.Errorf("%s waited %v for an owner that takes no turns", name, took)
 		}
+	}
+	if s.Alive() {
+		t.Error("the store is taken for alive")
 	}
 	if w := s.Waiting(); !strings.Contains(w.String(), "no turn for") {
 		t.Errorf("%v", w)

@@ -51,8 +51,8 @@ mount --rbind /sys "$dir/root/sys"
 mount --rbind /dev "$dir/root/dev"
 mount -t tmpfs tmpfs "$dir/root/run"
 for disk; do
-	mkdir -p "$dir/$disk" "$dir/root/srv/$disk"
-	mount --bind "$dir/$disk" "$dir/root/srv/$disk"
+	mkdir -p "$dir/$disk" "$dir/root/var/lib/ashlar/$disk"
+	mount --bind "$dir/$disk" "$dir/root/var/lib/ashlar/$disk"
 done
 mkdir -p "$dir/root/usr/local/sbin"
 ln -sf "$self" "$dir/root/usr/local/sbin/systemctl"
@@ -61,7 +61,7 @@ exec chroot "$dir/root" /bin/bash --norc --noprofile
 `
 
 // NewMachine makes a machine that is off. What it writes lies below dir. Disks are directories that
-// it has as /srv/NAME.
+// it has as /var/lib/ashlar/NAME.
 func NewMachine(name, dir string, net Network, disks ...string) *Machine {
 	return &Machine{Name: name, dir: dir, net: net, disks: disks}
 }

@@ -65,7 +65,7 @@ func (o *operations) release(binary string) {
 	}
 	for _, m := range o.machines {
 		typed(o.t, m, fmt.Sprintf("mkdir -p ~/ashlar-release/systemd\n"+
-			"cp %s ~/ashlar-release/ashlar\ncp %s/*.service ~/ashlar-release/systemd/\n",
+			"cp %s ~/ashlar-release/ashlar\ncp %s/* ~/ashlar-release/systemd/\n",
 			program, units))
 	}
 }
@@ -230,5 +230,5 @@ func (o *operations) dies(m *Machine) {
 func (o *operations) emptyDisk(machine, disk string) {
 	o.t.Helper()
 	typed(o.t, o.machines[machine], "systemctl stop ashlar-node\n"+
-		"find /srv/"+disk+" -mindepth 1 -delete")
+		"find /var/lib/ashlar/"+disk+" -mindepth 1 -delete")
 }

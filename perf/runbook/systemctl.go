@@ -275,12 +275,16 @@ func (k *keeper) run() error {
 
 // once runs the process to its end; the state is nil when it was stopped.
 func (k *keeper) once() (*os.ProcessState, error) {
+	owner, err := k.credential()
+	if err != nil {
+		return nil, err
+	}
 	for _, argv := range k.before {
-		if err := k.command(argv).Run(); err != nil {
+		if err := k.command(argv, owner).Run(); err != nil {
 			return nil, fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
 		}
 	}
-	cmd := k.command(k.start)
+	cmd := k.command(k.start, owner)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -319,9 +323,10 @@ func (k *keeper) once() (*os.ProcessState, error) {
 	}
 }
 
-func (k *keeper) command(argv []string) *exec.Cmd {
+func (k *keeper) command(argv []string, owner *syscall.Credential) *exec.Cmd {
 	argv = k.expand(argv)
 	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: owner}
 	cmd.Env = append(os.Environ(), k.environment...)
 	if k.notify {
 		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+runFile(k.name, "notify"))
@@ -340,6 +345,9 @@ func (u *unit) readiness() (<-chan struct{}, error) {
 	_ = os.Remove(path)
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o777); err != nil { // its user is another
 		return nil, err
 	}
 	go func() {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -18,6 +20,7 @@ type unit struct {
 	before      [][]string // ExecStartPre
 	start       []string
 	environment []string
+	user, group string // that it runs as; empty: root
 	notify      bool
 	restart     string // no | on-failure | on-abnormal | always
 	pause       time.Duration
@@ -83,6 +86,10 @@ func (u *unit) set(key, value string) (err error) {
 		u.environment = append(u.environment, strings.Fields(value)...)
 	case "EnvironmentFile":
 		err = u.environmentFile(value)
+	case "User":
+		u.user = value
+	case "Group":
+		u.group = value
 	case "Restart":
 		u.restart = value
 	case "RestartSec":
@@ -142,6 +149,28 @@ func (u *unit) expand(argv []string) (out []string) {
 		out = append(out, os.Expand(arg, get))
 	}
 	return out
+}
+
+// credential is whom the unit runs as; nil: root.
+func (u *unit) credential() (*syscall.Credential, error) {
+	if u.user == "" {
+		return nil, nil
+	}
+	owner, err := user.Lookup(u.user)
+	if err != nil {
+		return nil, err
+	}
+	gid := owner.Gid
+	if u.group != "" {
+		g, err := user.LookupGroup(u.group)
+		if err != nil {
+			return nil, err
+		}
+		gid = g.Gid
+	}
+	uid, err1 := strconv.ParseUint(owner.Uid, 10, 32)
+	number, err2 := strconv.ParseUint(gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(number)}, errors.Join(err1, err2)
 }
 
 // again says whether a process that ended so is started again.

@@ -37,6 +37,7 @@ func RunControl(ctx context.Context, cfg config.Control, env Env) error {
 		return err
 	}
 	env.Logger.Info("serving", "protocol", "control", "addr", s.Addr().String())
+	defer announce(ctx, env.Logger, s.Alive)()
 	if err = s.Serve(ctx); refused(err) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}

@@ -18,5 +18,6 @@ func RunGateway(ctx context.Context, cfg config.Gateway, env Env) error {
 	if cfg.Socket != "" {
 		g.Listen = append(g.Listen, "unix:"+cfg.Socket)
 	}
+	g.Ready = func() { announce(ctx, env.Logger, func() bool { return true }) }
 	return gateway.Run(ctx, g)
 }

@@ -63,6 +63,7 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 		ScrubBytes:         rate(cfg.ScrubRate),
 		FillBytes:          rate(cfg.FillRate),
 		ReadIndex:          cfg.ReadMode == config.ReadIndex,
+		Ready:              func(n *node.Node) { announce(ctx, env.Logger, n.Alive) },
 		Version:            env.Version, Logger: env.Logger,
 		Trace: remote.Handler(remote.Config{Node: cfg.Name, Stores: cfg.Stores,
 			Who: func(r *http.Request) string { return ops.OwnerOf(r).Name }, Logger: env.Logger})})

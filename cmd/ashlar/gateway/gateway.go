@@ -23,6 +23,7 @@ type Config struct {
 	Timeout  time.Duration // of one operation; 0: the client's default
 	ReadOnly bool          // every export refuses writes
 	Logger   *slog.Logger  // nil: slog.Default()
+	Ready    func()        // if not nil, called when it serves
 }
 
 // Run serves until ctx ends, then lets requests under way finish and returns nil. An error means
@@ -69,6 +70,9 @@ func serve(ctx context.Context, cfg Config, back *backend, clients *admin.Client
 			return errors.Join(fmt.Errorf("gateway: %w", err), server.Close())
 		}
 		cfg.Logger.Info("serving", "protocol", "nbd", "addr", at.String())
+	}
+	if cfg.Ready != nil {
+		cfg.Ready()
 	}
 	registering, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
