@@ -69,7 +69,8 @@ func typed(t *testing.T, m *Machine, script string) string {
 func TestMachinesHaveTheirOwnNameFilesProcessesAndNetwork(t *testing.T) {
 	machines := lab(t, "ash1", "ash2")
 	a, b := machines["ash1"], machines["ash2"]
-	typed(t, a, "echo one >/etc/of-ash1; cd /etc; there=of-ash1; echo data >/var/lib/ashlar/disk0/kept")
+	typed(t, a, "echo one >/etc/of-ash1; cd /etc; there=of-ash1\n"+
+		"echo data >/var/lib/ashlar/disk0/kept")
 	if got := typed(t, a, "cat $there; hostname; echo $$; hostname -I"); got !=
 		"one\nash1\n1\n10.77.0.2 \n" {
 		t.Errorf("ash1 is %q", got)
