@@ -18,6 +18,7 @@ import (
 //	'e' event                 Events
 //	'g' copyset               Copysets
 //	'i' name                  identity: cluster id, format version (text)
+//	'k' kind                  Schedulers
 //	'm' oving                 cluster id, while metadata move to here
 //	'n' node                  Nodes
 //	'o' session               Sessions
@@ -27,14 +28,16 @@ import (
 //
 // Names are last in their keys and are not terminated.
 var (
-	Nodes     = Table[v1.Node, *v1.Node]{name: "node", prefix: 'n'}
-	Stores    = Table[v1.Store, *v1.Store]{name: "store", prefix: 's'}
-	Copysets  = Table[v1.Copyset, *v1.Copyset]{name: "copyset", prefix: 'g'}
-	Volumes   = Table[v1.Volume, *v1.Volume]{name: "volume", prefix: 'v'}
-	Segments  = Table[v1.Segment, *v1.Segment]{name: "segment", prefix: 'x'}
-	Sessions  = Table[Session, *Session]{name: "session", prefix: 'o'}
-	Events    = Table[Event, *Event]{name: "event", prefix: 'e'}
-	Directory = Table[Entry, *Entry]{name: "directory", prefix: 'd'}
+	Nodes    = Table[v1.Node, *v1.Node]{name: "node", prefix: 'n'}
+	Stores   = Table[v1.Store, *v1.Store]{name: "store", prefix: 's'}
+	Copysets = Table[v1.Copyset, *v1.Copyset]{name: "copyset", prefix: 'g'}
+	Volumes  = Table[v1.Volume, *v1.Volume]{name: "volume", prefix: 'v'}
+	Segments = Table[v1.Segment, *v1.Segment]{name: "segment", prefix: 'x'}
+	// Schedulers has those that are paused.
+	Schedulers = Table[v1.Scheduler, *v1.Scheduler]{name: "scheduler", prefix: 'k'}
+	Sessions   = Table[Session, *Session]{name: "session", prefix: 'o'}
+	Events     = Table[Event, *Event]{name: "event", prefix: 'e'}
+	Directory  = Table[Entry, *Entry]{name: "directory", prefix: 'd'}
 )
 
 // Key is a key inside a table.

@@ -1,6 +1,9 @@
 package schedule
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// fullShare is the part of a store's capacity beyond which it gets no more replicas: the rest
@@ -28,6 +31,8 @@ type Limits struct {
 	Balances  int           // of them for balance, or a hundredth of the stores; 0: no balance
 	Losses    int           // replacements of lost replicas that a copyset may have at once
 	LossEvery time.Duration // how often it may have one more
+
+	Paused KindSet // rules that begin nothing; what they began goes on
 }
 
 // DefaultLimits suit clusters of three nodes up to thousands.
@@ -36,3 +41,15 @@ func DefaultLimits() Limits {
 		Rebuilds: 4, LostAfter: 15 * time.Minute, Sources: 4, Cluster: 64, Drains: 2, Balances: 4,
 		Losses: 3, LossEvery: 30 * time.Minute}
 }
+
+// KindSet is a set of kinds of operators.
+type KindSet uint8
+
+// Kinds are all kinds, in the order of their urgency.
+var Kinds = []Kind{TransferLeader, ReplaceReplica, RecoverReplica, DrainReplica, BalanceReplica}
+
+// With is the set with one more.
+func (s KindSet) With(k Kind) KindSet { return s | 1<<max(0, slices.Index(Kinds, k)) }
+
+// Has says whether a kind is in the set.
+func (s KindSet) Has(k Kind) bool { return s>>max(0, slices.Index(Kinds, k))&1 != 0 }

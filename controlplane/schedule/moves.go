@@ -30,10 +30,15 @@ func (w Waiting) String() string {
 // limits count over all of them.
 func Moves(v View, lim Limits) Plan {
 	m := newMover(v, lim)
-	m.repair()
-	m.recover()
-	m.drain()
-	m.balance()
+	for _, rule := range []struct {
+		kind Kind
+		run  func()
+	}{{ReplaceReplica, m.repair}, {RecoverReplica, m.recover}, {DrainReplica, m.drain},
+		{BalanceReplica, m.balance}} {
+		if !lim.Paused.Has(rule.kind) {
+			rule.run()
+		}
+	}
 	return m.plan
 }
 

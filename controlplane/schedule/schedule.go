@@ -91,6 +91,9 @@ func (o Operator) String() string {
 
 // Leaders returns the transfers that bring leaders to where they should be.
 func Leaders(v View, lim Limits) []Operator {
+	if lim.Paused.Has(TransferLeader) {
+		return nil
+	}
 	r := newRound(v, lim)
 	r.slow = Slow(v.Stores)
 	for i := range v.Copysets {

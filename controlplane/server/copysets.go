@@ -219,7 +219,7 @@ func (c *cluster) health(g *copyset, now time.Time) string {
 // scheduleLeaders runs the leader scheduler and leaves its operators for the next heartbeats of
 // the nodes that lead now.
 func (c *cluster) scheduleLeaders(now time.Time) {
-	for _, op := range schedule.Leaders(c.view(now), c.cfg.Schedule) {
+	for _, op := range schedule.Leaders(c.view(now), c.limits()) {
 		g := c.copysets[op.Copyset]
 		for _, m := range g.rec.Replicas {
 			n := c.nodes[m.NodeId]

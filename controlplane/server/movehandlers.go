@@ -32,6 +32,18 @@ func (h *adminHandler) UndrainNode(_ context.Context, req *v1.UndrainNodeRequest
 	return serve(h.s, req, (*cluster).undrainNode)
 }
 
+func (h *adminHandler) ListSchedulers(_ context.Context, req *v1.ListSchedulersRequest) (
+	*v1.ListSchedulersResponse, error,
+) {
+	return serve(h.s, req, (*cluster).listSchedulers)
+}
+
+func (h *adminHandler) SetScheduler(_ context.Context, req *v1.SetSchedulerRequest) (
+	*v1.SetSchedulerResponse, error,
+) {
+	return serve(h.s, req, (*cluster).setScheduler)
+}
+
 func (h *adminHandler) ListOperators(_ context.Context, req *v1.ListOperatorsRequest) (
 	*v1.ListOperatorsResponse, error,
 ) {

@@ -47,7 +47,7 @@ func (c *cluster) damaged(g *copyset, m *v1.Replica, now time.Time) bool {
 
 // scheduleMoves begins the replacements that the scheduler wants, and remembers those that wait.
 func (c *cluster) scheduleMoves(now time.Time) error {
-	plan := schedule.Moves(c.view(now), c.cfg.Schedule)
+	plan := schedule.Moves(c.view(now), c.limits())
 	c.takeWaits(plan.Waiting, now)
 	for _, op := range plan.Operators {
 		g := c.copysets[op.Copyset]

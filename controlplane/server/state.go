@@ -53,6 +53,7 @@ type cluster struct {
 	trash     map[uint64]bool // volumes that may be restored
 	deletions map[uint64]*deletion
 	mapped    mapped
+	paused    map[schedule.Kind]*v1.Scheduler // schedulers that begin nothing
 	journal   journal
 	sessions  map[uint64]*session
 	processes map[string]*process
@@ -115,6 +116,7 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 		stores: map[uint64]*store{}, uuids: map[string]uint64{},
 		copysets: map[uint64]*copyset{}, volumes: map[uint64]*v1.Volume{},
 		space: newNamespace(), trash: map[uint64]bool{}, deletions: map[uint64]*deletion{},
+		paused:   map[schedule.Kind]*v1.Scheduler{},
 		mapped:   mapped{bytes: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
 	}
@@ -126,7 +128,7 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 
 func (c *cluster) load(r meta.Reader) error {
 	return errors.Join(c.loadTopology(r), c.loadVolumes(r), c.loadSessions(r), c.loadMapping(r),
-		c.loadEvents(r))
+		c.loadSchedulers(r), c.loadEvents(r))
 }
 
 func (c *cluster) loadTopology(r meta.Reader) error {

@@ -103,7 +103,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 		resp.Health = stateOK
 	}
 	problems = append(problems, c.spaceNotes(now)...)
-	notes := append(c.goneNotes(now), c.drainNotes()...)
+	notes := append(append(c.goneNotes(now), c.drainNotes()...), c.pauseNotes(now)...)
 	resp.Problems = shorten(append(append(problems, notes...), c.diskNotes(now)...))
 	return resp, nil
 }

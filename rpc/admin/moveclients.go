@@ -34,6 +34,18 @@ func (c *adminClient) UndrainNode(ctx context.Context, req *v1.UndrainNodeReques
 	return call(ctx, c.core, "UndrainNode", c.kitex.UndrainNode, req, opts)
 }
 
+func (c *adminClient) ListSchedulers(ctx context.Context, req *v1.ListSchedulersRequest,
+	opts ...callopt.Option,
+) (*v1.ListSchedulersResponse, error) {
+	return call(ctx, c.core, "ListSchedulers", c.kitex.ListSchedulers, req, opts)
+}
+
+func (c *adminClient) SetScheduler(ctx context.Context, req *v1.SetSchedulerRequest,
+	opts ...callopt.Option,
+) (*v1.SetSchedulerResponse, error) {
+	return call(ctx, c.core, "SetScheduler", c.kitex.SetScheduler, req, opts)
+}
+
 func (c *adminClient) ListOperators(ctx context.Context, req *v1.ListOperatorsRequest,
 	opts ...callopt.Option,
 ) (*v1.ListOperatorsResponse, error) {

@@ -50,8 +50,8 @@ func TestManualNamesEveryCommandAndFlag(t *testing.T) {
 func TestManualNamesEveryFieldOfTheListings(t *testing.T) {
 	text := manual(t, "cli.md")
 	for _, v := range []any{view.VolumeDetail{}, view.Cluster{}, view.Node{}, view.Copyset{},
-		view.PoolDurability{}, view.PoolPlan{}, view.Operators{}, view.Directory{},
-		view.Removed{}, view.Trashed{}, view.Event{}, view.Explanation{},
+		view.PoolDurability{}, view.PoolPlan{}, view.Operators{}, view.Scheduler{},
+		view.Directory{}, view.Removed{}, view.Trashed{}, view.Event{}, view.Explanation{},
 		view.StoreCheck{}, view.FormattedStore{}, view.LogDump{}, view.ChunkDump{}} {
 		tagged(reflect.TypeOf(v), "json", func(key string) {
 			if !strings.Contains(text, "`"+key+"`") {

@@ -3077,6 +3077,161 @@ func (x *Operator) GetReason() string {
 	return ""
 }
 
+// Scheduler is a rule by which the cluster changes itself: an operator's kind.
+type Scheduler struct {
+	Kind         string `protobuf:"bytes,1,opt,name=kind" json:"kind,omitempty"`
+	About        string `protobuf:"bytes,2,opt,name=about" json:"about,omitempty"`                    // what it does, in words
+	Paused       bool   `protobuf:"varint,3,opt,name=paused" json:"paused,omitempty"`                 // it begins nothing; what it began goes on
+	PausedUnixNs int64  `protobuf:"varint,4,opt,name=paused_unix_ns" json:"paused_unix_ns,omitempty"` // since when
+	Note         string `protobuf:"bytes,5,opt,name=note" json:"note,omitempty"`                      // why, by whoever paused it
+	Running      uint64 `protobuf:"varint,6,opt,name=running" json:"running,omitempty"`               // operators of it
+	Waiting      uint64 `protobuf:"varint,7,opt,name=waiting" json:"waiting,omitempty"`
+	Limits       string `protobuf:"bytes,8,opt,name=limits" json:"limits,omitempty"` // in words
+}
+
+func (x *Scheduler) Reset() { *x = Scheduler{} }
+
+func (x *Scheduler) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Scheduler) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Scheduler) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Scheduler) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *Scheduler) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *Scheduler) GetPausedUnixNs() int64 {
+	if x != nil {
+		return x.PausedUnixNs
+	}
+	return 0
+}
+
+func (x *Scheduler) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Scheduler) GetRunning() uint64 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
+func (x *Scheduler) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Scheduler) GetLimits() string {
+	if x != nil {
+		return x.Limits
+	}
+	return ""
+}
+
+type ListSchedulersRequest struct {
+}
+
+func (x *ListSchedulersRequest) Reset() { *x = ListSchedulersRequest{} }
+
+func (x *ListSchedulersRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *ListSchedulersRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+type ListSchedulersResponse struct {
+	Schedulers []*Scheduler `protobuf:"bytes,1,rep,name=schedulers" json:"schedulers,omitempty"`
+}
+
+func (x *ListSchedulersResponse) Reset() { *x = ListSchedulersResponse{} }
+
+func (x *ListSchedulersResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *ListSchedulersResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListSchedulersResponse) GetSchedulers() []*Scheduler {
+	if x != nil {
+		return x.Schedulers
+	}
+	return nil
+}
+
+// SetSchedulerRequest pauses a scheduler or lets it go on.
+type SetSchedulerRequest struct {
+	Kind   string `protobuf:"bytes,1,opt,name=kind" json:"kind,omitempty"`
+	Paused bool   `protobuf:"varint,2,opt,name=paused" json:"paused,omitempty"`
+	Note   string `protobuf:"bytes,3,opt,name=note" json:"note,omitempty"`
+}
+
+func (x *SetSchedulerRequest) Reset() { *x = SetSchedulerRequest{} }
+
+func (x *SetSchedulerRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *SetSchedulerRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SetSchedulerRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *SetSchedulerRequest) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *SetSchedulerRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type SetSchedulerResponse struct {
+	Scheduler *Scheduler `protobuf:"bytes,1,opt,name=scheduler" json:"scheduler,omitempty"`
+}
+
+func (x *SetSchedulerResponse) Reset() { *x = SetSchedulerResponse{} }
+
+func (x *SetSchedulerResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *SetSchedulerResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SetSchedulerResponse) GetScheduler() *Scheduler {
+	if x != nil {
+		return x.Scheduler
+	}
+	return nil
+}
+
 type ListOperatorsRequest struct {
 }
 
@@ -4125,6 +4280,8 @@ type AdminService interface {
 	DrainNode(ctx context.Context, req *DrainNodeRequest) (res *DrainNodeResponse, err error)
 	UndrainNode(ctx context.Context, req *UndrainNodeRequest) (res *UndrainNodeResponse, err error)
 	ListOperators(ctx context.Context, req *ListOperatorsRequest) (res *ListOperatorsResponse, err error)
+	ListSchedulers(ctx context.Context, req *ListSchedulersRequest) (res *ListSchedulersResponse, err error)
+	SetScheduler(ctx context.Context, req *SetSchedulerRequest) (res *SetSchedulerResponse, err error)
 	CreateDirectory(ctx context.Context, req *CreateDirectoryRequest) (res *CreateDirectoryResponse, err error)
 	ListDirectories(ctx context.Context, req *ListDirectoriesRequest) (res *ListDirectoriesResponse, err error)
 	RemoveDirectory(ctx context.Context, req *RemoveDirectoryRequest) (res *RemoveDirectoryResponse, err error)

@@ -127,6 +127,20 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"ListSchedulers": kitex.NewMethodInfo(
+		listSchedulersHandler,
+		newListSchedulersArgs,
+		newListSchedulersResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"SetScheduler": kitex.NewMethodInfo(
+		setSchedulerHandler,
+		newSetSchedulerArgs,
+		newSetSchedulerResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 	"CreateDirectory": kitex.NewMethodInfo(
 		createDirectoryHandler,
 		newCreateDirectoryArgs,
@@ -2053,6 +2067,228 @@ func (p *ListOperatorsResult) GetResult() interface{} {
 	return p.Success
 }
 
+func listSchedulersHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ListSchedulersRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).ListSchedulers(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ListSchedulersArgs:
+		success, err := handler.(v1.AdminService).ListSchedulers(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ListSchedulersResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newListSchedulersArgs() interface{} {
+	return &ListSchedulersArgs{}
+}
+
+func newListSchedulersResult() interface{} {
+	return &ListSchedulersResult{}
+}
+
+type ListSchedulersArgs struct {
+	Req *v1.ListSchedulersRequest
+}
+
+func (p *ListSchedulersArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ListSchedulersArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ListSchedulersRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ListSchedulersArgs_Req_DEFAULT *v1.ListSchedulersRequest
+
+func (p *ListSchedulersArgs) GetReq() *v1.ListSchedulersRequest {
+	if !p.IsSetReq() {
+		return ListSchedulersArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ListSchedulersArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ListSchedulersArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ListSchedulersResult struct {
+	Success *v1.ListSchedulersResponse
+}
+
+var ListSchedulersResult_Success_DEFAULT *v1.ListSchedulersResponse
+
+func (p *ListSchedulersResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ListSchedulersResult) Unmarshal(in []byte) error {
+	msg := new(v1.ListSchedulersResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ListSchedulersResult) GetSuccess() *v1.ListSchedulersResponse {
+	if !p.IsSetSuccess() {
+		return ListSchedulersResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ListSchedulersResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ListSchedulersResponse)
+}
+
+func (p *ListSchedulersResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ListSchedulersResult) GetResult() interface{} {
+	return p.Success
+}
+
+func setSchedulerHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.SetSchedulerRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).SetScheduler(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *SetSchedulerArgs:
+		success, err := handler.(v1.AdminService).SetScheduler(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*SetSchedulerResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newSetSchedulerArgs() interface{} {
+	return &SetSchedulerArgs{}
+}
+
+func newSetSchedulerResult() interface{} {
+	return &SetSchedulerResult{}
+}
+
+type SetSchedulerArgs struct {
+	Req *v1.SetSchedulerRequest
+}
+
+func (p *SetSchedulerArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *SetSchedulerArgs) Unmarshal(in []byte) error {
+	msg := new(v1.SetSchedulerRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var SetSchedulerArgs_Req_DEFAULT *v1.SetSchedulerRequest
+
+func (p *SetSchedulerArgs) GetReq() *v1.SetSchedulerRequest {
+	if !p.IsSetReq() {
+		return SetSchedulerArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *SetSchedulerArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *SetSchedulerArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type SetSchedulerResult struct {
+	Success *v1.SetSchedulerResponse
+}
+
+var SetSchedulerResult_Success_DEFAULT *v1.SetSchedulerResponse
+
+func (p *SetSchedulerResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *SetSchedulerResult) Unmarshal(in []byte) error {
+	msg := new(v1.SetSchedulerResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *SetSchedulerResult) GetSuccess() *v1.SetSchedulerResponse {
+	if !p.IsSetSuccess() {
+		return SetSchedulerResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *SetSchedulerResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.SetSchedulerResponse)
+}
+
+func (p *SetSchedulerResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *SetSchedulerResult) GetResult() interface{} {
+	return p.Success
+}
+
 func createDirectoryHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
 	switch s := arg.(type) {
 	case *streaming.Args:
@@ -3550,6 +3786,26 @@ func (p *kClient) ListOperators(ctx context.Context, Req *v1.ListOperatorsReques
 	_args.Req = Req
 	var _result ListOperatorsResult
 	if err = p.c.Call(ctx, "ListOperators", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ListSchedulers(ctx context.Context, Req *v1.ListSchedulersRequest) (r *v1.ListSchedulersResponse, err error) {
+	var _args ListSchedulersArgs
+	_args.Req = Req
+	var _result ListSchedulersResult
+	if err = p.c.Call(ctx, "ListSchedulers", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) SetScheduler(ctx context.Context, Req *v1.SetSchedulerRequest) (r *v1.SetSchedulerResponse, err error) {
+	var _args SetSchedulerArgs
+	_args.Req = Req
+	var _result SetSchedulerResult
+	if err = p.c.Call(ctx, "SetScheduler", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

@@ -27,6 +27,8 @@ type Client interface {
 	DrainNode(ctx context.Context, Req *v1.DrainNodeRequest, callOptions ...callopt.Option) (r *v1.DrainNodeResponse, err error)
 	UndrainNode(ctx context.Context, Req *v1.UndrainNodeRequest, callOptions ...callopt.Option) (r *v1.UndrainNodeResponse, err error)
 	ListOperators(ctx context.Context, Req *v1.ListOperatorsRequest, callOptions ...callopt.Option) (r *v1.ListOperatorsResponse, err error)
+	ListSchedulers(ctx context.Context, Req *v1.ListSchedulersRequest, callOptions ...callopt.Option) (r *v1.ListSchedulersResponse, err error)
+	SetScheduler(ctx context.Context, Req *v1.SetSchedulerRequest, callOptions ...callopt.Option) (r *v1.SetSchedulerResponse, err error)
 	CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest, callOptions ...callopt.Option) (r *v1.CreateDirectoryResponse, err error)
 	ListDirectories(ctx context.Context, Req *v1.ListDirectoriesRequest, callOptions ...callopt.Option) (r *v1.ListDirectoriesResponse, err error)
 	RemoveDirectory(ctx context.Context, Req *v1.RemoveDirectoryRequest, callOptions ...callopt.Option) (r *v1.RemoveDirectoryResponse, err error)
@@ -148,6 +150,16 @@ func (p *kAdminServiceClient) UndrainNode(ctx context.Context, Req *v1.UndrainNo
 func (p *kAdminServiceClient) ListOperators(ctx context.Context, Req *v1.ListOperatorsRequest, callOptions ...callopt.Option) (r *v1.ListOperatorsResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.ListOperators(ctx, Req)
+}
+
+func (p *kAdminServiceClient) ListSchedulers(ctx context.Context, Req *v1.ListSchedulersRequest, callOptions ...callopt.Option) (r *v1.ListSchedulersResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ListSchedulers(ctx, Req)
+}
+
+func (p *kAdminServiceClient) SetScheduler(ctx context.Context, Req *v1.SetSchedulerRequest, callOptions ...callopt.Option) (r *v1.SetSchedulerResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.SetScheduler(ctx, Req)
 }
 
 func (p *kAdminServiceClient) CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest, callOptions ...callopt.Option) (r *v1.CreateDirectoryResponse, err error) {
