@@ -19,11 +19,13 @@ BLOWS       ?= $(if $(NIGHTLY),20,5)
 KINDS       ?=
 # MiB that the replicas of a node are given anew.
 FILL_MIB    ?= 4096
+# Simulated days of the schedulers.
+DAYS        ?= 60
 # Packages with concurrency of their own that a machine of two cores can run under -race in minutes.
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./ebpf/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis trace sim fill operations
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis trace sim fill operations control-sim
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -111,6 +113,10 @@ sim: ## a copyset, its disks, network and clocks in simulated time, faults from 
 	@$(if $(SEED),deploy/sim.sh -seed $(SEED),deploy/sim.sh $(if $(NIGHTLY),20000,300) 60)
 	@echo "sim: ok"
 
+control-sim: ## the schedulers on 1,000 nodes for DAYS (60) of simulated failures: rewrites table and figure of docs/scheduling.md
+	@go run ./cmd/control-sim -days $(DAYS) -page docs/scheduling.md
+	@echo "control-sim: ok"
+
 evidence: ## runs the lanes and rewrites the tables of docs/reliability.md from their counts
 	@rm -rf bin/evidence && mkdir -p bin/evidence
 	EVIDENCE=$(CURDIR)/bin/evidence $(MAKE) --no-print-directory $(LANES)
@@ -129,4 +135,4 @@ clean: ## removes what the targets above made
 	rm -rf bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -22,7 +22,11 @@ func (m *mover) balance() {
 	if m.lim.Balances <= 0 || len(m.spots) == 0 {
 		return
 	}
-	left := m.lim.Balances - m.balancing()
+	left := min(m.lim.Balances-m.balancing(), m.lim.Cluster-m.moving,
+		m.lim.PerRound-len(m.plan.Operators))
+	if left <= 0 {
+		return
+	}
 	rich := slices.Clone(m.spots)
 	slices.SortStableFunc(rich, func(a, b *spot) int { return compareLoad(b, a) })
 	poor := slices.DeleteFunc(slices.Clone(m.spots), func(s *spot) bool {

@@ -75,6 +75,7 @@ func TestControlAndGatewayCheckTheirRanges(t *testing.T) {
 	}{
 		{ptr(DefaultControl()), "replicas: 0\n", "replicas"},
 		{ptr(DefaultControl()), "min_nodes: 2\n", "min_nodes"},
+		{ptr(DefaultControl()), "lost_after: 10ms\n", "lost_after"},
 		{ptr(DefaultControl()), "copysets: -1\n", "copysets"},
 		{ptr(DefaultControl()), "data: ''\n", "data"},
 		{ptr(DefaultGateway()), "listen: ''\n", "socket"},
