@@ -70,7 +70,11 @@ func (w *world) check(t *testing.T) {
 }
 
 func TestAClusterSurvivesTwoMonthsOfFailures(t *testing.T) {
-	for seed := range uint64(3) {
+	seeds := uint64(3)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		w := ran(t, small(seed, nil))
 		w.check(t)
 		y := &w.tally
