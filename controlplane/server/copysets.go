@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/bits"
-	"slices"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/controlplane/meta"
@@ -164,18 +163,6 @@ func (c *cluster) leading(g *copyset, now time.Time) *v1.ReplicaReport {
 	return nil
 }
 
-// leaderless are the copysets of a node that nobody leads, by all that was reported. One that rests
-// does not notice by itself that its leader is gone, and without a leader nothing is replaced.
-func (c *cluster) leaderless(n *node, now time.Time) (ids []uint64) {
-	for id := range n.reports {
-		if g := c.copysets[id]; g != nil && c.leading(g, now) == nil {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
 // replicaFull says whether a replica has everything, by its own word and its leader's.
 func (c *cluster) replicaFull(g *copyset, m *v1.Replica, lead *v1.ReplicaReport,
 	now time.Time,
@@ -196,7 +183,7 @@ func (c *cluster) replicaFull(g *copyset, m *v1.Replica, lead *v1.ReplicaReport,
 	}
 	for _, p := range lead.Progress {
 		if p.GetReplicaId() == m.ReplicaId {
-			return p.Active && p.MatchIndex+catchUpSlack >= lead.CommitIndex
+			return p.Active && admin.CaughtUp(lead, p)
 		}
 	}
 	return false

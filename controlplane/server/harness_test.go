@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -156,6 +157,11 @@ type fakeNode struct {
 	waiting  *v1.Waiting
 	used     uint64
 	space    *v1.Space
+	mute     map[uint64]bool // copysets of which it says nothing
+	told     admin.Told
+	said     []*v1.ReplicaReport // of all replicas, at the last heartbeat
+	state    string              // of its store; empty: up
+	full     bool                // it tells of all replicas every time, as older nodes do
 	last     *v1.HeartbeatNodeResponse
 }
 
@@ -202,13 +208,20 @@ func (n *fakeNode) beat(w *raft) error {
 		req.DeletedVolumes = n.deletes
 	}
 	for _, s := range n.stores {
-		req.Stores = append(req.Stores, &v1.StoreReport{StoreId: s.StoreId, State: "up",
+		req.Stores = append(req.Stores, &v1.StoreReport{StoreId: s.StoreId,
+			State:         cmp.Or(n.state, "up"),
 			CapacityBytes: s.CapacityBytes, UsedBytes: max(n.used, 1<<20), Chunks: 2,
 			Life: n.life, LogEnd: n.logEnd,
 			LogWriteNs: uint64(n.logWrite), Waiting: n.waiting, Space: n.space})
 	}
 	for _, g := range n.copysets {
-		req.Replicas = append(req.Replicas, n.report(g, w))
+		if !n.mute[g.CopysetId] {
+			req.Replicas = append(req.Replicas, n.report(g, w))
+		}
+	}
+	n.said = slices.Clone(req.Replicas)
+	if !n.full {
+		n.told.Reduce(req)
 	}
 	for g, replica := range n.left {
 		req.Replicas = append(req.Replicas, &v1.ReplicaReport{CopysetId: g, ReplicaId: replica,
@@ -216,8 +229,10 @@ func (n *fakeNode) beat(w *raft) error {
 	}
 	resp, err := n.r.Node.HeartbeatNode(ctx, req)
 	if err != nil {
+		n.told.Lost()
 		return err
 	}
+	again := n.told.Answered(resp)
 	n.last, n.deletes = resp, resp.DeleteVolumes
 	if resp.DesiredPresent {
 		n.leave(resp.Copysets)
@@ -230,6 +245,9 @@ func (n *fakeNode) beat(w *raft) error {
 	}
 	for _, t := range resp.Transfers {
 		w.elect(t.CopysetId, t.ToReplicaId)
+	}
+	if again {
+		return n.beat(w)
 	}
 	return nil
 }

@@ -45,9 +45,6 @@ const (
 
 	// maxProblems bounds the list in a status; the last line says how many more there are.
 	maxProblems = 24
-	// catchUpSlack is how many log entries a follower may be behind its leader's commit and still
-	// count as caught up: under load nobody is ever level.
-	catchUpSlack = 1024
 
 	// maxRebuildAfter bounds how late a rebuild may be taken to begin, in the arithmetic of
 	// durability.

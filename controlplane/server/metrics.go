@@ -147,17 +147,12 @@ func (c *cluster) sample() *sample {
 	for _, v := range c.volumes {
 		t.provisioned += v.SizeBytes
 	}
-	for _, g := range c.copysets {
-		t.copysets[c.health(g, now)]++
-		if g.rec.Joining != nil {
-			t.repairs++
-		}
-		for _, m := range g.rec.Replicas {
-			if c.damaged(g, m, now) {
-				t.damaged++
-			}
-		}
-	}
+	c.refresh(now)
+	t.repairs, t.damaged = c.tally.joining, c.tally.damaged
+	t.copysets[healthUnavailable] = len(c.tally.unavailable)
+	t.copysets[healthDegraded] = len(c.tally.degraded)
+	t.copysets[stateOK] = len(c.copysets) - t.copysets[healthUnavailable] -
+		t.copysets[healthDegraded]
 	for _, s := range c.sessions {
 		if !s.lapsed(now) {
 			t.attached++

@@ -48,6 +48,8 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 	}
 	// A process that has just started leads nothing and has reported nothing.
 	n.heard, n.upSince, n.reports, n.transfers = now, now, nil, nil
+	n.sums, n.sum, n.outside = nil, 0, nil
+	c.touchNode(n)
 	c.tell(newEvent(eventInfo, "node-started", aNode, rec.NodeId, rec.Name, "node %s (%s) was "+
 		"started: stores %d, process %d, version %s", rec.Name, rec.Addr, len(req.Stores),
 		rec.Pid, rec.Version))
@@ -229,7 +231,8 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 	}
 	n.heard = now
 	c.takeStores(n, req.Stores)
-	c.takeReplicas(n, req.Replicas)
+	c.noteNode(n, now)
+	known := c.takeReplicas(n, req)
 	c.takeDeleted(n, req.DeletedVolumes)
 	resp := &v1.HeartbeatNodeResponse{DesiredVersion: n.desired, Transfers: n.transfers}
 	n.transfers = nil
@@ -238,8 +241,10 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 		resp.Copysets, resp.Nodes = c.desiredState(n)
 	}
 	resp.DeleteVolumes = c.deletionsFor(n)
-	resp.Rouse = c.leaderless(n, now)
-	resp.Retire = c.retired(n, req.Replicas, now)
+	c.judge(now)
+	resp.Rouse = c.leaderless(n)
+	resp.Retire = c.retired(n, now)
+	resp.TakesPartial = known && req.DesiredVersion == n.desired
 	resp.WantVolumes = c.lacksVolumes(n, now)
 	return resp, nil
 }
@@ -317,24 +322,67 @@ func clipWaiting(w *v1.Waiting) {
 	}
 }
 
-func (c *cluster) takeReplicas(n *node, reports []*v1.ReplicaReport) {
-	n.reports = make(map[uint64]*v1.ReplicaReport, len(reports))
-	for _, r := range reports {
-		g := c.copysets[r.GetCopysetId()]
-		if g == nil || !member(g.rec, r.ReplicaId, n.rec.NodeId) {
+// takeReplicas takes the reports of a node's replicas: all, or those that changed since the last
+// heartbeat. known says that what is known of all of them is what the node has told. A report that
+// is refused is heard again when the node has taken over another desired state, since heartbeats
+// are full until then.
+func (c *cluster) takeReplicas(n *node, req *v1.HeartbeatNodeRequest) (known bool) {
+	if !req.Partial {
+		for id := range n.reports {
+			c.touch(c.copysets[id])
+		}
+		n.reports, n.sum = make(map[uint64]*v1.ReplicaReport, len(req.Replicas)), 0
+		n.sums = make(map[uint64]uint64, len(req.Replicas))
+		n.outside = map[uint64]*v1.ReplicaReport{}
+	}
+	if n.sums == nil { // what it tells of is beside something that was never heard
+		return false
+	}
+	for _, id := range req.Gone {
+		n.sum -= n.sums[id]
+		delete(n.sums, id)
+		delete(n.reports, id)
+		delete(n.outside, id)
+		c.touch(c.copysets[id])
+	}
+	for _, r := range req.Replicas {
+		if r == nil {
 			continue
 		}
-		r.State, r.Detail = clip(r.State, maxNameBytes), clip(r.Detail, maxTextBytes)
-		c.takeRecorded(g, r)
-		if two := n.reports[r.CopysetId]; two == nil || two.ReplicaId < r.ReplicaId {
-			n.reports[r.CopysetId] = r // the older one is on a store that is lost
-		}
-		leader := r.LeaderReplicaId
-		if r.Leader {
-			leader = r.ReplicaId
-		}
-		c.takeLeader(g, leader, r.Term)
+		sum := admin.ReportSum(r)
+		n.sum += sum - n.sums[r.CopysetId]
+		n.sums[r.CopysetId] = sum
+		c.takeReplica(n, r)
 	}
+	return req.ReplicaSum != 0 && n.sum == req.ReplicaSum &&
+		uint64(len(n.sums)) == req.ReplicaCount
+}
+
+func (c *cluster) takeReplica(n *node, r *v1.ReplicaReport) {
+	g := c.copysets[r.CopysetId]
+	c.touch(g)
+	if g == nil || !member(g.rec, r.ReplicaId, n.rec.NodeId) {
+		if was := n.reports[r.CopysetId]; was != nil && was.ReplicaId == r.ReplicaId {
+			delete(n.reports, r.CopysetId)
+		}
+		if g != nil {
+			n.outside[r.CopysetId] = r
+		}
+		return
+	}
+	if n.outside[r.CopysetId].GetReplicaId() == r.ReplicaId {
+		delete(n.outside, r.CopysetId)
+	}
+	r.State, r.Detail = clip(r.State, maxNameBytes), clip(r.Detail, maxTextBytes)
+	c.takeRecorded(g, r)
+	if two := n.reports[r.CopysetId]; two == nil || two.ReplicaId <= r.ReplicaId {
+		n.reports[r.CopysetId] = r // the older one is on a store that is lost
+	}
+	leader := r.LeaderReplicaId
+	if r.Leader {
+		leader = r.ReplicaId
+	}
+	c.takeLeader(g, leader, r.Term)
 }
 
 // takeLeader believes the newest term. Raft elects at most one leader in a term, so within one

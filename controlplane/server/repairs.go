@@ -162,6 +162,7 @@ func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.T
 	}
 	concerned := append(admin.Members(g.rec), admin.Members(rec)...)
 	g.rec, c.topology = rec, topology
+	c.settle(g, concerned)
 	for _, m := range concerned {
 		if n := c.nodes[m.NodeId]; n != nil {
 			n.desired = topology
@@ -197,7 +198,7 @@ func (c *cluster) takeRecorded(g *copyset, r *v1.ReplicaReport) {
 // replicaProblems says which replicas are lost and what is done about it.
 func (c *cluster) replicaProblems(now time.Time) []string {
 	var problems []string
-	for _, id := range c.order {
+	for _, id := range sortedIDs(c.tally.harmed) {
 		g := c.copysets[id]
 		for _, m := range g.rec.Replicas {
 			if c.damaged(g, m, now) {

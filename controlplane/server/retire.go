@@ -14,12 +14,11 @@ import (
 // control plane whose metadata is older than the cluster (a restored copy) knows no member with a
 // higher number than a real one that it has forgotten, and leaves it alone.
 
-// retired are the replicas, of those that a node reports, that it shall destroy.
-func (c *cluster) retired(n *node, reports []*v1.ReplicaReport, now time.Time) (
-	list []*v1.RetireReplica,
-) {
-	for _, r := range reports {
-		g := c.copysets[r.GetCopysetId()]
+// retired are the replicas, of those that a node has reported, that it shall destroy. They are
+// named again with each heartbeat until the node has them no more.
+func (c *cluster) retired(n *node, now time.Time) (list []*v1.RetireReplica) {
+	for _, id := range sortedIDs(n.outside) {
+		r, g := n.outside[id], c.copysets[id]
 		if g == nil || len(list) >= maxRetire || !c.serves(r.StoreId, now) ||
 			!c.isOutside(g, r.ReplicaId, now) {
 			continue

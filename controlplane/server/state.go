@@ -59,6 +59,8 @@ type cluster struct {
 	processes map[string]*process
 	waits     []waiting // what the scheduler wants and cannot begin
 
+	tally tally
+
 	lastFlush, lastSchedule time.Time
 	leaderMoves             uint64 // since the start
 }
@@ -72,7 +74,12 @@ type node struct {
 	told      string // the kind of the last event of it
 	desired   uint64 // version of its desired state
 	stores    map[uint64]bool
-	reports   map[uint64]*v1.ReplicaReport // by copyset, from the last heartbeat
+	reports   map[uint64]*v1.ReplicaReport // by copyset, as of the last heartbeat
+	sums      map[uint64]uint64            // of those that were heard, by copyset; nil: none were
+	sum       uint64                       // of the sums
+	outside   map[uint64]*v1.ReplicaReport // by copyset, of a replica there that was no member
+	sets      map[uint64]bool              // copysets that have or had a member here
+	judgedUp  bool                         // when its copysets were judged
 	transfers []*v1.TransferLeader
 }
 
@@ -84,7 +91,8 @@ type store struct {
 	volumes        map[uint64]uint64
 	volumesVersion uint64
 	volumesAt      time.Time
-	dirty          bool // rec differs from the metadata
+	judged         string // its state when its copysets were judged
+	dirty          bool   // rec differs from the metadata
 	// downSince is since when it is offline or has failed, as this process has seen; zero: it is
 	// not.
 	downSince time.Time
@@ -98,6 +106,8 @@ type copyset struct {
 	lastRepair   time.Time
 	losses       schedule.Losses
 	dirty        bool // rec differs from the metadata
+	stale        bool // the verdict may be wrong
+	verdict      verdict
 }
 
 type session struct {
@@ -119,6 +129,7 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 		paused:   map[schedule.Kind]*v1.Scheduler{},
 		mapped:   mapped{bytes: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
+		tally: newTally(),
 	}
 	if err := kv.View(context.Background(), c.load); err != nil {
 		return nil, fmt.Errorf("control: read metadata: %w", err)
@@ -220,6 +231,7 @@ func (c *cluster) addCopyset(rec *v1.Copyset) {
 		c.order = append(c.order, rec.CopysetId)
 	}
 	g.rec = rec
+	c.settle(g, admin.Members(rec))
 }
 
 // update commits a change of the metadata, with its news and others that wait. Only when it returns
@@ -316,6 +328,7 @@ func (c *cluster) tick() {
 	c.noticeNodes(now)
 	c.noticeStores(now)
 	c.tellStores(now)
+	c.refresh(now)
 	c.forgetProcesses(now)
 	for _, work := range []struct {
 		what string

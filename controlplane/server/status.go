@@ -78,13 +78,10 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 		}
 	}
 	resp.TrashedVolumes, resp.TrashedBytes = c.inTrash()
-	byHealth := map[string][]uint64{}
-	for _, id := range c.order {
-		health := c.health(c.copysets[id], now)
-		byHealth[health] = append(byHealth[health], id)
-	}
-	resp.CopysetsFull = uint64(len(byHealth[stateOK]))
+	c.refresh(now)
+	byHealth := c.tally.byHealth()
 	resp.CopysetsWithLeader = resp.Copysets - uint64(len(byHealth[healthUnavailable]))
+	resp.CopysetsFull = resp.CopysetsWithLeader - uint64(len(byHealth[healthDegraded]))
 	problems := append(c.nodeProblems(now), c.replicaProblems(now)...)
 	problems = append(problems, copysetProblems(byHealth, len(c.order))...)
 	problems = append(problems, c.moveProblems()...)

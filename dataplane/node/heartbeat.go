@@ -111,12 +111,26 @@ func (n *Node) register(ctx context.Context) (time.Duration, error) {
 	return max(time.Duration(resp.HeartbeatIntervalMs)*time.Millisecond, heartbeatGather), nil
 }
 
+// beat reports, and does what the answer says; twice where the control plane knows nothing of what
+// others were told.
 func (n *Node) beat(ctx context.Context) error {
-	resp, err := n.clients.Node.HeartbeatNode(ctx, n.report())
+	again, err := n.tell(ctx)
+	if err == nil && again {
+		_, err = n.tell(ctx)
+	}
+	return err
+}
+
+func (n *Node) tell(ctx context.Context) (again bool, err error) {
+	req := n.report()
+	n.told.Reduce(req)
+	resp, err := n.clients.Node.HeartbeatNode(ctx, req)
 	if err != nil {
 		n.volumes.lost()
-		return err
+		n.told.Lost()
+		return false, err
 	}
+	again = n.told.Answered(resp)
 	n.volumes.wanted = resp.WantVolumes
 	if resp.DesiredPresent {
 		n.adopt(resp)
@@ -133,7 +147,7 @@ func (n *Node) beat(ctx context.Context) error {
 	}
 	n.deleteVolumes(resp.DeleteVolumes)
 	n.retire(resp.Retire)
-	return nil
+	return again, nil
 }
 
 // retire destroys replicas that are no members of their copysets any more.

@@ -92,6 +92,7 @@ type Node struct {
 	stores  []*store.Store
 	paces   []logPace // of the stores; of the heartbeats alone
 	volumes volumeLists
+	told    admin.Told // by the heartbeats alone
 	links   *peer.Links
 	server  *transport.Server
 	clients *admin.Clients

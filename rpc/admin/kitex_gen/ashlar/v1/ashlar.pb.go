@@ -1293,6 +1293,13 @@ type HeartbeatNodeRequest struct {
 	Replicas       []*ReplicaReport `protobuf:"bytes,4,rep,name=replicas" json:"replicas,omitempty"`
 	DesiredVersion uint64           `protobuf:"varint,5,opt,name=desired_version" json:"desired_version,omitempty"`        // newest version of the desired state this node has taken over; 0: none
 	DeletedVolumes []uint64         `protobuf:"varint,6,rep,packed,name=deleted_volumes" json:"deleted_volumes,omitempty"` // volumes whose chunks every copyset led here has dropped
+
+	// partial: replicas are those alone that changed since the heartbeat before, and gone the copysets
+	// that have no replica here any more. Only when the last answer said takes_partial.
+	Partial      bool     `protobuf:"varint,7,opt,name=partial" json:"partial,omitempty"`
+	Gone         []uint64 `protobuf:"varint,8,rep,packed,name=gone" json:"gone,omitempty"`
+	ReplicaCount uint64   `protobuf:"varint,9,opt,name=replica_count" json:"replica_count,omitempty"` // of all, told of now or before
+	ReplicaSum   uint64   `protobuf:"varint,10,opt,name=replica_sum" json:"replica_sum,omitempty"`    // of their reports, as last told: see admin.ReportSum; 0: no partial ones
 }
 
 func (x *HeartbeatNodeRequest) Reset() { *x = HeartbeatNodeRequest{} }
@@ -1343,6 +1350,34 @@ func (x *HeartbeatNodeRequest) GetDeletedVolumes() []uint64 {
 	return nil
 }
 
+func (x *HeartbeatNodeRequest) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+func (x *HeartbeatNodeRequest) GetGone() []uint64 {
+	if x != nil {
+		return x.Gone
+	}
+	return nil
+}
+
+func (x *HeartbeatNodeRequest) GetReplicaCount() uint64 {
+	if x != nil {
+		return x.ReplicaCount
+	}
+	return 0
+}
+
+func (x *HeartbeatNodeRequest) GetReplicaSum() uint64 {
+	if x != nil {
+		return x.ReplicaSum
+	}
+	return 0
+}
+
 // HeartbeatNodeResponse carries the whole desired state of a node when it differs from what the
 // node has (desired_version): the copysets that have a replica here, and the other nodes' addresses.
 type HeartbeatNodeResponse struct {
@@ -1352,9 +1387,10 @@ type HeartbeatNodeResponse struct {
 	Nodes          []*Node           `protobuf:"bytes,4,rep,name=nodes" json:"nodes,omitempty"`
 	DeleteVolumes  []uint64          `protobuf:"varint,5,rep,packed,name=delete_volumes" json:"delete_volumes,omitempty"` // leaders drop the chunks of these volumes
 	Transfers      []*TransferLeader `protobuf:"bytes,6,rep,name=transfers" json:"transfers,omitempty"`
-	Rouse          []uint64          `protobuf:"varint,7,rep,packed,name=rouse" json:"rouse,omitempty"`        // copysets without a leader, by all that is known: their replicas here look for one
-	Retire         []*RetireReplica  `protobuf:"bytes,8,rep,name=retire" json:"retire,omitempty"`              // replicas that are no members any more: the node destroys them
-	WantVolumes    bool              `protobuf:"varint,9,opt,name=want_volumes" json:"want_volumes,omitempty"` // the lists of volumes of all stores are to come with the next heartbeat
+	Rouse          []uint64          `protobuf:"varint,7,rep,packed,name=rouse" json:"rouse,omitempty"`           // copysets without a leader, by all that is known: their replicas here look for one
+	Retire         []*RetireReplica  `protobuf:"bytes,8,rep,name=retire" json:"retire,omitempty"`                 // replicas that are no members any more: the node destroys them
+	WantVolumes    bool              `protobuf:"varint,9,opt,name=want_volumes" json:"want_volumes,omitempty"`    // the lists of volumes of all stores are to come with the next heartbeat
+	TakesPartial   bool              `protobuf:"varint,10,opt,name=takes_partial" json:"takes_partial,omitempty"` // what was told of is known here: the next heartbeat may be partial
 }
 
 func (x *HeartbeatNodeResponse) Reset() { *x = HeartbeatNodeResponse{} }
@@ -1424,6 +1460,13 @@ func (x *HeartbeatNodeResponse) GetRetire() []*RetireReplica {
 func (x *HeartbeatNodeResponse) GetWantVolumes() bool {
 	if x != nil {
 		return x.WantVolumes
+	}
+	return false
+}
+
+func (x *HeartbeatNodeResponse) GetTakesPartial() bool {
+	if x != nil {
+		return x.TakesPartial
 	}
 	return false
 }
