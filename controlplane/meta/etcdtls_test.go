@@ -48,16 +48,16 @@ func issue(t *testing.T, dir, name string, parent *x509.Certificate, by *ecdsa.P
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, block := range map[string]*pem.Block{
-		name + ".pem":     {Type: "CERTIFICATE", Bytes: der},
-		name + "-key.pem": {Type: "EC PRIVATE KEY", Bytes: raw},
-	} {
-		err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	writePEM(t, filepath.Join(dir, name+".pem"), &pem.Block{Type: "CERTIFICATE", Bytes: der})
+	writePEM(t, filepath.Join(dir, name+"-key.pem"), &pem.Block{Type: "EC PRIVATE KEY", Bytes: raw})
 	return c, key
+}
+
+func writePEM(t *testing.T, file string, block *pem.Block) {
+	t.Helper()
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestEtcdIsReachedWithTLSAndPassword(t *testing.T) {

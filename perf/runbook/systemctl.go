@@ -279,10 +279,8 @@ func (k *keeper) once() (*os.ProcessState, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, argv := range k.before {
-		if err := k.command(argv, owner).Run(); err != nil {
-			return nil, fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
-		}
+	if err := k.prepare(owner); err != nil {
+		return nil, err
 	}
 	cmd := k.command(k.start, owner)
 	if err := cmd.Start(); err != nil {
@@ -311,16 +309,31 @@ func (k *keeper) once() (*os.ProcessState, error) {
 		case <-ended:
 			return cmd.ProcessState, nil
 		case <-k.stopped:
-			_ = cmd.Process.Signal(unix.SIGTERM)
-			select {
-			case <-ended:
-			case <-time.After(stopTime):
-				_ = cmd.Process.Kill()
-				<-ended
-			}
+			end(cmd.Process, ended)
 			return nil, nil
 		}
 	}
+}
+
+// end stops a process, and kills it when it does not.
+func end(p *os.Process, ended <-chan error) {
+	_ = p.Signal(unix.SIGTERM)
+	select {
+	case <-ended:
+	case <-time.After(stopTime):
+		_ = p.Kill()
+		<-ended
+	}
+}
+
+// prepare runs what the unit runs first.
+func (k *keeper) prepare(owner *syscall.Credential) error {
+	for _, argv := range k.before {
+		if err := k.command(argv, owner).Run(); err != nil {
+			return fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
+		}
+	}
+	return nil
 }
 
 func (k *keeper) command(argv []string, owner *syscall.Credential) *exec.Cmd {
