@@ -99,17 +99,9 @@ func (c *cluster) showScheduler(i int) *v1.Scheduler {
 func (c *cluster) setScheduler(req *v1.SetSchedulerRequest) (*v1.SetSchedulerResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := -1
-	var kinds []string
-	for i := range schedulers {
-		kinds = append(kinds, string(schedulers[i].kind))
-		if kinds[i] == req.Kind {
-			at = i
-		}
-	}
-	if at < 0 {
-		return nil, admin.Errorf(admin.ErrInvalid, "control: scheduler %.40q: use one of %s",
-			req.Kind, strings.Join(kinds, ", "))
+	at, err := schedulerOf(req.Kind)
+	if err != nil {
+		return nil, err
 	}
 	kind := schedulers[at].kind
 	if (c.paused[kind] != nil) == req.Paused {
@@ -117,7 +109,7 @@ func (c *cluster) setScheduler(req *v1.SetSchedulerRequest) (*v1.SetSchedulerRes
 	}
 	rec := &v1.Scheduler{Kind: req.Kind, PausedUnixNs: c.cfg.Now().UnixNano(),
 		Note: clip(req.Note, maxTextBytes)}
-	err := c.update(func(tx meta.Tx) error {
+	err = c.update(func(tx meta.Tx) error {
 		if req.Paused {
 			return meta.Schedulers.Put(tx, meta.Key(req.Kind), rec)
 		}
@@ -133,6 +125,19 @@ func (c *cluster) setScheduler(req *v1.SetSchedulerRequest) (*v1.SetSchedulerRes
 	}
 	c.log.Info("scheduler set", "kind", req.Kind, "paused", req.Paused, "note", rec.Note)
 	return &v1.SetSchedulerResponse{Scheduler: c.showScheduler(at)}, nil
+}
+
+// schedulerOf finds a rule by its kind.
+func schedulerOf(kind string) (at int, err error) {
+	var kinds []string
+	for i := range schedulers {
+		kinds = append(kinds, string(schedulers[i].kind))
+		if kinds[i] == kind {
+			return i, nil
+		}
+	}
+	return 0, admin.Errorf(admin.ErrInvalid, "control: scheduler %.40q: use one of %s", kind,
+		strings.Join(kinds, ", "))
 }
 
 func schedulerNews(rec *v1.Scheduler, paused bool) news {

@@ -127,18 +127,7 @@ func (s *traceSources) openFar(ctx context.Context, cfg probe.Config, flags *far
 	if err != nil {
 		return err
 	}
-	errs := make([]error, len(s.far))
-	var all errgroup.Group
-	all.SetLimit(farAtOnce)
-	for i, f := range s.far {
-		all.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, farTime)
-			defer cancel()
-			f.stream, errs[i] = remote.Dial(ctx, f.url, o)
-			return nil
-		})
-	}
-	_ = all.Wait() // errors are in errs
+	errs := s.dialFar(ctx, o)
 	var traced []*farNode
 	for i, f := range s.far {
 		if errs[i] == nil {
@@ -157,6 +146,23 @@ func (s *traceSources) openFar(ctx context.Context, cfg probe.Config, flags *far
 	}
 	s.far = traced
 	return nil
+}
+
+// dialFar asks the nodes elsewhere, and gives the error of each.
+func (s *traceSources) dialFar(ctx context.Context, o remote.Options) []error {
+	errs := make([]error, len(s.far))
+	var all errgroup.Group
+	all.SetLimit(farAtOnce)
+	for i, f := range s.far {
+		all.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, farTime)
+			defer cancel()
+			f.stream, errs[i] = remote.Dial(ctx, f.url, o)
+			return nil
+		})
+	}
+	_ = all.Wait() // errors are in errs
+	return errs
 }
 
 func (s *traceSources) targets() []trace.Target {
