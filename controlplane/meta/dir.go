@@ -64,6 +64,14 @@ func claim(f vfs.FS, dir string) error {
 	return writeFormat(f, dir)
 }
 
+// CheckDir says why a directory holds no metadata that this program can use; it makes nothing.
+func CheckDir(dir string) error {
+	if err := checkFormat(vfs.Default, dir); err != nil {
+		return fmt.Errorf("%w; name the directory of a control plane", err)
+	}
+	return nil
+}
+
 func checkFormat(f vfs.FS, dir string) error {
 	path := f.PathJoin(dir, formatFile)
 	file, err := f.Open(path)

@@ -65,6 +65,19 @@
 // the default lease of 2 s a leader that is cut off knows it after 1.4 to 1.8 s, and another leads
 // after 1.6 to 2.6 s: etcd looks for ended leases twice in a second.
 //
+// # Backups
+//
+// A backup is one file with everything in one snapshot (backupformat.go). It is read from the KV
+// where that can be shared, which etcd can be and a directory of pebble cannot: while a control
+// plane has it, the backup comes from that one's interface, page by page out of one snapshot.
+// A checkpoint of pebble's, hard links beside its files, would be quicker; it lost because it holds
+// only for the machine and the version of pebble, has no checksum over all, and says nothing of
+// etcd, while the records are the same everywhere: what was saved from one KV is restored to
+// another.
+//
+// Restore is into nothing only, and makes metadata that know that they are older than the cluster
+// (restored.go); what follows from that is the business of package server.
+//
 // # Use
 //
 //	kv, err := meta.OpenPebble(dir, meta.PebbleConfig{})

@@ -167,7 +167,7 @@ func (k *etcdKV) View(ctx context.Context, fn func(Reader) error) error {
 	if err != nil {
 		return err
 	}
-	return fn(etcdReader{ctx: ctx, k: k, revision: snap.revision})
+	return fn(etcdReader{ctx: ctx, k: k, revision: snap.revision, number: snap.head.revision})
 }
 
 func (k *etcdKV) Update(ctx context.Context, fn func(Tx) error) error {

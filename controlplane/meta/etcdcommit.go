@@ -60,7 +60,8 @@ func (w *etcdWriter) attempt(ctx context.Context, fn func(Tx) error) error {
 		return err
 	}
 	tx := &etcdTx{writes: map[string]write{},
-		etcdReader: etcdReader{ctx: ctx, k: w.k, revision: snap.revision}}
+		etcdReader: etcdReader{ctx: ctx, k: w.k, revision: snap.revision,
+			number: snap.head.revision}}
 	if err := fn(tx); err != nil {
 		return err
 	}

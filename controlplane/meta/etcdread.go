@@ -52,8 +52,11 @@ func (k *etcdKV) look(ctx context.Context) (s snapshot, err error) {
 type etcdReader struct {
 	ctx      context.Context
 	k        *etcdKV
-	revision int64
+	revision int64  // etcd's
+	number   uint64 // of the last transaction that is seen
 }
+
+func (r etcdReader) Revision() (uint64, error) { return r.number, nil }
 
 func (r etcdReader) Get(key []byte) ([]byte, error) {
 	resp, err := try(r.ctx, fmt.Sprintf("get %q", key),

@@ -82,6 +82,8 @@ type Reader interface {
 	// from (nil: the first of the prefix), for at most limit keys (0: no limit). The slices are
 	// valid only during the call. An error of fn ends the scan and is returned.
 	Scan(prefix, from []byte, limit int, fn func(key, value []byte) error) error
+	// Revision is the number of the last transaction that is seen, see Change.
+	Revision() (uint64, error)
 }
 
 // Tx reads what was committed and what it wrote itself.

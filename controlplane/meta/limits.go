@@ -15,6 +15,10 @@ const (
 	// them all and its reader gets ErrLagged.
 	watchQueue = 4096
 
+	// backupPartBytes is about the size of a part of a backup, backupPartMost what a reader takes.
+	backupPartBytes = 1 << 20
+	backupPartMost  = backupPartBytes + recordHead + MaxKeyBytes + MaxValueBytes
+
 	// memTableBytes and cacheBytes bound pebble's memory.
 	memTableBytes = 16 << 20
 	cacheBytes    = 32 << 20

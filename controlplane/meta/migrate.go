@@ -44,8 +44,8 @@ func Migrate(ctx context.Context, dir string, to KV, where string, log *slog.Log
 	m Moved, err error,
 ) {
 	// Opening would make what is not there.
-	if err := checkFormat(vfs.Default, dir); err != nil {
-		return m, fmt.Errorf("%w; name the directory of a control plane", err)
+	if err := CheckDir(dir); err != nil {
+		return m, err
 	}
 	from, err := openPebble(dir, PebbleConfig{Logger: log}, true)
 	if err != nil {
@@ -152,6 +152,15 @@ func isIdentity(k []byte) bool {
 }
 
 func copyAll(ctx context.Context, from, to Store) error {
+	return from.View(ctx, func(r Reader) error {
+		return fill(ctx, to, func(add func(k, v []byte) error) error {
+			return EachRecord(r, nil, add)
+		})
+	})
+}
+
+// fill writes all records but the identity.
+func fill(ctx context.Context, to Store, feed Feed) error {
 	var batch []write
 	size := 0
 	flush := func() error {
@@ -164,25 +173,23 @@ func copyAll(ctx context.Context, from, to Store) error {
 		batch, size = batch[:0], 0
 		return err
 	}
-	return from.View(ctx, func(r Reader) error {
-		err := r.Scan(nil, []byte{1}, 0, func(k, v []byte) error {
-			if isIdentity(k) {
-				return nil
-			}
-			w := write{key: bytes.Clone(k), value: bytes.Clone(v)}
-			if len(batch) > 0 && (len(batch) == migrateKeys || size+w.size() > etcdBytes) {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-			batch, size = append(batch, w), size+w.size()
+	err := feed(func(k, v []byte) error {
+		if isIdentity(k) {
 			return nil
-		})
-		if err == nil && len(batch) > 0 {
-			err = flush()
 		}
-		return err
+		w := write{key: bytes.Clone(k), value: bytes.Clone(v)}
+		if len(batch) > 0 && (len(batch) == migrateKeys || size+w.size() > etcdBytes) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		batch, size = append(batch, w), size+w.size()
+		return nil
 	})
+	if err == nil && len(batch) > 0 {
+		err = flush()
+	}
+	return err
 }
 
 // compare reads both sides and holds count and checksum against each other.
@@ -190,6 +197,11 @@ func compare(ctx context.Context, from, to Store, m *Moved) error {
 	if err := m.read(ctx, from); err != nil {
 		return err
 	}
+	return m.compareWith(ctx, to)
+}
+
+// compareWith reads what was written and holds it against what was to be.
+func (m *Moved) compareWith(ctx context.Context, to Store) error {
 	there := Moved{ClusterID: m.ClusterID}
 	if err := there.read(ctx, to); err != nil {
 		return err
@@ -202,18 +214,23 @@ func compare(ctx context.Context, from, to Store, m *Moved) error {
 }
 
 func (m *Moved) read(ctx context.Context, s Store) error {
+	return s.View(ctx, func(r Reader) error {
+		return m.count(func(add func(k, v []byte) error) error { return EachRecord(r, nil, add) })
+	})
+}
+
+// count takes all records but the identity.
+func (m *Moved) count(feed Feed) error {
 	sum := sha256.New()
-	err := s.View(ctx, func(r Reader) error {
-		return r.Scan(nil, []byte{1}, 0, func(k, v []byte) error {
-			if isIdentity(k) || bytes.Equal(k, keyMoving) {
-				return nil
-			}
-			m.Keys++
-			m.Bytes += uint64(len(k) + len(v))
-			addTo(sum, k)
-			addTo(sum, v)
+	err := feed(func(k, v []byte) error {
+		if isIdentity(k) || bytes.Equal(k, keyMoving) {
 			return nil
-		})
+		}
+		m.Keys++
+		m.Bytes += uint64(len(k) + len(v))
+		addTo(sum, k)
+		addTo(sum, v)
+		return nil
 	})
 	m.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	return err

@@ -113,7 +113,7 @@ func pebbleOptions(cfg PebbleConfig, lock *pebble.Lock) *pebble.Options {
 	}
 }
 
-func readRevision(db *pebble.DB) (uint64, error) {
+func readRevision(db pebble.Reader) (uint64, error) {
 	v, err := get(db, revisionKey)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -253,6 +253,8 @@ func get(r pebble.Reader, key []byte) ([]byte, error) {
 }
 
 func (r pebbleReader) Get(key []byte) ([]byte, error) { return get(r.r, key) }
+
+func (r pebbleReader) Revision() (uint64, error) { return readRevision(r.r) }
 
 func (r pebbleReader) Scan(prefix, from []byte, limit int, fn func(k, v []byte) error) error {
 	if bytes.Compare(from, prefix) < 0 {

@@ -17,7 +17,7 @@ import (
 //	'd' parent  name          Directory: the volume or directory that the name leads to
 //	'e' event                 Events
 //	'g' copyset               Copysets
-//	'i' name                  identity: cluster id, format version (text)
+//	'i' name                  identity: cluster id, format version (text); Restored
 //	'k' kind                  Schedulers
 //	'm' oving                 cluster id, while metadata move to here
 //	'n' node                  Nodes
@@ -176,6 +176,15 @@ func Advance(tx Tx, c Counter, n uint64) (uint64, error) {
 	return last, tx.Put(c.key(), ID(last))
 }
 
+// Raise makes sure that no number up to one is given out any more: others have it.
+func Raise(tx Tx, c Counter, to uint64) error {
+	last, err := LastID(tx, c)
+	if err != nil || last >= to {
+		return err
+	}
+	return tx.Put(c.key(), ID(to))
+}
+
 // LastID returns the last number that was given out.
 func LastID(r Reader, c Counter) (uint64, error) {
 	b, err := r.Get(c.key())
@@ -241,8 +250,9 @@ func Init(ctx context.Context, kv Store) (Identity, error) {
 func initIdentity(tx Tx, clusterID string) error {
 	// Keys with a leading zero byte are the KV's own.
 	if cluster, err := tx.Get(keyMoving); err == nil {
-		return fmt.Errorf("%w: the move of cluster %s to here was broken off; run `ashlar control "+
-			"migrate` again", ErrForeign, cluster)
+		return fmt.Errorf("%w: cluster %s was being moved or restored to here, and that was "+
+			"broken off; run `ashlar control migrate`, or `ashlar control restore`, again",
+			ErrForeign, cluster)
 	}
 	err := tx.Scan(nil, []byte{1}, 1, func(k, _ []byte) error {
 		return fmt.Errorf("%w: key %q but no format version", ErrForeign, k)

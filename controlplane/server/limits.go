@@ -43,6 +43,13 @@ const (
 	// maxWaitsShown is how many of the replacements that wait are listed.
 	maxWaitsShown = 200
 
+	// maxReadings is how many snapshots of the metadata are read at a time, each for readingMost at
+	// most and readingIdle after its last page; readingPage is about the bytes of a page.
+	maxReadings = 4
+	readingMost = 10 * time.Minute
+	readingIdle = 30 * time.Second
+	readingPage = 1 << 20
+
 	// maxProblems bounds the list in a status; the last line says how many more there are.
 	maxProblems = 24
 

@@ -35,6 +35,8 @@ type Server struct {
 	terms atomic.Uint64          // begun
 	other atomic.Pointer[string] // the active one's address; empty: none
 
+	readings *readings
+
 	once     sync.Once // guards closing
 	closeErr error
 }
@@ -50,7 +52,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	s := &Server{cfg: cfg, kv: kv}
+	s := &Server{cfg: cfg, kv: kv, readings: newReadings()}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, kv.Close())
 	}
@@ -138,6 +140,7 @@ func (s *Server) Serve(ctx context.Context) error {
 // Close gives the port and the metadata back. Serve calls it; call it only instead of Serve.
 func (s *Server) Close() error {
 	s.once.Do(func() {
+		s.readings.close()
 		s.closeErr = errors.Join(s.admin.Close(), s.resign(), s.ln.release(), s.kv.Close())
 		s.cfg.Logger.Info("control plane closed", "cluster", s.id)
 	})

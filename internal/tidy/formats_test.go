@@ -26,6 +26,7 @@ var formatSources = []string{
 	"dataplane/copyset/message.go",
 	"dataplane/peer/codec.go", "ebpf/remote/wire.go",
 	"rpc/wire/header.go", "rpc/wire/io.go", "rpc/wire/hello.go",
+	"controlplane/meta/backupformat.go",
 }
 
 // layouts are the drawings that list fields by offset: which function writes them, and which
@@ -43,6 +44,9 @@ var layouts = []struct {
 	{"rpc/wire/io.go | Metadata of a block request", "", "requestFixed"},
 	{"rpc/wire/io.go | and of an answer", "", "responseFixed"},
 	{"rpc/wire/hello.go | Metadata of a greeting", "", "helloFixed"},
+	{"controlplane/meta/backupformat.go | Header of a backup", "Backup.put", ""},
+	{"controlplane/meta/backupformat.go | Part of a backup", "putPart", "backupPartHead"},
+	{"controlplane/meta/backupformat.go | End of a backup", "putEnd", ""},
 }
 
 // versions says where the page's table of versions comes from, and a golden file whose byte at
@@ -67,6 +71,8 @@ var versions = []struct {
 	{"stream of a trace", "ebpf/remote/wire.go", "streamVersion",
 		"ebpf/remote/testdata/stream-v1.golden", 8},
 	{"frame of the wire", "rpc/wire/limits.go", "FrameVersion", "rpc/wire/testdata/header.txt", 4},
+	{"backup of the metadata", "controlplane/meta/backupformat.go", "backupVersion",
+		"controlplane/meta/testdata/backup-v1.golden", 8},
 }
 
 // drawing is an indented block of a comment, with the paragraph before it.

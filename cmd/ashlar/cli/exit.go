@@ -87,6 +87,7 @@ var statuses = []struct {
 	{meta.ErrMoved, exitRefused},
 	{meta.ErrExists, exitExists},
 	{meta.ErrNotFound, exitNotFound},
+	{meta.ErrBackup, exitDamaged},
 	{meta.ErrUnavailable, exitUnavailable},
 	{admin.ErrNotFound, exitNotFound},
 	{admin.ErrExists, exitExists},

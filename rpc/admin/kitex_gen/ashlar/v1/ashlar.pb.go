@@ -1798,8 +1798,14 @@ func (x *OpenVolumeResponse) GetClusterId() string {
 	return ""
 }
 
+// What a client says of its session beside the number is for a control plane whose metadata were
+// restored from a time before the session was opened.
 type RenewSessionRequest struct {
 	SessionId uint64 `protobuf:"varint,1,opt,name=session_id" json:"session_id,omitempty"`
+	VolumeId  uint64 `protobuf:"varint,2,opt,name=volume_id" json:"volume_id,omitempty"`
+	Epoch     uint64 `protobuf:"varint,3,opt,name=epoch" json:"epoch,omitempty"`
+	ReadOnly  bool   `protobuf:"varint,4,opt,name=read_only" json:"read_only,omitempty"`
+	Client    string `protobuf:"bytes,5,opt,name=client" json:"client,omitempty"`
 }
 
 func (x *RenewSessionRequest) Reset() { *x = RenewSessionRequest{} }
@@ -1813,6 +1819,34 @@ func (x *RenewSessionRequest) GetSessionId() uint64 {
 		return x.SessionId
 	}
 	return 0
+}
+
+func (x *RenewSessionRequest) GetVolumeId() uint64 {
+	if x != nil {
+		return x.VolumeId
+	}
+	return 0
+}
+
+func (x *RenewSessionRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RenewSessionRequest) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *RenewSessionRequest) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
 }
 
 type RenewSessionResponse struct {
@@ -4292,6 +4326,108 @@ func (x *VolumeSpace) GetChunks() uint64 {
 	return 0
 }
 
+// ReadMetadataRequest asks for one page of a snapshot of the control plane's metadata: all of it, in
+// the order of the keys. The first call makes the snapshot, which is kept for 30 s after each page
+// and for 10 minutes at most.
+type ReadMetadataRequest struct {
+	Token    string `protobuf:"bytes,1,opt,name=token" json:"token,omitempty"`         // of the snapshot, from the answer before; empty: a new one
+	AfterKey []byte `protobuf:"bytes,2,opt,name=after_key" json:"after_key,omitempty"` // the last key of the page before; empty: the first page
+}
+
+func (x *ReadMetadataRequest) Reset() { *x = ReadMetadataRequest{} }
+
+func (x *ReadMetadataRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ReadMetadataRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ReadMetadataRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *ReadMetadataRequest) GetAfterKey() []byte {
+	if x != nil {
+		return x.AfterKey
+	}
+	return nil
+}
+
+type MetadataRecord struct {
+	Key   []byte `protobuf:"bytes,1,opt,name=key" json:"key,omitempty"`
+	Value []byte `protobuf:"bytes,2,opt,name=value" json:"value,omitempty"`
+}
+
+func (x *MetadataRecord) Reset() { *x = MetadataRecord{} }
+
+func (x *MetadataRecord) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *MetadataRecord) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *MetadataRecord) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *MetadataRecord) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+type ReadMetadataResponse struct {
+	Token     string            `protobuf:"bytes,1,opt,name=token" json:"token,omitempty"`
+	ClusterId string            `protobuf:"bytes,2,opt,name=cluster_id" json:"cluster_id,omitempty"`
+	Revision  uint64            `protobuf:"varint,3,opt,name=revision" json:"revision,omitempty"` // of the last transaction that the snapshot has
+	Records   []*MetadataRecord `protobuf:"bytes,4,rep,name=records" json:"records,omitempty"`
+	More      bool              `protobuf:"varint,5,opt,name=more" json:"more,omitempty"` // false: that was all, and the snapshot is gone
+}
+
+func (x *ReadMetadataResponse) Reset() { *x = ReadMetadataResponse{} }
+
+func (x *ReadMetadataResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ReadMetadataResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ReadMetadataResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *ReadMetadataResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *ReadMetadataResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ReadMetadataResponse) GetRecords() []*MetadataRecord {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *ReadMetadataResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type NodeService interface {
 	RegisterNode(ctx context.Context, req *RegisterNodeRequest) (res *RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, req *HeartbeatNodeRequest) (res *HeartbeatNodeResponse, err error)
@@ -4337,4 +4473,5 @@ type AdminService interface {
 	ListEvents(ctx context.Context, req *ListEventsRequest) (res *ListEventsResponse, err error)
 	Explain(ctx context.Context, req *ExplainRequest) (res *ExplainResponse, err error)
 	GetSpace(ctx context.Context, req *GetSpaceRequest) (res *GetSpaceResponse, err error)
+	ReadMetadata(ctx context.Context, req *ReadMetadataRequest) (res *ReadMetadataResponse, err error)
 }

@@ -225,6 +225,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"ReadMetadata": kitex.NewMethodInfo(
+		readMetadataHandler,
+		newReadMetadataArgs,
+		newReadMetadataResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -3621,6 +3628,117 @@ func (p *GetSpaceResult) GetResult() interface{} {
 	return p.Success
 }
 
+func readMetadataHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ReadMetadataRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).ReadMetadata(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ReadMetadataArgs:
+		success, err := handler.(v1.AdminService).ReadMetadata(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ReadMetadataResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newReadMetadataArgs() interface{} {
+	return &ReadMetadataArgs{}
+}
+
+func newReadMetadataResult() interface{} {
+	return &ReadMetadataResult{}
+}
+
+type ReadMetadataArgs struct {
+	Req *v1.ReadMetadataRequest
+}
+
+func (p *ReadMetadataArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ReadMetadataArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ReadMetadataRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ReadMetadataArgs_Req_DEFAULT *v1.ReadMetadataRequest
+
+func (p *ReadMetadataArgs) GetReq() *v1.ReadMetadataRequest {
+	if !p.IsSetReq() {
+		return ReadMetadataArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ReadMetadataArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ReadMetadataArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ReadMetadataResult struct {
+	Success *v1.ReadMetadataResponse
+}
+
+var ReadMetadataResult_Success_DEFAULT *v1.ReadMetadataResponse
+
+func (p *ReadMetadataResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ReadMetadataResult) Unmarshal(in []byte) error {
+	msg := new(v1.ReadMetadataResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ReadMetadataResult) GetSuccess() *v1.ReadMetadataResponse {
+	if !p.IsSetSuccess() {
+		return ReadMetadataResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ReadMetadataResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ReadMetadataResponse)
+}
+
+func (p *ReadMetadataResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ReadMetadataResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -3926,6 +4044,16 @@ func (p *kClient) GetSpace(ctx context.Context, Req *v1.GetSpaceRequest) (r *v1.
 	_args.Req = Req
 	var _result GetSpaceResult
 	if err = p.c.Call(ctx, "GetSpace", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ReadMetadata(ctx context.Context, Req *v1.ReadMetadataRequest) (r *v1.ReadMetadataResponse, err error) {
+	var _args ReadMetadataArgs
+	_args.Req = Req
+	var _result ReadMetadataResult
+	if err = p.c.Call(ctx, "ReadMetadata", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

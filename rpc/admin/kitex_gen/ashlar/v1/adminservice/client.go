@@ -41,6 +41,7 @@ type Client interface {
 	ListEvents(ctx context.Context, Req *v1.ListEventsRequest, callOptions ...callopt.Option) (r *v1.ListEventsResponse, err error)
 	Explain(ctx context.Context, Req *v1.ExplainRequest, callOptions ...callopt.Option) (r *v1.ExplainResponse, err error)
 	GetSpace(ctx context.Context, Req *v1.GetSpaceRequest, callOptions ...callopt.Option) (r *v1.GetSpaceResponse, err error)
+	ReadMetadata(ctx context.Context, Req *v1.ReadMetadataRequest, callOptions ...callopt.Option) (r *v1.ReadMetadataResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -220,4 +221,9 @@ func (p *kAdminServiceClient) Explain(ctx context.Context, Req *v1.ExplainReques
 func (p *kAdminServiceClient) GetSpace(ctx context.Context, Req *v1.GetSpaceRequest, callOptions ...callopt.Option) (r *v1.GetSpaceResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.GetSpace(ctx, Req)
+}
+
+func (p *kAdminServiceClient) ReadMetadata(ctx context.Context, Req *v1.ReadMetadataRequest, callOptions ...callopt.Option) (r *v1.ReadMetadataResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ReadMetadata(ctx, Req)
 }
