@@ -54,20 +54,26 @@ func startApart(t *testing.T) *apart {
 		a.run("control", c.Name, c)
 	}
 	for i, addr := range addrs[3:] {
-		n := config.DefaultNode()
-		store := filepath.Join(a.dir, fmt.Sprintf("store%d", i))
-		if err := os.Mkdir(store, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		n.Name, n.Zone, n.Listen = fmt.Sprintf("n%d", i), fmt.Sprintf("z%d", i), addr
-		n.Control, n.Stores, n.Memory = a.endpoints(), []string{store}, 128<<20
-		n.LogLimit, n.AllowVolatileCache = 256<<20, forgets(t, a.dir)
-		a.run("node", n.Name, n)
+		a.runNode(i, addr)
 	}
 	g := config.DefaultGateway()
 	g.Control, g.Listen = a.endpoints(), a.gateway
 	a.run("gateway", g.Name, g)
 	return a
+}
+
+// runNode starts a node with a store of its own.
+func (a *apart) runNode(i int, addr string) {
+	a.t.Helper()
+	n := config.DefaultNode()
+	store := filepath.Join(a.dir, fmt.Sprintf("store%d", i))
+	if err := os.Mkdir(store, 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	n.Name, n.Zone, n.Listen = fmt.Sprintf("n%d", i), fmt.Sprintf("z%d", i), addr
+	n.Control, n.Stores, n.Memory = a.endpoints(), []string{store}, 128<<20
+	n.LogLimit, n.AllowVolatileCache = 256<<20, forgets(a.t, a.dir)
+	a.run("node", n.Name, n)
 }
 
 func (a *apart) endpoints() string { return strings.Join(a.controls, ",") }

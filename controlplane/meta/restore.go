@@ -28,13 +28,43 @@ type Restoration struct {
 func Restore(ctx context.Context, path string, to KV, where string, now time.Time) (
 	done Restoration, err error,
 ) {
-	var want Moved
+	source, err := readSource(path)
+	done.Backup = source.backup
+	if err != nil {
+		return done, err
+	}
+	if err := beginMove(ctx, to, done.Backup.ClusterID, where); err != nil {
+		return done, err
+	}
+	err = fill(ctx, to, func(add func(k, v []byte) error) error {
+		_, err := eachOf(path, add)
+		return err
+	})
+	if err == nil {
+		err = source.holds.compareWith(ctx, to)
+	}
+	if err != nil {
+		return done, err
+	}
+	done.Keys, done.SHA256 = source.holds.Keys, source.holds.SHA256
+	done.Restored, err = endRestore(ctx, to, done.Backup, now, source.identity[string(keyFormat)])
+	return done, err
+}
+
+// source is a backup that was read to its end.
+type source struct {
+	backup   Backup
+	holds    Moved
+	identity map[string][]byte
+}
+
+func readSource(path string) (s source, err error) {
 	copysets := 0
-	identity := map[string][]byte{}
-	err = want.count(func(add func(k, v []byte) error) error {
-		done.Backup, err = eachOf(path, func(k, v []byte) error {
+	s.identity = map[string][]byte{}
+	err = s.holds.count(func(add func(k, v []byte) error) error {
+		s.backup, err = eachOf(path, func(k, v []byte) error {
 			if isIdentity(k) {
-				identity[string(k)] = bytes.Clone(v)
+				s.identity[string(k)] = bytes.Clone(v)
 			}
 			if bytes.HasPrefix(k, Copysets.Prefix(nil)) {
 				copysets++
@@ -43,29 +73,11 @@ func Restore(ctx context.Context, path string, to KV, where string, now time.Tim
 		})
 		return err
 	})
-	if err != nil {
-		return done, err
-	}
-	want.ClusterID = done.Backup.ClusterID
-	if err := checkRestorable(path, want.ClusterID, identity, copysets); err != nil {
-		return done, err
-	}
-	if err := beginMove(ctx, to, want.ClusterID, where); err != nil {
-		return done, err
-	}
-	err = fill(ctx, to, func(add func(k, v []byte) error) error {
-		_, err := eachOf(path, add)
-		return err
-	})
+	s.holds.ClusterID = s.backup.ClusterID
 	if err == nil {
-		err = want.compareWith(ctx, to)
+		err = checkRestorable(path, s.backup.ClusterID, s.identity, copysets)
 	}
-	if err != nil {
-		return done, err
-	}
-	done.Keys, done.SHA256 = want.Keys, want.SHA256
-	done.Restored, err = endRestore(ctx, to, done.Backup, now, identity[string(keyFormat)])
-	return done, err
+	return s, err
 }
 
 func checkRestorable(path, cluster string, identity map[string][]byte, copysets int) error {

@@ -27,6 +27,8 @@ type Restored struct {
 	Revision    uint64 `protobuf:"varint,3,opt,name=revision"`      // of the backup
 	Floor       uint64 `protobuf:"varint,4,opt,name=floor"`         // see above
 	LastSession uint64 `protobuf:"varint,5,opt,name=last_session"`  // given out by the backup
+	// RebuiltNS is when all that the nodes have was found to be in the metadata; 0: not yet.
+	RebuiltNS int64 `protobuf:"varint,6,opt,name=rebuilt_unix_ns"`
 }
 
 // Marshal appends the record's fields to b.

@@ -34,7 +34,8 @@ func (c *cluster) waiting(now time.Time) string {
 
 // ensureCopysets makes the pool's copysets once enough nodes are up.
 func (c *cluster) ensureCopysets(now time.Time) error {
-	if len(c.copysets) > 0 || c.waiting(now) != "" {
+	// After a restore those that there are come from the nodes.
+	if len(c.copysets) > 0 || c.restored != nil || c.waiting(now) != "" {
 		return nil
 	}
 	places := c.places(now)
@@ -146,6 +147,9 @@ func planned(rec *v1.Copyset) schedule.Copyset {
 // leading returns the report of the leader when it is confirmed: its node is up and its last
 // heartbeat says that it leads, in no older term than any other replica spoke of.
 func (c *cluster) leading(g *copyset, now time.Time) *v1.ReplicaReport {
+	if c.isUnsettled(g.rec.CopysetId) {
+		return nil
+	}
 	for _, m := range admin.Members(g.rec) {
 		if m.ReplicaId != g.rec.LeaderReplicaId {
 			continue

@@ -42,6 +42,9 @@ func (c *cluster) deleteVolume(req *v1.DeleteVolumeRequest) (*v1.DeleteVolumeRes
 		return nil, admin.Errorf(admin.ErrBusy, "control: volume %s is open by %q (session %d); "+
 			"detach it first", vol.Name, s.rec.Client, s.rec.SessionID)
 	}
+	if err := c.checkUnused(vol); err != nil {
+		return nil, err
+	}
 	dir, name := c.placeOfVolume(vol)
 	unlink := func(tx meta.Tx) error {
 		return meta.Directory.Delete(tx, meta.NameKey(dir.id, name))

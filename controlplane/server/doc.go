@@ -28,6 +28,10 @@
 //     ClusterStatus counts only leaders confirmed since the start.
 //   - A node is told to destroy a replica only when the record, the order of the numbers and the
 //     copyset's leader agree that it is no member any more (retire.go).
+//   - Metadata that were restored from an older backup are believed only where nothing that runs
+//     says otherwise: numbers begin anew above all of before, copysets count when their leaders
+//     have confirmed them, and sessions, stores and nodes from after the backup are taken up
+//     (settle.go, survivors.go). Nothing is destroyed because a backup does not know it.
 //
 // # How it works
 //

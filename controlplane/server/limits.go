@@ -40,6 +40,10 @@ const (
 	// maxRetire is how many replicas one heartbeat answer names that the node shall destroy; the
 	// rest follows when those are gone.
 	maxRetire = 256
+	// maxSettle is how many copysets are taken over in one tick after a restore, in one
+	// transaction; the rest follows. maxUnsettledShown is how many a status names that wait.
+	maxSettle         = 1024
+	maxUnsettledShown = 4
 	// maxWaitsShown is how many of the replacements that wait are listed.
 	maxWaitsShown = 200
 
@@ -59,6 +63,9 @@ const (
 
 	// forgetSession is how long a session whose lease ran out may still come back.
 	forgetSession = 24 * time.Hour
+	// restoredKeep is how long a volume stays in the trash at least that was there when the
+	// metadata were restored.
+	restoredKeep = 24 * time.Hour
 	// forgetProcess is how long a silent process stays in the list.
 	forgetProcess = 10 * time.Minute
 	// newKitexSettle is how long Kitex may take from Run to being able to stop.

@@ -47,8 +47,8 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 		c.raiseTopology(topology, rec.NodeId)
 	}
 	// A process that has just started leads nothing and has reported nothing.
-	n.heard, n.upSince, n.reports, n.transfers = now, now, nil, nil
-	n.sums, n.sum, n.outside = nil, 0, nil
+	n.heard, n.upSince, n.reports, n.transfers, n.claims = now, now, nil, nil, nil
+	n.sums, n.sum, n.outside, n.raw = nil, 0, nil, nil
 	c.touchNode(n)
 	c.tell(newEvent(eventInfo, "node-started", aNode, rec.NodeId, rec.Name, "node %s (%s) was "+
 		"started: stores %d, process %d, version %s", rec.Name, rec.Addr, len(req.Stores),
@@ -123,6 +123,9 @@ func (c *cluster) checkStores(req *v1.RegisterNodeRequest, known *node) (shared 
 		}
 		seen[s.Uuid] = true
 		id, have := c.uuids[s.Uuid]
+		if !have && c.isForgotten(req, s) {
+			continue
+		}
 		if s.StoreId != 0 && (!have || id != s.StoreId) {
 			return false, admin.Errorf(admin.ErrForeign, "control: store %s (%s) has id %d of "+
 				"another cluster; cluster %s does not know it", s.Uuid, clip(s.Path, maxTextBytes),
@@ -198,7 +201,14 @@ func (c *cluster) commitStore(tx meta.Tx, node uint64, ident *v1.StoreIdentity) 
 		StoreId: c.uuids[ident.Uuid], Uuid: ident.Uuid, NodeId: node,
 		Path: clip(ident.Path, maxTextBytes), CapacityBytes: ident.CapacityBytes,
 	}
-	if s.StoreId == 0 {
+	switch {
+	case s.StoreId != 0:
+	case ident.StoreId != 0: // given before a restore, see isForgotten
+		s.StoreId = ident.StoreId
+		if err := meta.Raise(tx, meta.CounterStore, s.StoreId); err != nil {
+			return nil, err
+		}
+	default:
 		id, err := meta.NextID(tx, meta.CounterStore)
 		if err != nil {
 			return nil, err
@@ -233,6 +243,7 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 	c.takeStores(n, req.Stores)
 	c.noteNode(n, now)
 	known := c.takeReplicas(n, req)
+	c.hear(n)
 	c.takeDeleted(n, req.DeletedVolumes)
 	resp := &v1.HeartbeatNodeResponse{DesiredVersion: n.desired, Transfers: n.transfers}
 	n.transfers = nil
@@ -242,7 +253,7 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 	}
 	resp.DeleteVolumes = c.deletionsFor(n)
 	c.judge(now)
-	resp.Rouse = c.leaderless(n)
+	resp.Rouse = c.leaderless(n, now)
 	resp.Retire = c.retired(n, now)
 	resp.TakesPartial = known && req.DesiredVersion == n.desired
 	resp.WantVolumes = c.lacksVolumes(n, now)
@@ -338,6 +349,7 @@ func (c *cluster) takeReplicas(n *node, req *v1.HeartbeatNodeRequest) (known boo
 	if n.sums == nil { // what it tells of is beside something that was never heard
 		return false
 	}
+	c.keepRaw(n, req)
 	for _, id := range req.Gone {
 		n.sum -= n.sums[id]
 		delete(n.sums, id)
@@ -415,7 +427,7 @@ func (c *cluster) desiredState(n *node) ([]*v1.Copyset, []*v1.Node) {
 	peers := map[uint64]bool{n.rec.NodeId: true}
 	for _, id := range c.order {
 		rec := c.copysets[id].rec
-		if !member(rec, 0, n.rec.NodeId) {
+		if !member(rec, 0, n.rec.NodeId) || c.isUnsettled(id) {
 			continue
 		}
 		shown := c.show(rec)

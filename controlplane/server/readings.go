@@ -70,28 +70,34 @@ func (r *readings) page(ctx context.Context, c *cluster, req *v1.ReadMetadataReq
 		return nil, admin.Errorf(admin.ErrNotFound, "control: there is no snapshot %.64q (any "+
 			"more): begin anew without a token", token)
 	}
-	ask := pageAsk{after: req.AfterKey, answer: make(chan *v1.ReadMetadataResponse, 1)}
-	over := admin.Errorf(admin.ErrUnavailable, "control: the snapshot ended before it was read to "+
-		"its end: begin anew")
+	resp, err := one.ask(ctx, req.AfterKey)
+	if err != nil {
+		return nil, err
+	}
+	resp.Token, resp.ClusterId = token, c.id
+	return resp, nil
+}
+
+// ask has the snapshot's goroutine read a page.
+func (o *reading) ask(ctx context.Context, after []byte) (*v1.ReadMetadataResponse, error) {
+	ask := pageAsk{after: after, answer: make(chan *v1.ReadMetadataResponse, 1)}
 	select {
-	case one.asks <- ask:
-	case <-one.done:
-		return nil, over
+	case o.asks <- ask:
+	case <-o.done:
 	case <-ctx.Done():
 		return nil, admin.Errorf(admin.ErrUnavailable, "control: %v", ctx.Err())
 	}
 	select {
 	case resp := <-ask.answer:
-		resp.Token, resp.ClusterId = token, c.id
 		return resp, nil
-	case <-one.done:
-		select {
-		case resp := <-ask.answer: // the last page ends it
-			resp.Token, resp.ClusterId = token, c.id
-			return resp, nil
-		default:
-			return nil, over
-		}
+	case <-o.done:
+	}
+	select {
+	case resp := <-ask.answer: // the last page ends it
+		return resp, nil
+	default:
+		return nil, admin.Errorf(admin.ErrUnavailable, "control: the snapshot ended before it was "+
+			"read to its end: begin anew")
 	}
 }
 

@@ -162,7 +162,7 @@ func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.T
 	}
 	concerned := append(admin.Members(g.rec), admin.Members(rec)...)
 	g.rec, c.topology = rec, topology
-	c.settle(g, concerned)
+	c.relate(g, concerned)
 	for _, m := range concerned {
 		if n := c.nodes[m.NodeId]; n != nil {
 			n.desired = topology

@@ -34,6 +34,9 @@ func (c *cluster) resizeVolume(req *v1.ResizeVolumeRequest) (*v1.ResizeVolumeRes
 			"to %s; make a smaller one and copy what is to stay", vol.Name,
 			human(float64(vol.SizeBytes)), human(float64(size)))
 	}
+	if err := c.checkGrown(vol); err != nil {
+		return nil, err
+	}
 	if err := c.checkSpace("growth of volume "+vol.Name, size-vol.SizeBytes); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,8 @@ import (
 // it, which may be long after, when a lost node comes back. To destroy one that counts would lose
 // data, so three must agree: the record, the order of the numbers, and the copyset's own leader. A
 // control plane whose metadata is older than the cluster (a restored copy) knows no member with a
-// higher number than a real one that it has forgotten, and leaves it alone.
+// higher number than a real one that it has forgotten, and leaves it alone; one that knows that its
+// metadata were restored asks nothing of a copyset before its leader has confirmed it (settle.go).
 
 // retired are the replicas, of those that a node has reported, that it shall destroy. They are
 // named again with each heartbeat until the node has them no more.
@@ -42,6 +43,9 @@ func (c *cluster) serves(id uint64, now time.Time) bool {
 
 // isOutside says whether a replica is certainly no member of a copyset any more.
 func (c *cluster) isOutside(g *copyset, replica uint64, now time.Time) bool {
+	if c.isUnsettled(g.rec.CopysetId) {
+		return false
+	}
 	newest := uint64(0)
 	for _, m := range admin.Members(g.rec) {
 		newest = max(newest, m.ReplicaId)

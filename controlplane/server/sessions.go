@@ -24,7 +24,7 @@ func (c *cluster) openVolume(req *v1.OpenVolumeRequest) (*v1.OpenVolumeResponse,
 	}
 	rec := *vol
 	if !req.ReadOnly {
-		rec.Epoch++
+		rec.Epoch = c.nextEpoch(vol)
 	}
 	s := &meta.Session{
 		VolumeID: rec.VolumeId, Epoch: rec.Epoch, ReadOnly: req.ReadOnly,
@@ -85,6 +85,9 @@ func (c *cluster) renewSession(req *v1.RenewSessionRequest) (*v1.RenewSessionRes
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	s := c.sessions[req.SessionId]
+	if s == nil && c.isSurvivor(req) {
+		return c.renewSurvivor(req, now)
+	}
 	if s == nil {
 		return &v1.RenewSessionResponse{
 			Reason: "the session was closed or detached, or silent for too long",

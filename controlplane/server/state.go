@@ -59,6 +59,10 @@ type cluster struct {
 	processes map[string]*process
 	waits     []waiting // what the scheduler wants and cannot begin
 
+	restored  *meta.Restored       // nil: the metadata were never restored
+	unsettled []unsettled          // as of the last tick
+	used      map[uint64]time.Time // volumes by sessions that cannot be taken up, see survivors.go
+
 	tally tally
 
 	lastFlush, lastSchedule time.Time
@@ -74,13 +78,15 @@ type node struct {
 	told      string // the kind of the last event of it
 	desired   uint64 // version of its desired state
 	stores    map[uint64]bool
-	reports   map[uint64]*v1.ReplicaReport // by copyset, as of the last heartbeat
-	sums      map[uint64]uint64            // of those that were heard, by copyset; nil: none were
-	sum       uint64                       // of the sums
-	outside   map[uint64]*v1.ReplicaReport // by copyset, of a replica there that was no member
-	sets      map[uint64]bool              // copysets that have or had a member here
-	judgedUp  bool                         // when its copysets were judged
+	reports   map[uint64]*v1.ReplicaReport   // by copyset, as of the last heartbeat
+	sums      map[uint64]uint64              // of those that were heard, by copyset; nil: none were
+	sum       uint64                         // of the sums
+	outside   map[uint64]*v1.ReplicaReport   // by copyset, of a replica there that was no member
+	raw       map[uint64][]*v1.ReplicaReport // by copyset, of all there; after a restore only
+	sets      map[uint64]bool                // copysets that have or had a member here
+	judgedUp  bool                           // when its copysets were judged
 	transfers []*v1.TransferLeader
+	claims    map[uint64][]*v1.ReplicaReport // of copysets that are not settled
 }
 
 // store is a disk.
@@ -108,6 +114,7 @@ type copyset struct {
 	dirty        bool // rec differs from the metadata
 	stale        bool // the verdict may be wrong
 	verdict      verdict
+	doubt        bool // its leader names members from before a restore that rec does not have
 }
 
 type session struct {
@@ -130,6 +137,7 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 		mapped:   mapped{bytes: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
 		tally: newTally(),
+		used:  map[uint64]time.Time{},
 	}
 	if err := kv.View(context.Background(), c.load); err != nil {
 		return nil, fmt.Errorf("control: read metadata: %w", err)
@@ -148,6 +156,9 @@ func (c *cluster) loadTopology(r meta.Reader) error {
 		return err
 	}
 	c.topology = topology
+	if c.restored, err = meta.ReadRestored(r); err != nil {
+		return err
+	}
 	err = meta.Nodes.Scan(r, nil, nil, 0, func(_ meta.Key, n *v1.Node) error {
 		c.addNode(n)
 		return nil
@@ -231,7 +242,7 @@ func (c *cluster) addCopyset(rec *v1.Copyset) {
 		c.order = append(c.order, rec.CopysetId)
 	}
 	g.rec = rec
-	c.settle(g, admin.Members(rec))
+	c.relate(g, admin.Members(rec))
 }
 
 // update commits a change of the metadata, with its news and others that wait. Only when it returns
@@ -336,6 +347,7 @@ func (c *cluster) tick() {
 	}{
 		{"end leases", c.expireSessions},
 		{"create copysets", c.ensureCopysets},
+		{"take over what leaders confirm", c.settle},
 		{"empty the trash", c.emptyTrash},
 		{"finish deletions", c.finishDeletions},
 		{"finish replacements", c.finishReplacements},

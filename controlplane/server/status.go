@@ -84,7 +84,8 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 	resp.CopysetsFull = resp.CopysetsWithLeader - uint64(len(byHealth[healthDegraded]))
 	problems := append(c.nodeProblems(now), c.replicaProblems(now)...)
 	problems = append(problems, copysetProblems(byHealth, len(c.order))...)
-	problems = append(problems, c.moveProblems()...)
+	problems = slices.Concat(problems, c.settleProblems(), c.forgottenNotes(now),
+		c.moveProblems())
 	switch {
 	case c.failed != nil:
 		problems = append([]string{c.failed.Error()}, problems...)

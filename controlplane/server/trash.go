@@ -85,6 +85,9 @@ func (c *cluster) purgeVolume(req *v1.PurgeVolumeRequest) (*v1.PurgeVolumeRespon
 	if err != nil {
 		return nil, err
 	}
+	if err := c.checkUnused(vol); err != nil {
+		return nil, err
+	}
 	if vol, err = c.giveUp(vol, nil); err != nil {
 		return nil, err
 	}
@@ -96,7 +99,7 @@ func (c *cluster) emptyTrash(now time.Time) error {
 	begun := 0
 	for _, id := range sortedIDs(c.trash) {
 		vol := c.volumes[id]
-		if vol.PurgeUnixNs > now.UnixNano() {
+		if c.purgeTime(vol) > now.UnixNano() || c.usedLately(id, now) {
 			continue
 		}
 		if begun++; begun > maxPurges {
@@ -133,7 +136,9 @@ func (c *cluster) listTrash(req *v1.ListTrashRequest) (*v1.ListTrashResponse, er
 			break
 		}
 		after = id
-		resp.Volumes = append(resp.Volumes, &v1.Trashed{Volume: vol,
+		shown := *vol
+		shown.PurgeUnixNs = c.purgeTime(vol)
+		resp.Volumes = append(resp.Volumes, &v1.Trashed{Volume: &shown,
 			ReservedBytes: c.reserved(vol)})
 	}
 	return resp, nil

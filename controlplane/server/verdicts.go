@@ -47,8 +47,8 @@ func (c *cluster) touchNode(n *node) {
 	}
 }
 
-// settle notes of which nodes a copyset has members, and has it judged anew.
-func (c *cluster) settle(g *copyset, members []*v1.Replica) {
+// relate notes of which nodes a copyset has members, and has it judged anew.
+func (c *cluster) relate(g *copyset, members []*v1.Replica) {
 	for _, m := range members {
 		if n := c.nodes[m.NodeId]; n != nil {
 			if n.sets == nil {
@@ -121,23 +121,24 @@ func mark(set map[uint64]bool, id uint64, in bool) {
 
 // leaderless are the copysets of a node that nobody leads, by all that was reported. One that rests
 // does not notice by itself that its leader is gone, and without a leader nothing is replaced.
-func (c *cluster) leaderless(n *node) (ids []uint64) {
+func (c *cluster) leaderless(n *node, now time.Time) (ids []uint64) {
 	without := c.tally.unavailable
 	if len(without) <= len(n.reports) {
 		for id := range without {
-			if n.reports[id] != nil {
+			if n.reports[id] != nil && !c.isUnsettled(id) {
 				ids = append(ids, id)
 			}
 		}
 	} else {
 		for id := range n.reports {
-			if without[id] {
+			if without[id] && !c.isUnsettled(id) {
 				ids = append(ids, id)
 			}
 		}
 	}
+	ids = append(ids, c.unled(n, now)...)
 	slices.Sort(ids)
-	return ids
+	return slices.Compact(ids)
 }
 
 // byHealth are the copysets that are not ok, in order.

@@ -187,6 +187,10 @@ func (c *cluster) lookupSegments(req *v1.LookupSegmentsRequest) (
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	vol := c.volumes[req.VolumeId]
+	if vol == nil && c.isUnaccounted(req.VolumeId) {
+		return nil, admin.Errorf(admin.ErrUnavailable, "control: volume %d is not in the restored "+
+			"metadata: `ashlar control rebuild` finds it if it is there", req.VolumeId)
+	}
 	if vol == nil || vol.State != stateOK {
 		return nil, admin.Errorf(admin.ErrNotFound, "control: volume %d does not exist",
 			req.VolumeId)

@@ -47,7 +47,8 @@ func (v *Volume) renew(ctx context.Context) {
 func (v *Volume) renewOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	resp, err := v.c.control.RenewSession(ctx, &v1.RenewSessionRequest{SessionId: v.session})
+	resp, err := v.c.control.RenewSession(ctx, &v1.RenewSessionRequest{SessionId: v.session,
+		VolumeId: v.id, Epoch: v.epoch, ReadOnly: v.readOnly, Client: v.c.cfg.Name})
 	if err != nil {
 		return err
 	}

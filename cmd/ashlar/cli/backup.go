@@ -138,12 +138,12 @@ func (a *app) backUpOnline(ctx context.Context, path string) (made meta.Backup, 
 		for {
 			var last []byte
 			for _, r := range page.GetRecords() {
-				if err := add(r.GetKey(), r.GetValue()); err != nil {
+				last = r.GetKey()
+				if err := add(last, r.GetValue()); err != nil {
 					return err
 				}
-				last = r.GetKey()
 			}
-			if !page.GetMore() || last == nil {
+			if !page.GetMore() {
 				return nil
 			}
 			page, err = clients.Admin.ReadMetadata(ctx, &ashlar.ReadMetadataRequest{

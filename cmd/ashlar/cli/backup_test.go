@@ -124,3 +124,51 @@ func TestMistakesWithBackupsNameTheFix(t *testing.T) {
 		t.Error("something was made")
 	}
 }
+
+func TestBackupIsRestoredIntoNothingOnly(t *testing.T) {
+	dir, cluster := inhabited(t)
+	file, to := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "control")
+	if status, _, stderr := invoke(t, "control", "backup", file, "--data", dir); status != exitOK {
+		t.Fatal(stderr)
+	}
+	restore := []string{"control", "restore", file, "--data", to, "-o", "json"}
+	var doc struct {
+		Cluster string
+		Keys    int
+		FirstID int64 `json:"first_id"`
+	}
+	status, stdout, stderr := invoke(t, restore...)
+	if err := json.Unmarshal([]byte(stdout), &doc); err != nil || status != exitOK ||
+		doc.Cluster != cluster || doc.Keys != 1 || doc.FirstID < 1_700_000_000_000 {
+		t.Fatalf("status %d, %v, %s%s", status, err, stdout, stderr)
+	}
+	bad := file + ".bad"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[200] ^= 1
+	if err := os.WriteFile(bad, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fresh := filepath.Join(t.TempDir(), "fresh")
+	for _, c := range []struct {
+		args   []string
+		status int
+		fix    string
+	}{
+		{nil, exitUsage, "want FILE"},
+		{[]string{file, "--cluster", cluster, "--data", fresh}, exitUsage, "want FILE"},
+		{[]string{file}, exitUsage, "--data DIR"},
+		{[]string{file, "--data", to}, exitExists, "empty"},
+		{[]string{file, "--data", dir}, exitExists, "empty"},
+		{[]string{bad, "--data", fresh}, exitDamaged, "checksum"},
+		{[]string{dir, "--data", fresh}, exitFailed, "directory"},
+		{[]string{"--cluster", "mine", "--data", fresh}, exitRefused, "cluster_id"},
+	} {
+		status, _, stderr := invoke(t, append([]string{"control", "restore"}, c.args...)...)
+		if status != c.status || !strings.Contains(stderr, c.fix) {
+			t.Errorf("%q: status %d, %s", c.args, status, stderr)
+		}
+	}
+}
