@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
 	"github.com/ashlar-storage/ashlar/internal/loopback"
+	"github.com/ashlar-storage/ashlar/rpc/nbd"
 )
 
 // startLone is daemons that nobody supervises: one control plane with its metadata in a directory,
@@ -111,9 +113,16 @@ func TestWritesGoOnThroughTheRestoreOfAnOlderBackup(t *testing.T) {
 			t.Errorf("no event %s in\n%s", kind, events)
 		}
 	}
+	name := a.recoveredName(false)
 	for _, l := range loads {
 		l.end(t)
 	}
+	a.awaitHealth() // until the client of the lost name counts as gone
+	if got := a.recoveredName(true); got != name || name == "" {
+		t.Fatalf("%q was recovered, %q was found", got, name)
+	}
+	loads[1].volume = name
+	loads[1].compare(t)
 	a.tool("volume", "create", "new", "--size", "64MiB", "--endpoint", a.endpoints())
 	l := a.load("new")
 	time.Sleep(time.Second)
@@ -125,17 +134,37 @@ type load struct {
 	*ledger
 	a      *apart
 	volume string
+	client *nbd.Client
 	stop   chan struct{}
 	failed chan error
 }
 
 func (a *apart) load(volume string) *load {
 	a.t.Helper()
-	client := (&cluster{t: a.t}).attach("nbd://" + a.gateway + "/" + volume)
-	l := &load{ledger: newLedger(2048), a: a, volume: volume, stop: make(chan struct{}),
-		failed: make(chan error, 1)}
-	go func() { l.failed <- l.write(client, 4, l.stop) }()
+	l := &load{ledger: newLedger(2048), a: a, volume: volume, failed: make(chan error, 1)}
+	l.begin()
 	return l
+}
+
+func (l *load) begin() {
+	l.a.t.Helper()
+	l.client, l.stop = l.a.open(l.volume), make(chan struct{})
+	go func() { l.failed <- l.write(l.client, 4, l.stop) }()
+}
+
+func (a *apart) open(volume string) *nbd.Client {
+	a.t.Helper()
+	return (&cluster{t: a.t}).attach("nbd://" + a.gateway + "/" + volume)
+}
+
+// compare holds what was acknowledged against what is there, with a client of its own.
+func (l *load) compare(t *testing.T) {
+	t.Helper()
+	client := l.a.open(l.volume)
+	l.check(t, client)
+	if err := client.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // end stops the load and compares what was acknowledged with what is there, by another client.
@@ -150,8 +179,66 @@ func (l *load) end(t *testing.T) {
 	}
 	t.Logf("%s: %d writes, the longest took %v", l.volume, l.writes.Load(),
 		time.Duration(l.longest.Load()))
-	if l.volume == "late" {
-		return // the name is forgotten
+	if err := l.client.Close(); err != nil {
+		t.Error(err)
 	}
-	l.check(t, (&cluster{t: t}).attach("nbd://"+l.a.gateway+"/"+l.volume))
+	if l.volume != "late" { // whose name is forgotten by then
+		l.compare(t)
+	}
+}
+
+// recoveredName is the one volume that `control rebuild` finds.
+func (a *apart) recoveredName(apply bool) string {
+	a.t.Helper()
+	args := []string{"control", "rebuild", "--endpoint", a.endpoints(), "-o", "json"}
+	if apply {
+		args = append(args, "--apply", "--nodes", "4")
+	}
+	var doc struct {
+		Complete bool
+		Volumes  []struct{ Name, Verdict string }
+	}
+	out := a.tool(args...)
+	if err := json.Unmarshal([]byte(out), &doc); err != nil || len(doc.Volumes) != 1 ||
+		doc.Complete != apply || apply && doc.Volumes[0].Verdict != "recovered" {
+		a.t.Fatalf("%v in %s", err, out)
+	}
+	return doc.Volumes[0].Name
+}
+
+// A cluster whose metadata are gone, with no backup, gets nodes, copysets and data back.
+func TestDataComesBackWithoutAnyMetadata(t *testing.T) {
+	skipShort(t)
+	a := startLone(t, 4)
+	a.createVolume()
+	l := a.load("vol")
+	time.Sleep(2 * time.Second)
+	l.end(t)
+	identity, err := os.ReadFile(filepath.Join(a.dir, "store0", "STORE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var store struct {
+		ClusterID string `json:"cluster_id"`
+	}
+	if err := json.Unmarshal(identity, &store); err != nil {
+		t.Fatal(err)
+	}
+	a.loseMetadata()
+	for i := range 4 { // they start again too, after a power cut
+		a.kill(fmt.Sprintf("n%d", i))
+	}
+	a.tool("control", "restore", "--cluster", store.ClusterID, "--data", a.metadata())
+	a.again("control", "c0")
+	for i := range 4 {
+		a.again("node", fmt.Sprintf("n%d", i))
+	}
+	t.Logf("nodes and copysets are back after %v", a.awaitHealth())
+	began := time.Now()
+	l.volume = a.recoveredName(true)
+	t.Logf("%s is back after %v", l.volume, time.Since(began))
+	l.compare(t)
+	l.begin()
+	time.Sleep(time.Second)
+	l.end(t)
 }

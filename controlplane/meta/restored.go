@@ -77,8 +77,16 @@ func drawLine(tx Tx, m Restored) (Restored, error) {
 	for _, c := range counters {
 		err = errors.Join(err, Raise(tx, c, m.Floor))
 	}
-	b, encodeErr := encode(&m)
-	return m, errors.Join(err, encodeErr, tx.Put(keyRestored, b))
+	return m, errors.Join(err, PutRestored(tx, &m))
+}
+
+// PutRestored writes down what is known of the last restore.
+func PutRestored(tx Tx, m *Restored) error {
+	b, err := encode(m)
+	if err != nil {
+		return err
+	}
+	return tx.Put(keyRestored, b)
 }
 
 func newestEvent(r Reader) (id uint64, err error) {

@@ -31,7 +31,8 @@
 //   - Metadata that were restored from an older backup are believed only where nothing that runs
 //     says otherwise: numbers begin anew above all of before, copysets count when their leaders
 //     have confirmed them, and sessions, stores and nodes from after the backup are taken up
-//     (settle.go, survivors.go). Nothing is destroyed because a backup does not know it.
+//     (settle.go, survivors.go). Nothing is destroyed because a backup does not know it, and what
+//     the nodes hold of volumes that it does not know can be made volumes again (survey.go).
 //
 // # How it works
 //

@@ -54,6 +54,12 @@ const (
 	readingIdle = 30 * time.Second
 	readingPage = 1 << 20
 
+	// maxSurveyAsk is how many copysets a heartbeat asks a node for, maxSurveyChunks how many
+	// chunks one survey takes (256 TiB of data), maxRecover how many volumes one writes down.
+	maxSurveyAsk    = 16
+	maxSurveyChunks = 1 << 24
+	maxRecover      = 256
+
 	// maxProblems bounds the list in a status; the last line says how many more there are.
 	maxProblems = 24
 

@@ -252,11 +252,12 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 		resp.Copysets, resp.Nodes = c.desiredState(n)
 	}
 	resp.DeleteVolumes = c.deletionsFor(n)
-	c.judge(now)
+	c.judgeStale(now)
 	resp.Rouse = c.leaderless(n, now)
 	resp.Retire = c.retired(n, now)
 	resp.TakesPartial = known && req.DesiredVersion == n.desired
 	resp.WantVolumes = c.lacksVolumes(n, now)
+	c.surveyFor(n, now, resp)
 	return resp, nil
 }
 

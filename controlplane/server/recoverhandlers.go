@@ -17,3 +17,15 @@ func (h *adminHandler) ReadMetadata(ctx context.Context, req *v1.ReadMetadataReq
 		return h.s.readings.page(ctx, c, q)
 	})
 }
+
+func (h *adminHandler) RebuildVolumes(_ context.Context, req *v1.RebuildVolumesRequest) (
+	*v1.RebuildVolumesResponse, error,
+) {
+	return serve(h.s, req, (*cluster).rebuildVolumes)
+}
+
+func (h *nodeHandler) ReportChunks(_ context.Context, req *v1.ReportChunksRequest) (
+	*v1.ReportChunksResponse, error,
+) {
+	return serve(h.s, req, (*cluster).reportChunks)
+}

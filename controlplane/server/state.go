@@ -61,6 +61,7 @@ type cluster struct {
 
 	restored  *meta.Restored       // nil: the metadata were never restored
 	unsettled []unsettled          // as of the last tick
+	survey    *survey              // nil: there was none since the start
 	used      map[uint64]time.Time // volumes by sessions that cannot be taken up, see survivors.go
 
 	tally tally

@@ -140,6 +140,16 @@ func (c *cluster) isUnaccounted(volume uint64) bool {
 // checkGrown refuses to let a volume grow that may have grown after the backup: what was written
 // behind its old end lies where the old mapping said, and a new one would hide it.
 func (c *cluster) checkGrown(vol *v1.Volume) error {
+	if c.restored == nil || vol.VolumeId > c.restored.Floor {
+		return nil
+	}
+	for _, s := range c.sessionsOf(vol) {
+		if s.rec.SessionID <= c.restored.Floor && !s.lapsed(c.cfg.Now()) && !superseded(s, vol) {
+			return admin.Errorf(admin.ErrBusy, "control: volume %s: session %d of %q is from "+
+				"before the metadata were restored, and may have it larger: it must end before "+
+				"the volume can grow", vol.Name, s.rec.SessionID, s.rec.Client)
+		}
+	}
 	if !c.isUnaccounted(vol.VolumeId) {
 		return nil
 	}

@@ -82,11 +82,11 @@ func (c *cluster) refresh(now time.Time) {
 	for _, n := range c.nodes {
 		c.noteNode(n, now)
 	}
-	c.judge(now)
+	c.judgeStale(now)
 }
 
-// judge judges the copysets that something changed for.
-func (c *cluster) judge(now time.Time) {
+// judgeStale judges the copysets that something changed for.
+func (c *cluster) judgeStale(now time.Time) {
 	t := &c.tally
 	for _, g := range t.stale {
 		id, old := g.rec.CopysetId, g.verdict

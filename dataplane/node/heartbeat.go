@@ -147,6 +147,7 @@ func (n *Node) tell(ctx context.Context) (again bool, err error) {
 	}
 	n.deleteVolumes(resp.DeleteVolumes)
 	n.retire(resp.Retire)
+	n.survey(ctx, resp)
 	return again, nil
 }
 

@@ -76,7 +76,11 @@ func TestBackupOfADirectoryAndOfARunningControlPlaneAreTheSame(t *testing.T) {
 	if running.Cluster != cluster || a != b || a == "" {
 		t.Errorf("%+v: records %q, want %q", running, b, a)
 	}
-	status, _, stderr := invoke(t, "control", "backup", file("other"), "--data", dir)
+	status, _, stderr := invoke(t, "control", "rebuild", "--endpoint", srv.Addr().String())
+	if status != exitUsage || !strings.Contains(stderr, "never restored") {
+		t.Errorf("rebuilding what was not lost: status %d, %s", status, stderr)
+	}
+	status, _, stderr = invoke(t, "control", "backup", file("other"), "--data", dir)
 	if status != exitRefused || !strings.Contains(stderr, "--endpoint") {
 		t.Errorf("a directory in use: status %d, %s", status, stderr)
 	}

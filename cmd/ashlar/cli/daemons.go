@@ -45,7 +45,8 @@ func (a *app) controlCommand() *cobra.Command {
 		kind[config.Control]{noun: "control", defaults: config.DefaultControl,
 			run: daemon.RunControl,
 			log: func(c *config.Control) config.Log { return c.Log }})
-	cmd.AddCommand(a.migrateCommand(), a.backupCommand(), a.restoreCommand())
+	cmd.AddCommand(a.migrateCommand(), a.backupCommand(), a.restoreCommand(),
+		a.rebuildCommand())
 	return cmd
 }
 

@@ -1387,10 +1387,13 @@ type HeartbeatNodeResponse struct {
 	Nodes          []*Node           `protobuf:"bytes,4,rep,name=nodes" json:"nodes,omitempty"`
 	DeleteVolumes  []uint64          `protobuf:"varint,5,rep,packed,name=delete_volumes" json:"delete_volumes,omitempty"` // leaders drop the chunks of these volumes
 	Transfers      []*TransferLeader `protobuf:"bytes,6,rep,name=transfers" json:"transfers,omitempty"`
-	Rouse          []uint64          `protobuf:"varint,7,rep,packed,name=rouse" json:"rouse,omitempty"`           // copysets without a leader, by all that is known: their replicas here look for one
-	Retire         []*RetireReplica  `protobuf:"bytes,8,rep,name=retire" json:"retire,omitempty"`                 // replicas that are no members any more: the node destroys them
-	WantVolumes    bool              `protobuf:"varint,9,opt,name=want_volumes" json:"want_volumes,omitempty"`    // the lists of volumes of all stores are to come with the next heartbeat
-	TakesPartial   bool              `protobuf:"varint,10,opt,name=takes_partial" json:"takes_partial,omitempty"` // what was told of is known here: the next heartbeat may be partial
+	Rouse          []uint64          `protobuf:"varint,7,rep,packed,name=rouse" json:"rouse,omitempty"`                      // copysets without a leader, by all that is known: their replicas here look for one
+	Retire         []*RetireReplica  `protobuf:"bytes,8,rep,name=retire" json:"retire,omitempty"`                            // replicas that are no members any more: the node destroys them
+	WantVolumes    bool              `protobuf:"varint,9,opt,name=want_volumes" json:"want_volumes,omitempty"`               // the lists of volumes of all stores are to come with the next heartbeat
+	TakesPartial   bool              `protobuf:"varint,10,opt,name=takes_partial" json:"takes_partial,omitempty"`            // what was told of is known here: the next heartbeat may be partial
+	Survey         uint64            `protobuf:"varint,11,opt,name=survey" json:"survey,omitempty"`                          // for ReportChunks
+	SurveyCopysets []uint64          `protobuf:"varint,12,rep,packed,name=survey_copysets" json:"survey_copysets,omitempty"` // whose chunks are asked for, where they are led here
+	FenceVolumes   []*VolumeFence    `protobuf:"bytes,13,rep,name=fence_volumes" json:"fence_volumes,omitempty"`             // for these copysets, before they are listed
 }
 
 func (x *HeartbeatNodeResponse) Reset() { *x = HeartbeatNodeResponse{} }
@@ -1470,6 +1473,162 @@ func (x *HeartbeatNodeResponse) GetTakesPartial() bool {
 	}
 	return false
 }
+
+func (x *HeartbeatNodeResponse) GetSurvey() uint64 {
+	if x != nil {
+		return x.Survey
+	}
+	return 0
+}
+
+func (x *HeartbeatNodeResponse) GetSurveyCopysets() []uint64 {
+	if x != nil {
+		return x.SurveyCopysets
+	}
+	return nil
+}
+
+func (x *HeartbeatNodeResponse) GetFenceVolumes() []*VolumeFence {
+	if x != nil {
+		return x.FenceVolumes
+	}
+	return nil
+}
+
+// VolumeFence ends the right to write of sessions of a volume with an older epoch.
+type VolumeFence struct {
+	VolumeId uint64 `protobuf:"varint,1,opt,name=volume_id" json:"volume_id,omitempty"`
+	Epoch    uint64 `protobuf:"varint,2,opt,name=epoch" json:"epoch,omitempty"`
+}
+
+func (x *VolumeFence) Reset() { *x = VolumeFence{} }
+
+func (x *VolumeFence) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *VolumeFence) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *VolumeFence) GetVolumeId() uint64 {
+	if x != nil {
+		return x.VolumeId
+	}
+	return 0
+}
+
+func (x *VolumeFence) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// CopysetVolume is what a copyset holds of a volume.
+type CopysetVolume struct {
+	VolumeId uint64   `protobuf:"varint,1,opt,name=volume_id" json:"volume_id,omitempty"`
+	Epoch    uint64   `protobuf:"varint,2,opt,name=epoch" json:"epoch,omitempty"` // of the newest session or fence that the copyset knows; the highest number: deleted
+	Chunks   []uint64 `protobuf:"varint,3,rep,packed,name=chunks" json:"chunks,omitempty"`
+}
+
+func (x *CopysetVolume) Reset() { *x = CopysetVolume{} }
+
+func (x *CopysetVolume) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *CopysetVolume) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *CopysetVolume) GetVolumeId() uint64 {
+	if x != nil {
+		return x.VolumeId
+	}
+	return 0
+}
+
+func (x *CopysetVolume) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *CopysetVolume) GetChunks() []uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+// ReportChunksRequest tells what a copyset has, by its leader, in pages.
+type ReportChunksRequest struct {
+	ClusterId string           `protobuf:"bytes,1,opt,name=cluster_id" json:"cluster_id,omitempty"`
+	NodeId    uint64           `protobuf:"varint,2,opt,name=node_id" json:"node_id,omitempty"`
+	Survey    uint64           `protobuf:"varint,3,opt,name=survey" json:"survey,omitempty"` // as asked
+	CopysetId uint64           `protobuf:"varint,4,opt,name=copyset_id" json:"copyset_id,omitempty"`
+	Volumes   []*CopysetVolume `protobuf:"bytes,5,rep,name=volumes" json:"volumes,omitempty"` // one that goes on in the next page comes there again
+	First     bool             `protobuf:"varint,6,opt,name=first" json:"first,omitempty"`
+	Last      bool             `protobuf:"varint,7,opt,name=last" json:"last,omitempty"`
+}
+
+func (x *ReportChunksRequest) Reset() { *x = ReportChunksRequest{} }
+
+func (x *ReportChunksRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ReportChunksRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ReportChunksRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *ReportChunksRequest) GetNodeId() uint64 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *ReportChunksRequest) GetSurvey() uint64 {
+	if x != nil {
+		return x.Survey
+	}
+	return 0
+}
+
+func (x *ReportChunksRequest) GetCopysetId() uint64 {
+	if x != nil {
+		return x.CopysetId
+	}
+	return 0
+}
+
+func (x *ReportChunksRequest) GetVolumes() []*CopysetVolume {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+func (x *ReportChunksRequest) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
+func (x *ReportChunksRequest) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+type ReportChunksResponse struct {
+}
+
+func (x *ReportChunksResponse) Reset() { *x = ReportChunksResponse{} }
+
+func (x *ReportChunksResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ReportChunksResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
 
 // RetireReplica names a replica that its copyset's leader does not count as a member any more.
 type RetireReplica struct {
@@ -4428,10 +4587,181 @@ func (x *ReadMetadataResponse) GetMore() bool {
 	return false
 }
 
+// RebuildVolumesRequest has the nodes tell what they hold, and compares it with the metadata. The
+// first call begins a survey; ask on with its number until it is done.
+type RebuildVolumesRequest struct {
+	Survey uint64 `protobuf:"varint,1,opt,name=survey" json:"survey,omitempty"` // 0: a new one, in the place of any other
+	Apply  bool   `protobuf:"varint,2,opt,name=apply" json:"apply,omitempty"`   // when it begins: write down what can be recovered
+	Nodes  uint64 `protobuf:"varint,3,opt,name=nodes" json:"nodes,omitempty"`   // when it begins with apply: how many the cluster has, where there was no backup
+}
+
+func (x *RebuildVolumesRequest) Reset() { *x = RebuildVolumesRequest{} }
+
+func (x *RebuildVolumesRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *RebuildVolumesRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RebuildVolumesRequest) GetSurvey() uint64 {
+	if x != nil {
+		return x.Survey
+	}
+	return 0
+}
+
+func (x *RebuildVolumesRequest) GetApply() bool {
+	if x != nil {
+		return x.Apply
+	}
+	return false
+}
+
+func (x *RebuildVolumesRequest) GetNodes() uint64 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+type RebuildVolumesResponse struct {
+	Survey   uint64           `protobuf:"varint,1,opt,name=survey" json:"survey,omitempty"`
+	State    string           `protobuf:"bytes,2,opt,name=state" json:"state,omitempty"`   // listing | fencing | done | failed
+	Reason   string           `protobuf:"bytes,3,opt,name=reason" json:"reason,omitempty"` // it failed
+	Copysets uint64           `protobuf:"varint,4,opt,name=copysets" json:"copysets,omitempty"`
+	WaitsFor []uint64         `protobuf:"varint,5,rep,packed,name=waits_for" json:"waits_for,omitempty"` // copysets that have not told yet
+	Volumes  []*RebuiltVolume `protobuf:"bytes,6,rep,name=volumes" json:"volumes,omitempty"`             // where it is done; those with nothing to tell are left out
+	Complete bool             `protobuf:"varint,7,opt,name=complete" json:"complete,omitempty"`          // the metadata have everything that the nodes have
+}
+
+func (x *RebuildVolumesResponse) Reset() { *x = RebuildVolumesResponse{} }
+
+func (x *RebuildVolumesResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *RebuildVolumesResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RebuildVolumesResponse) GetSurvey() uint64 {
+	if x != nil {
+		return x.Survey
+	}
+	return 0
+}
+
+func (x *RebuildVolumesResponse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *RebuildVolumesResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RebuildVolumesResponse) GetCopysets() uint64 {
+	if x != nil {
+		return x.Copysets
+	}
+	return 0
+}
+
+func (x *RebuildVolumesResponse) GetWaitsFor() []uint64 {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return nil
+}
+
+func (x *RebuildVolumesResponse) GetVolumes() []*RebuiltVolume {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+func (x *RebuildVolumesResponse) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+// RebuiltVolume is a volume that the nodes know otherwise than the metadata.
+type RebuiltVolume struct {
+	VolumeId  uint64 `protobuf:"varint,1,opt,name=volume_id" json:"volume_id,omitempty"`
+	Name      string `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`       // of the metadata, or that it shall have or has got
+	Verdict   string `protobuf:"bytes,3,opt,name=verdict" json:"verdict,omitempty"` // recoverable | recovered | grown | extended | in-use | unclear | deleted | empty
+	Detail    string `protobuf:"bytes,4,opt,name=detail" json:"detail,omitempty"`
+	Chunks    uint64 `protobuf:"varint,5,opt,name=chunks" json:"chunks,omitempty"`         // that were written, as far as they are not in the metadata
+	SizeBytes uint64 `protobuf:"varint,6,opt,name=size_bytes" json:"size_bytes,omitempty"` // to the end of the last of them
+	Copysets  uint64 `protobuf:"varint,7,opt,name=copysets" json:"copysets,omitempty"`     // that hold them
+}
+
+func (x *RebuiltVolume) Reset() { *x = RebuiltVolume{} }
+
+func (x *RebuiltVolume) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *RebuiltVolume) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *RebuiltVolume) GetVolumeId() uint64 {
+	if x != nil {
+		return x.VolumeId
+	}
+	return 0
+}
+
+func (x *RebuiltVolume) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RebuiltVolume) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *RebuiltVolume) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *RebuiltVolume) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
+}
+
+func (x *RebuiltVolume) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *RebuiltVolume) GetCopysets() uint64 {
+	if x != nil {
+		return x.Copysets
+	}
+	return 0
+}
+
 type NodeService interface {
 	RegisterNode(ctx context.Context, req *RegisterNodeRequest) (res *RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, req *HeartbeatNodeRequest) (res *HeartbeatNodeResponse, err error)
 	RegisterProcess(ctx context.Context, req *RegisterProcessRequest) (res *RegisterProcessResponse, err error)
+	ReportChunks(ctx context.Context, req *ReportChunksRequest) (res *ReportChunksResponse, err error)
 }
 
 type ClientService interface {
@@ -4474,4 +4804,5 @@ type AdminService interface {
 	Explain(ctx context.Context, req *ExplainRequest) (res *ExplainResponse, err error)
 	GetSpace(ctx context.Context, req *GetSpaceRequest) (res *GetSpaceResponse, err error)
 	ReadMetadata(ctx context.Context, req *ReadMetadataRequest) (res *ReadMetadataResponse, err error)
+	RebuildVolumes(ctx context.Context, req *RebuildVolumesRequest) (res *RebuildVolumesResponse, err error)
 }

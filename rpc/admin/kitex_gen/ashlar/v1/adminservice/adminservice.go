@@ -232,6 +232,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"RebuildVolumes": kitex.NewMethodInfo(
+		rebuildVolumesHandler,
+		newRebuildVolumesArgs,
+		newRebuildVolumesResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -3739,6 +3746,117 @@ func (p *ReadMetadataResult) GetResult() interface{} {
 	return p.Success
 }
 
+func rebuildVolumesHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.RebuildVolumesRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).RebuildVolumes(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *RebuildVolumesArgs:
+		success, err := handler.(v1.AdminService).RebuildVolumes(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*RebuildVolumesResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newRebuildVolumesArgs() interface{} {
+	return &RebuildVolumesArgs{}
+}
+
+func newRebuildVolumesResult() interface{} {
+	return &RebuildVolumesResult{}
+}
+
+type RebuildVolumesArgs struct {
+	Req *v1.RebuildVolumesRequest
+}
+
+func (p *RebuildVolumesArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *RebuildVolumesArgs) Unmarshal(in []byte) error {
+	msg := new(v1.RebuildVolumesRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var RebuildVolumesArgs_Req_DEFAULT *v1.RebuildVolumesRequest
+
+func (p *RebuildVolumesArgs) GetReq() *v1.RebuildVolumesRequest {
+	if !p.IsSetReq() {
+		return RebuildVolumesArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *RebuildVolumesArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *RebuildVolumesArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type RebuildVolumesResult struct {
+	Success *v1.RebuildVolumesResponse
+}
+
+var RebuildVolumesResult_Success_DEFAULT *v1.RebuildVolumesResponse
+
+func (p *RebuildVolumesResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *RebuildVolumesResult) Unmarshal(in []byte) error {
+	msg := new(v1.RebuildVolumesResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *RebuildVolumesResult) GetSuccess() *v1.RebuildVolumesResponse {
+	if !p.IsSetSuccess() {
+		return RebuildVolumesResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *RebuildVolumesResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.RebuildVolumesResponse)
+}
+
+func (p *RebuildVolumesResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *RebuildVolumesResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -4054,6 +4172,16 @@ func (p *kClient) ReadMetadata(ctx context.Context, Req *v1.ReadMetadataRequest)
 	_args.Req = Req
 	var _result ReadMetadataResult
 	if err = p.c.Call(ctx, "ReadMetadata", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) RebuildVolumes(ctx context.Context, Req *v1.RebuildVolumesRequest) (r *v1.RebuildVolumesResponse, err error) {
+	var _args RebuildVolumesArgs
+	_args.Req = Req
+	var _result RebuildVolumesResult
+	if err = p.c.Call(ctx, "RebuildVolumes", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

@@ -42,6 +42,7 @@ type Client interface {
 	Explain(ctx context.Context, Req *v1.ExplainRequest, callOptions ...callopt.Option) (r *v1.ExplainResponse, err error)
 	GetSpace(ctx context.Context, Req *v1.GetSpaceRequest, callOptions ...callopt.Option) (r *v1.GetSpaceResponse, err error)
 	ReadMetadata(ctx context.Context, Req *v1.ReadMetadataRequest, callOptions ...callopt.Option) (r *v1.ReadMetadataResponse, err error)
+	RebuildVolumes(ctx context.Context, Req *v1.RebuildVolumesRequest, callOptions ...callopt.Option) (r *v1.RebuildVolumesResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -226,4 +227,9 @@ func (p *kAdminServiceClient) GetSpace(ctx context.Context, Req *v1.GetSpaceRequ
 func (p *kAdminServiceClient) ReadMetadata(ctx context.Context, Req *v1.ReadMetadataRequest, callOptions ...callopt.Option) (r *v1.ReadMetadataResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.ReadMetadata(ctx, Req)
+}
+
+func (p *kAdminServiceClient) RebuildVolumes(ctx context.Context, Req *v1.RebuildVolumesRequest, callOptions ...callopt.Option) (r *v1.RebuildVolumesResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.RebuildVolumes(ctx, Req)
 }

@@ -14,6 +14,7 @@ type Client interface {
 	RegisterNode(ctx context.Context, Req *v1.RegisterNodeRequest, callOptions ...callopt.Option) (r *v1.RegisterNodeResponse, err error)
 	HeartbeatNode(ctx context.Context, Req *v1.HeartbeatNodeRequest, callOptions ...callopt.Option) (r *v1.HeartbeatNodeResponse, err error)
 	RegisterProcess(ctx context.Context, Req *v1.RegisterProcessRequest, callOptions ...callopt.Option) (r *v1.RegisterProcessResponse, err error)
+	ReportChunks(ctx context.Context, Req *v1.ReportChunksRequest, callOptions ...callopt.Option) (r *v1.ReportChunksResponse, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -58,4 +59,9 @@ func (p *kNodeServiceClient) HeartbeatNode(ctx context.Context, Req *v1.Heartbea
 func (p *kNodeServiceClient) RegisterProcess(ctx context.Context, Req *v1.RegisterProcessRequest, callOptions ...callopt.Option) (r *v1.RegisterProcessResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.RegisterProcess(ctx, Req)
+}
+
+func (p *kNodeServiceClient) ReportChunks(ctx context.Context, Req *v1.ReportChunksRequest, callOptions ...callopt.Option) (r *v1.ReportChunksResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ReportChunks(ctx, Req)
 }

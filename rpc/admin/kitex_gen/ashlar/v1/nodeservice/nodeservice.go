@@ -36,6 +36,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"ReportChunks": kitex.NewMethodInfo(
+		reportChunksHandler,
+		newReportChunksArgs,
+		newReportChunksResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -435,6 +442,117 @@ func (p *RegisterProcessResult) GetResult() interface{} {
 	return p.Success
 }
 
+func reportChunksHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ReportChunksRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.NodeService).ReportChunks(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ReportChunksArgs:
+		success, err := handler.(v1.NodeService).ReportChunks(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ReportChunksResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newReportChunksArgs() interface{} {
+	return &ReportChunksArgs{}
+}
+
+func newReportChunksResult() interface{} {
+	return &ReportChunksResult{}
+}
+
+type ReportChunksArgs struct {
+	Req *v1.ReportChunksRequest
+}
+
+func (p *ReportChunksArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ReportChunksArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ReportChunksRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ReportChunksArgs_Req_DEFAULT *v1.ReportChunksRequest
+
+func (p *ReportChunksArgs) GetReq() *v1.ReportChunksRequest {
+	if !p.IsSetReq() {
+		return ReportChunksArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ReportChunksArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ReportChunksArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ReportChunksResult struct {
+	Success *v1.ReportChunksResponse
+}
+
+var ReportChunksResult_Success_DEFAULT *v1.ReportChunksResponse
+
+func (p *ReportChunksResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ReportChunksResult) Unmarshal(in []byte) error {
+	msg := new(v1.ReportChunksResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ReportChunksResult) GetSuccess() *v1.ReportChunksResponse {
+	if !p.IsSetSuccess() {
+		return ReportChunksResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ReportChunksResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ReportChunksResponse)
+}
+
+func (p *ReportChunksResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ReportChunksResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -470,6 +588,16 @@ func (p *kClient) RegisterProcess(ctx context.Context, Req *v1.RegisterProcessRe
 	_args.Req = Req
 	var _result RegisterProcessResult
 	if err = p.c.Call(ctx, "RegisterProcess", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ReportChunks(ctx context.Context, Req *v1.ReportChunksRequest) (r *v1.ReportChunksResponse, err error) {
+	var _args ReportChunksArgs
+	_args.Req = Req
+	var _result ReportChunksResult
+	if err = p.c.Call(ctx, "ReportChunks", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil
