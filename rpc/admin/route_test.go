@@ -3,7 +3,9 @@ package admin
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -121,6 +123,48 @@ func TestCallThatMayHaveBeenCarriedOutIsNotRepeated(t *testing.T) {
 	}
 	if err := beat(c, 1, time.Second); err != nil || s[1].calls.Load() != 1 {
 		t.Errorf("the next call went to the one that hangs: %v", err)
+	}
+}
+
+// breaker is a control plane that dies when it has got a call, and counts how many it got.
+func breaker(t *testing.T) (addr string, calls *atomic.Int64) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls = new(atomic.Int64)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			if n, _ := conn.Read(make([]byte, 1)); n > 0 {
+				calls.Add(1)
+			}
+			_ = conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		done.Wait()
+	})
+	return ln.Addr().String(), calls
+}
+
+func TestCallWhoseConnectionBreaksIsNotSentAgain(t *testing.T) {
+	s := seats(t, 1)
+	s[0].serves.Store(true)
+	addr, calls := breaker(t)
+	c := dialAll(t, addr, s[0].addr)
+	err := beat(c, 1, 5*time.Second)
+	if !errors.Is(err, ErrUnavailable) || calls.Load() != 1 || s[0].calls.Load() != 0 {
+		t.Errorf("%v after %d calls, and %d elsewhere", err, calls.Load(), s[0].calls.Load())
+	}
+	if err := beat(c, 1, 5*time.Second); err != nil || s[0].calls.Load() != 1 {
+		t.Errorf("the next call: %v, %d calls elsewhere", err, s[0].calls.Load())
 	}
 }
 
