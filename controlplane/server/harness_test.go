@@ -379,5 +379,11 @@ func (w *world) volumeNames() []string {
 	return names
 }
 
-// cluster is the state of a control plane that is active.
-func (s *Server) cluster() *cluster { return s.term.Load().cluster }
+// cluster is the state of a control plane that is active. On a machine that is busy one with etcd
+// may have lost its lease, and is active again some seconds later.
+func (s *Server) cluster() *cluster {
+	for end := time.Now().Add(20 * time.Second); s.term.Load() == nil && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return s.term.Load().cluster
+}
