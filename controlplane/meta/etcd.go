@@ -41,8 +41,7 @@ type etcdKV struct {
 	stop context.CancelFunc
 	work sync.WaitGroup // goroutines of feed and leaderships
 
-	life   sync.RWMutex // read-held by calls, write-held by Close
-	closed bool
+	life
 }
 
 var _ KV = (*etcdKV)(nil)
@@ -143,21 +142,6 @@ func (k *etcdKV) claim(ctx context.Context) error {
 
 func (k *etcdKV) key(name string) string { return k.prefix + name }
 
-// enter admits a call unless the KV is closed; leave must follow when it returns nil.
-func (k *etcdKV) enter(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	k.life.RLock()
-	if k.closed {
-		k.life.RUnlock()
-		return ErrClosed
-	}
-	return nil
-}
-
-func (k *etcdKV) leave() { k.life.RUnlock() }
-
 func (k *etcdKV) View(ctx context.Context, fn func(Reader) error) error {
 	if err := k.enter(ctx); err != nil {
 		return err
@@ -176,17 +160,13 @@ func (k *etcdKV) Update(ctx context.Context, fn func(Tx) error) error {
 
 func (k *etcdKV) Close() error {
 	k.stop()
-	k.life.Lock()
-	defer k.life.Unlock()
-	if k.closed {
-		return ErrClosed
-	}
-	k.closed = true
-	k.hub.close()
-	k.work.Wait()
-	// The client reports the end of its own context.
-	if err := k.cli.Close(); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("meta: close: %w", err)
-	}
-	return nil
+	return k.end(func() error {
+		k.hub.close()
+		k.work.Wait()
+		// The client reports the end of its own context.
+		if err := k.cli.Close(); err != nil && !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("meta: close: %w", err)
+		}
+		return nil
+	})
 }

@@ -37,8 +37,7 @@ type pebbleKV struct {
 	revision uint64
 	failed   error
 
-	life   sync.RWMutex // read-held by calls, write-held by Close
-	closed bool
+	life
 }
 
 // OpenPebble opens or creates the metadata directory dir. See the package comment for what is
@@ -126,21 +125,6 @@ func readRevision(db pebble.Reader) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// enter admits a call unless the store is closed; leave must follow when it returns nil.
-func (k *pebbleKV) enter(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	k.life.RLock()
-	if k.closed {
-		k.life.RUnlock()
-		return ErrClosed
-	}
-	return nil
-}
-
-func (k *pebbleKV) leave() { k.life.RUnlock() }
-
 func (k *pebbleKV) View(ctx context.Context, fn func(Reader) error) error {
 	if err := k.enter(ctx); err != nil {
 		return err
@@ -223,18 +207,14 @@ func (k *pebbleKV) Watch(ctx context.Context, prefix []byte) (Watch, error) {
 }
 
 func (k *pebbleKV) Close() error {
-	k.life.Lock()
-	defer k.life.Unlock()
-	if k.closed {
-		return ErrClosed
-	}
-	k.closed = true
-	k.elections.close()
-	k.hub.close()
-	if err := k.db.Close(); err != nil {
-		return fmt.Errorf("meta: close: %w", err)
-	}
-	return nil
+	return k.end(func() error {
+		k.elections.close()
+		k.hub.close()
+		if err := k.db.Close(); err != nil {
+			return fmt.Errorf("meta: close: %w", err)
+		}
+		return nil
+	})
 }
 
 // pebbleReader reads from a snapshot or a batch.
