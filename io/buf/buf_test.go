@@ -299,3 +299,26 @@ func BenchmarkGetRelease4K(b *testing.B) {
 		x.Release()
 	}
 }
+
+func TestAPoolKnowsItsMemory(t *testing.T) {
+	p, err := NewPool(Config{Bytes: MaxSize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	arena := p.Arena()
+	for name, c := range map[string]struct {
+		mem  []byte
+		want bool
+	}{
+		"all of it":    {arena, true},
+		"its last":     {arena[len(arena)-1:], true},
+		"nothing":      {arena[:0], false},
+		"other memory": {make([]byte, 8), false},
+		"past its end": {unsafe.Slice(&arena[len(arena)-1], 2), false},
+	} {
+		if got := p.Owns(c.mem); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

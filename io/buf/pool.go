@@ -179,6 +179,16 @@ func (p *Pool) release() {
 // invalid after Close.
 func (p *Pool) Arena() []byte { return p.arena }
 
+// Owns reports whether all of mem lies in the arena.
+func (p *Pool) Owns(mem []byte) bool {
+	if len(mem) == 0 {
+		return false
+	}
+	begin := uintptr(unsafe.Pointer(unsafe.SliceData(p.arena)))
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(mem)))
+	return at >= begin && at-begin <= uintptr(len(p.arena)-len(mem)) && len(mem) <= len(p.arena)
+}
+
 // Stats returns the pool's use at about this moment.
 func (p *Pool) Stats() Stats {
 	return Stats{

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -47,7 +48,14 @@ type Message struct {
 	Payload *buf.Buf
 	Body    [][]byte
 	Release func()
+	// Room is the most payload in bytes that the answer to a sent request may carry. A transport that
+	// lets the peer place the payload opens so much memory to it; an answer that brings more is refused.
+	// TCP needs no room.
+	Room int
 }
+
+// Dialer makes connections: Dial does, and so does whatever chooses between transports.
+type Dialer func(ctx context.Context, addr string, cfg Config) (Conn, error)
 
 // done gives the message's memory back to its owner.
 func (m *Message) done() {
