@@ -50,6 +50,8 @@ type Config struct {
 	ScheduleInterval  time.Duration // 1 s
 	Schedule          schedule.Limits
 
+	OldestNode uint64 // lowest level of nodes that are taken; admin.OldestNodeLevel
+
 	Now func() time.Time // time.Now
 }
 
@@ -81,6 +83,7 @@ func (c Config) withDefaults() Config {
 	set(&c.FlushInterval, time.Second)
 	set(&c.ScheduleInterval, time.Second)
 	set(&c.Schedule, schedule.DefaultLimits())
+	set(&c.OldestNode, admin.OldestNodeLevel)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -162,6 +162,10 @@ type fakeNode struct {
 	said     []*v1.ReplicaReport // of all replicas, at the last heartbeat
 	state    string              // of its store; empty: up
 	full     bool                // it tells of all replicas every time, as older nodes do
+	program  string              // of its program
+	lacks    uint64              // features that its program does not have
+	level    uint64
+	oldest   uint64
 	last     *v1.HeartbeatNodeResponse
 }
 
@@ -179,6 +183,8 @@ func newNode(r *rig, i int) *fakeNode {
 func (n *fakeNode) register() error {
 	resp, err := n.r.Node.RegisterNode(ctx, &v1.RegisterNodeRequest{
 		Name: n.name, Zone: n.zone, Addr: n.addr, Pid: 1, ClusterId: n.cluster, Stores: n.stores,
+		Version: n.program, Features: admin.Features &^ n.lacks, Level: n.level,
+		OldestLevel: n.oldest,
 	})
 	if err != nil {
 		return err
@@ -203,6 +209,7 @@ func (w *raft) elect(copyset, replica uint64) {
 func (n *fakeNode) beat(w *raft) error {
 	req := &v1.HeartbeatNodeRequest{
 		ClusterId: n.cluster, NodeId: n.id, DesiredVersion: n.version,
+		Features: admin.Features &^ n.lacks, Level: n.level, Version: n.program,
 	}
 	if n.dropped {
 		req.DeletedVolumes = n.deletes

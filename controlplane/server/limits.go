@@ -44,6 +44,8 @@ const (
 	// transaction; the rest follows. maxUnsettledShown is how many a status names that wait.
 	maxSettle         = 1024
 	maxUnsettledShown = 4
+	// maxLackingShown is how many nodes are named that lack a feature.
+	maxLackingShown = 8
 	// maxWaitsShown is how many of the replacements that wait are listed.
 	maxWaitsShown = 200
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -21,14 +22,7 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 	if err := c.checkRegistration(req, now); err != nil {
 		return nil, err
 	}
-	rec := &v1.Node{
-		NodeId: c.nodeNames[req.Name], Name: req.Name, Zone: req.Zone, Addr: req.Addr,
-		Pid: req.Pid, Version: clip(req.Version, maxTextBytes),
-		AdminUrl: clip(req.AdminUrl, maxTextBytes),
-	}
-	if old := c.nodes[rec.NodeId]; old != nil {
-		rec.Draining = old.rec.Draining
-	}
+	rec := c.nodeRecord(req)
 	known := c.reached(req.Stores)
 	stores, topology, err := c.commitNode(rec, req.Stores)
 	if err != nil {
@@ -46,15 +40,7 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 	if topology != 0 {
 		c.raiseTopology(topology, rec.NodeId)
 	}
-	// A process that has just started leads nothing and has reported nothing.
-	n.heard, n.upSince, n.reports, n.transfers, n.claims = now, now, nil, nil, nil
-	n.sums, n.sum, n.outside, n.raw = nil, 0, nil, nil
-	c.touchNode(n)
-	c.tell(newEvent(eventInfo, "node-started", aNode, rec.NodeId, rec.Name, "node %s (%s) was "+
-		"started: stores %d, process %d, version %s", rec.Name, rec.Addr, len(req.Stores),
-		rec.Pid, rec.Version))
-	c.log.Info("node registered", "node", rec.Name, "id", rec.NodeId, "zone", rec.Zone,
-		"addr", rec.Addr, "pid", rec.Pid, "stores", len(req.Stores))
+	c.welcome(n, len(req.Stores), now)
 	if err := c.ensureCopysets(now); err != nil {
 		c.log.Warn("cannot create copysets", "error", err)
 	}
@@ -71,14 +57,38 @@ func (c *cluster) registerNode(req *v1.RegisterNodeRequest) (*v1.RegisterNodeRes
 	return resp, nil
 }
 
+// nodeRecord is what is written down of a node that registers.
+func (c *cluster) nodeRecord(req *v1.RegisterNodeRequest) *v1.Node {
+	rec := &v1.Node{
+		NodeId: c.nodeNames[req.Name], Name: req.Name, Zone: req.Zone, Addr: req.Addr,
+		Pid: req.Pid, Version: clip(req.Version, maxTextBytes),
+		AdminUrl: clip(req.AdminUrl, maxTextBytes), Features: req.Features, Level: req.Level,
+	}
+	if old := c.nodes[rec.NodeId]; old != nil {
+		rec.Draining = old.rec.Draining
+	}
+	return rec
+}
+
+// welcome forgets what the node reported before: a process that has just started leads nothing and
+// has reported nothing.
+func (c *cluster) welcome(n *node, stores int, now time.Time) {
+	n.heard, n.upSince, n.reports, n.transfers, n.claims = now, now, nil, nil, nil
+	n.sums, n.sum, n.outside, n.raw = nil, 0, nil, nil
+	c.touchNode(n)
+	c.weighFeatures(now)
+	rec := n.rec
+	c.tell(newEvent(eventInfo, "node-started", aNode, rec.NodeId, rec.Name, "node %s (%s) was "+
+		"started: stores %d, process %d, version %s", rec.Name, rec.Addr, stores, rec.Pid,
+		rec.Version))
+	c.log.Info("node registered", "node", rec.Name, "id", rec.NodeId, "zone", rec.Zone,
+		"addr", rec.Addr, "pid", rec.Pid, "stores", stores)
+}
+
 func (c *cluster) checkRegistration(req *v1.RegisterNodeRequest, now time.Time) error {
-	if err := checkName("node name", req.Name); err != nil {
-		return err
-	}
-	if err := checkName("zone", req.Zone); err != nil {
-		return err
-	}
-	if err := checkAddr("addr", req.Addr); err != nil {
+	err := cmp.Or(checkName("node name", req.Name), checkName("zone", req.Zone),
+		checkAddr("addr", req.Addr), c.checkLevel(req))
+	if err != nil {
 		return err
 	}
 	if req.ClusterId != "" && req.ClusterId != c.id {
@@ -240,14 +250,22 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 		n.upSince = now
 	}
 	n.heard = now
+	c.takeProgram(n, req, now)
 	c.takeStores(n, req.Stores)
 	c.noteNode(n, now)
 	known := c.takeReplicas(n, req)
 	c.hear(n)
 	c.takeDeleted(n, req.DeletedVolumes)
+	return c.orders(n, req.DesiredVersion, known, now), nil
+}
+
+// orders is what a node shall do that has just been heard. known says that all of its reports are.
+func (c *cluster) orders(n *node, version uint64, known bool,
+	now time.Time,
+) *v1.HeartbeatNodeResponse {
 	resp := &v1.HeartbeatNodeResponse{DesiredVersion: n.desired, Transfers: n.transfers}
 	n.transfers = nil
-	if req.DesiredVersion != n.desired {
+	if version != n.desired {
 		resp.DesiredPresent = true
 		resp.Copysets, resp.Nodes = c.desiredState(n)
 	}
@@ -255,10 +273,10 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 	c.judgeStale(now)
 	resp.Rouse = c.leaderless(n, now)
 	resp.Retire = c.retired(n, now)
-	resp.TakesPartial = known && req.DesiredVersion == n.desired
+	resp.TakesPartial = n.rec.Features&admin.FeaturePartial != 0 && known && version == n.desired
 	resp.WantVolumes = c.lacksVolumes(n, now)
 	c.surveyFor(n, now, resp)
-	return resp, nil
+	return resp
 }
 
 func (c *cluster) holdsReplicas(n *node) bool {

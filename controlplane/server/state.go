@@ -54,6 +54,7 @@ type cluster struct {
 	deletions map[uint64]*deletion
 	mapped    mapped
 	paused    map[schedule.Kind]*v1.Scheduler // schedulers that begin nothing
+	common    uint64                          // features that all nodes have
 	journal   journal
 	sessions  map[uint64]*session
 	processes map[string]*process
@@ -143,6 +144,7 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 	if err := kv.View(context.Background(), c.load); err != nil {
 		return nil, fmt.Errorf("control: read metadata: %w", err)
 	}
+	c.weighFeatures(c.started)
 	return c, nil
 }
 
@@ -342,6 +344,7 @@ func (c *cluster) tick() {
 	c.tellStores(now)
 	c.refresh(now)
 	c.forgetProcesses(now)
+	c.weighFeatures(now)
 	for _, work := range []struct {
 		what string
 		do   func(time.Time) error

@@ -78,6 +78,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 		}
 	}
 	resp.TrashedVolumes, resp.TrashedBytes = c.inTrash()
+	resp.Features = c.listFeatures()
 	c.refresh(now)
 	byHealth := c.tally.byHealth()
 	resp.CopysetsWithLeader = resp.Copysets - uint64(len(byHealth[healthUnavailable]))
@@ -101,7 +102,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 		resp.Health = stateOK
 	}
 	problems = append(problems, c.spaceNotes(now)...)
-	notes := append(append(c.goneNotes(now), c.drainNotes()...), c.pauseNotes(now)...)
+	notes := slices.Concat(c.goneNotes(now), c.drainNotes(), c.pauseNotes(now), c.featureNotes())
 	resp.Problems = shorten(append(append(problems, notes...), c.diskNotes(now)...))
 	return resp, nil
 }

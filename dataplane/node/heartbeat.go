@@ -78,7 +78,8 @@ func (n *Node) wait(ctx context.Context, d time.Duration) {
 func (n *Node) register(ctx context.Context) (time.Duration, error) {
 	req := &v1.RegisterNodeRequest{Name: n.cfg.Name, Zone: n.cfg.Zone, Addr: n.addr,
 		Pid: uint64(os.Getpid()), Version: n.cfg.Version, ClusterId: n.clusterID,
-		AdminUrl: n.adminURL()}
+		AdminUrl: n.adminURL(), Features: admin.Features, Level: admin.Level,
+		OldestLevel: admin.OldestControlLevel}
 	for _, s := range n.stores {
 		mark := s.LogMark()
 		req.Stores = append(req.Stores, &v1.StoreIdentity{Uuid: s.UUID(), Path: s.Path(),
@@ -90,18 +91,8 @@ func (n *Node) register(ctx context.Context) (time.Duration, error) {
 		return heartbeatDefault, err
 	}
 	for _, id := range resp.Stores {
-		for _, s := range n.stores {
-			if s.UUID() != id.Uuid {
-				continue
-			}
-			if err := s.Adopt(resp.ClusterId, id.StoreId); err != nil {
-				return heartbeatDefault, err
-			}
-			if id.LogEnd == 0 {
-				s.Proven()
-			} else if err := s.Regressed(id.LogEnd); err != nil {
-				return heartbeatDefault, err
-			}
+		if err := n.named(resp.ClusterId, id); err != nil {
+			return heartbeatDefault, err
 		}
 	}
 	n.mu.Lock()
@@ -109,6 +100,24 @@ func (n *Node) register(ctx context.Context) (time.Duration, error) {
 	n.mu.Unlock()
 	n.log.Info("registered", "cluster", resp.ClusterId, "node", resp.NodeId)
 	return max(time.Duration(resp.HeartbeatIntervalMs)*time.Millisecond, heartbeatGather), nil
+}
+
+// named takes over a store's number, and how far its log went by all that was heard of it.
+func (n *Node) named(cluster string, id *v1.StoreIdentity) error {
+	for _, s := range n.stores {
+		if s.UUID() != id.Uuid {
+			continue
+		}
+		if err := s.Adopt(cluster, id.StoreId); err != nil {
+			return err
+		}
+		if id.LogEnd == 0 {
+			s.Proven()
+		} else if err := s.Regressed(id.LogEnd); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // beat reports, and does what the answer says; twice where the control plane knows nothing of what
@@ -253,7 +262,8 @@ func founders(c *v1.Copyset) []uint64 {
 func (n *Node) report() *v1.HeartbeatNodeRequest {
 	n.mu.Lock()
 	req := &v1.HeartbeatNodeRequest{ClusterId: n.clusterID, NodeId: n.nodeID,
-		DesiredVersion: n.desired, DeletedVolumes: slices.Clone(n.deleted)}
+		DesiredVersion: n.desired, DeletedVolumes: slices.Clone(n.deleted),
+		Features: admin.Features, Level: admin.Level, Version: n.cfg.Version}
 	n.mu.Unlock()
 	now := time.Now()
 	n.volumes.begin(now)

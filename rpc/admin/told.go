@@ -51,7 +51,7 @@ func (t *Told) Reduce(req *v1.HeartbeatNodeRequest) {
 	if !t.known {
 		t.reports, t.sum = make(map[uint64]toldReport, len(all)), 0
 	} else {
-		req.Partial, req.Replicas = true, nil
+		req.Partial, req.Replicas, req.Version = true, nil, ""
 	}
 	here := make(map[uint64]bool, len(all))
 	refresh := refreshLeast + len(all)/refreshShare

@@ -72,8 +72,8 @@ func (c Cluster) Tables() []Table {
 
 // Tables implements Tabler.
 func (ns Nodes) Tables() []Table {
-	t := Table{Heading: []string{"ID", "NAME", "ZONE", "ADDRESS", "PID", "STATE", "STORES",
-		"CHUNKS", "USED", "CAPACITY"}}
+	t := Table{Heading: []string{"ID", "NAME", "ZONE", "ADDRESS", "PID", "VERSION", "STATE",
+		"STORES", "CHUNKS", "USED", "CAPACITY"}}
 	for _, n := range ns {
 		var used, capacity, chunks uint64
 		for _, s := range n.Stores {
@@ -83,8 +83,9 @@ func (ns Nodes) Tables() []Table {
 		if n.Draining && state == "up" {
 			state = "draining"
 		}
-		t.Rows = append(t.Rows, []string{num(n.ID), n.Name, n.Zone, n.Addr, num(n.PID), state,
-			strconv.Itoa(len(n.Stores)), num(chunks), bytesText(used), bytesText(capacity)})
+		t.Rows = append(t.Rows, []string{num(n.ID), n.Name, n.Zone, n.Addr, num(n.PID),
+			n.Version, state, strconv.Itoa(len(n.Stores)), num(chunks), bytesText(used),
+			bytesText(capacity)})
 	}
 	return []Table{t}
 }

@@ -60,6 +60,15 @@ type Cluster struct {
 	TrashedVolumes     uint64    `json:"trashed_volumes"`
 	TrashedBytes       uint64    `json:"trashed_bytes"` // of the capacity, with all copies
 	Processes          []Process `json:"processes"`
+	Features           []Feature `json:"features"`
+}
+
+// Feature is something that not every release has.
+type Feature struct {
+	Name    string   `json:"name"`
+	About   string   `json:"about"`
+	On      bool     `json:"on"`
+	Lacking []string `json:"lacking"` // nodes, the first ones
 }
 
 // Store is one disk of a node.
@@ -84,6 +93,7 @@ type Node struct {
 	Addr          string  `json:"addr"`
 	PID           uint64  `json:"pid"`
 	Version       string  `json:"version"`
+	Level         uint64  `json:"level"`
 	State         string  `json:"state"`
 	LastHeartbeat string  `json:"last_heartbeat"`
 	Draining      bool    `json:"draining"`
@@ -156,6 +166,10 @@ func FromCluster(s *ashlar.ClusterStatusResponse) Cluster {
 			return Process{Role: p.GetRole(), ID: p.GetId(), PID: p.GetPid(), Addr: p.GetAddr(),
 				State: p.GetState()}
 		}),
+		Features: convert(s.GetFeatures(), func(f *ashlar.Feature) Feature {
+			return Feature{Name: f.GetName(), About: f.GetAbout(), On: f.GetOn(),
+				Lacking: append([]string{}, f.GetLacking()...)}
+		}),
 	}
 }
 
@@ -164,7 +178,8 @@ func FromNodes(in []*ashlar.Node) []Node { return convert(in, fromNode) }
 
 func fromNode(n *ashlar.Node) Node {
 	return Node{ID: n.GetNodeId(), Name: n.GetName(), Zone: n.GetZone(), Addr: n.GetAddr(),
-		PID: n.GetPid(), Version: n.GetVersion(), State: n.GetState(),
+		PID: n.GetPid(), Version: n.GetVersion(), Level: max(1, n.GetLevel()),
+		State:         n.GetState(),
 		LastHeartbeat: stamp(n.GetLastHeartbeatUnixNs()), Draining: n.GetDraining(),
 		Stores: convert(n.GetStores(), func(s *ashlar.Store) Store {
 			return Store{ID: s.GetStoreId(), UUID: s.GetUuid(), Path: s.GetPath(),

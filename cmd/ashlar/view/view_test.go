@@ -119,7 +119,9 @@ func clusterDocuments() map[string]Tabler {
 			TrashedBytes: 24 << 30, Processes: []*ashlar.Process{
 				{Role: "control", Id: "control", Pid: 10, Addr: "127.0.0.1:7400", State: "up"},
 				{Role: "node", Id: "n3", Pid: 13, Addr: "127.0.0.1:7403",
-					State: "offline"}}}),
+					State: "offline"}}, Features: []*ashlar.Feature{{Bit: 1,
+				Name: "partial-heartbeats", About: "heartbeats tell what changed, and not all",
+				Lacking: []string{"n3 (v0)"}}}}),
 		"attachments": FromAttachments([]*ashlar.Attachment{
 			{SessionId: 9, Epoch: 3, Client: "gateway g1", OpenedUnixNs: noon, State: "ok",
 				LeaseLeftMs: 29_700},

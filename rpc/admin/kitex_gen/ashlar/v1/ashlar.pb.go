@@ -674,6 +674,8 @@ type Node struct {
 	Stores              []*Store `protobuf:"bytes,9,rep,name=stores" json:"stores,omitempty"`
 	AdminUrl            string   `protobuf:"bytes,10,opt,name=admin_url" json:"admin_url,omitempty"` // of its admin listener; empty: it has none
 	Draining            bool     `protobuf:"varint,11,opt,name=draining" json:"draining,omitempty"`  // the replicas on all of its stores shall go to other nodes
+	Features            uint64   `protobuf:"varint,12,opt,name=features" json:"features,omitempty"`  // that its program has, a bit each: see Feature
+	Level               uint64   `protobuf:"varint,13,opt,name=level" json:"level,omitempty"`        // of this interface that its program speaks; 0: it does not say, which is 1
 }
 
 func (x *Node) Reset() { *x = Node{} }
@@ -759,6 +761,71 @@ func (x *Node) GetDraining() bool {
 	return false
 }
 
+func (x *Node) GetFeatures() uint64 {
+	if x != nil {
+		return x.Features
+	}
+	return 0
+}
+
+func (x *Node) GetLevel() uint64 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+// Feature is something that not every release has. What concerns a copyset is on where all nodes have
+// it; a node alone counts for what concerns it alone.
+type Feature struct {
+	Bit     uint64   `protobuf:"varint,1,opt,name=bit" json:"bit,omitempty"` // in the sets of features
+	Name    string   `protobuf:"bytes,2,opt,name=name" json:"name,omitempty"`
+	About   string   `protobuf:"bytes,3,opt,name=about" json:"about,omitempty"`     // what it is, in words
+	On      bool     `protobuf:"varint,4,opt,name=on" json:"on,omitempty"`          // for all nodes
+	Lacking []string `protobuf:"bytes,5,rep,name=lacking" json:"lacking,omitempty"` // the nodes whose program does not have it, the first ones
+}
+
+func (x *Feature) Reset() { *x = Feature{} }
+
+func (x *Feature) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Feature) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Feature) GetBit() uint64 {
+	if x != nil {
+		return x.Bit
+	}
+	return 0
+}
+
+func (x *Feature) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Feature) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *Feature) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+func (x *Feature) GetLacking() []string {
+	if x != nil {
+		return x.Lacking
+	}
+	return nil
+}
+
 type Process struct {
 	Role  string `protobuf:"bytes,1,opt,name=role" json:"role,omitempty"` // control | node | gateway
 	Id    string `protobuf:"bytes,2,opt,name=id" json:"id,omitempty"`
@@ -809,14 +876,17 @@ func (x *Process) GetState() string {
 }
 
 type RegisterNodeRequest struct {
-	Name      string           `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"` // unique in the cluster; a node keeps its id by its name
-	Zone      string           `protobuf:"bytes,2,opt,name=zone" json:"zone,omitempty"`
-	Addr      string           `protobuf:"bytes,3,opt,name=addr" json:"addr,omitempty"`
-	Pid       uint64           `protobuf:"varint,4,opt,name=pid" json:"pid,omitempty"`
-	Version   string           `protobuf:"bytes,5,opt,name=version" json:"version,omitempty"`
-	ClusterId string           `protobuf:"bytes,6,opt,name=cluster_id" json:"cluster_id,omitempty"` // empty at first contact
-	Stores    []*StoreIdentity `protobuf:"bytes,7,rep,name=stores" json:"stores,omitempty"`
-	AdminUrl  string           `protobuf:"bytes,8,opt,name=admin_url" json:"admin_url,omitempty"`
+	Name        string           `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"` // unique in the cluster; a node keeps its id by its name
+	Zone        string           `protobuf:"bytes,2,opt,name=zone" json:"zone,omitempty"`
+	Addr        string           `protobuf:"bytes,3,opt,name=addr" json:"addr,omitempty"`
+	Pid         uint64           `protobuf:"varint,4,opt,name=pid" json:"pid,omitempty"`
+	Version     string           `protobuf:"bytes,5,opt,name=version" json:"version,omitempty"`
+	ClusterId   string           `protobuf:"bytes,6,opt,name=cluster_id" json:"cluster_id,omitempty"` // empty at first contact
+	Stores      []*StoreIdentity `protobuf:"bytes,7,rep,name=stores" json:"stores,omitempty"`
+	AdminUrl    string           `protobuf:"bytes,8,opt,name=admin_url" json:"admin_url,omitempty"`
+	Features    uint64           `protobuf:"varint,9,opt,name=features" json:"features,omitempty"`          // that the node's program has, a bit each: see Feature
+	Level       uint64           `protobuf:"varint,10,opt,name=level" json:"level,omitempty"`               // of this interface that it speaks; 0: 1
+	OldestLevel uint64           `protobuf:"varint,11,opt,name=oldest_level" json:"oldest_level,omitempty"` // of a control plane that it works with; 0: any
 }
 
 func (x *RegisterNodeRequest) Reset() { *x = RegisterNodeRequest{} }
@@ -879,6 +949,27 @@ func (x *RegisterNodeRequest) GetAdminUrl() string {
 		return x.AdminUrl
 	}
 	return ""
+}
+
+func (x *RegisterNodeRequest) GetFeatures() uint64 {
+	if x != nil {
+		return x.Features
+	}
+	return 0
+}
+
+func (x *RegisterNodeRequest) GetLevel() uint64 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *RegisterNodeRequest) GetOldestLevel() uint64 {
+	if x != nil {
+		return x.OldestLevel
+	}
+	return 0
 }
 
 type StoreIdentity struct {
@@ -1300,6 +1391,9 @@ type HeartbeatNodeRequest struct {
 	Gone         []uint64 `protobuf:"varint,8,rep,packed,name=gone" json:"gone,omitempty"`
 	ReplicaCount uint64   `protobuf:"varint,9,opt,name=replica_count" json:"replica_count,omitempty"` // of all, told of now or before
 	ReplicaSum   uint64   `protobuf:"varint,10,opt,name=replica_sum" json:"replica_sum,omitempty"`    // of their reports, as last told: see admin.ReportSum; 0: no partial ones
+	Features     uint64   `protobuf:"varint,11,opt,name=features" json:"features,omitempty"`          // as in RegisterNodeRequest: another control plane may have taken that one
+	Version      string   `protobuf:"bytes,12,opt,name=version" json:"version,omitempty"`             // likewise; not in a partial one
+	Level        uint64   `protobuf:"varint,13,opt,name=level" json:"level,omitempty"`                // likewise
 }
 
 func (x *HeartbeatNodeRequest) Reset() { *x = HeartbeatNodeRequest{} }
@@ -1374,6 +1468,27 @@ func (x *HeartbeatNodeRequest) GetReplicaCount() uint64 {
 func (x *HeartbeatNodeRequest) GetReplicaSum() uint64 {
 	if x != nil {
 		return x.ReplicaSum
+	}
+	return 0
+}
+
+func (x *HeartbeatNodeRequest) GetFeatures() uint64 {
+	if x != nil {
+		return x.Features
+	}
+	return 0
+}
+
+func (x *HeartbeatNodeRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *HeartbeatNodeRequest) GetLevel() uint64 {
+	if x != nil {
+		return x.Level
 	}
 	return 0
 }
@@ -2569,6 +2684,7 @@ type ClusterStatusResponse struct {
 	Processes          []*Process `protobuf:"bytes,11,rep,name=processes" json:"processes,omitempty"`
 	TrashedVolumes     uint64     `protobuf:"varint,12,opt,name=trashed_volumes" json:"trashed_volumes,omitempty"`
 	TrashedBytes       uint64     `protobuf:"varint,13,opt,name=trashed_bytes" json:"trashed_bytes,omitempty"` // of the pool, with all copies, that they keep from others
+	Features           []*Feature `protobuf:"bytes,14,rep,name=features" json:"features,omitempty"`
 }
 
 func (x *ClusterStatusResponse) Reset() { *x = ClusterStatusResponse{} }
@@ -2668,6 +2784,13 @@ func (x *ClusterStatusResponse) GetTrashedBytes() uint64 {
 		return x.TrashedBytes
 	}
 	return 0
+}
+
+func (x *ClusterStatusResponse) GetFeatures() []*Feature {
+	if x != nil {
+		return x.Features
+	}
+	return nil
 }
 
 type ListNodesRequest struct {
