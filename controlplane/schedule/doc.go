@@ -31,6 +31,8 @@
 //   - A copyset gets no operator before Limits.CoolDown has passed since its last one of that kind,
 //     and one call moves at most Limits.PerRound leaders, at most one of them to any one store, but
 //     for those of slow and draining stores.
+//   - Where an operator cancelled something, nothing of that kind begins before Limits.Hold has
+//     passed.
 //   - A replica is replaced only while a majority of its copyset, without it, is caught up: the
 //     change of membership needs them. Those with the fewest good replicas come first.
 //   - A new member goes to a zone and a node that no other member of its copyset is in, to a store

@@ -32,6 +32,8 @@ type Limits struct {
 	Losses    int           // replacements of lost replicas that a copyset may have at once
 	LossEvery time.Duration // how often it may have one more
 
+	Hold time.Duration // nothing of a kind begins in a copyset where an operator cancelled it
+
 	Paused KindSet // rules that begin nothing; what they began goes on
 }
 
@@ -39,7 +41,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1,
 		Rebuilds: 4, LostAfter: 15 * time.Minute, Sources: 4, Cluster: 64, Drains: 2, Balances: 4,
-		Losses: 3, LossEvery: 30 * time.Minute}
+		Losses: 3, LossEvery: 30 * time.Minute, Hold: 10 * time.Minute}
 }
 
 // KindSet is a set of kinds of operators.

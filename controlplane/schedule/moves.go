@@ -36,6 +36,7 @@ func Moves(v View, lim Limits) Plan {
 	}{{ReplaceReplica, m.repair}, {RecoverReplica, m.recover}, {DrainReplica, m.drain},
 		{BalanceReplica, m.balance}} {
 		if !lim.Paused.Has(rule.kind) {
+			m.kind = rule.kind
 			rule.run()
 		}
 	}
@@ -63,6 +64,7 @@ type mover struct {
 	stores map[uint64]*spot
 	lost   map[uint64]bool // stores that are not waited for any more
 	spots  []*spot
+	kind   Kind            // whose rule runs
 	moved  map[uint64]bool // copysets that have an operator of this round
 	moving int             // new members being filled in the whole cluster
 	size   uint64          // bytes of a replica, on the average
@@ -193,6 +195,7 @@ const (
 	clusterBusy
 	sourceBusy
 	roundFull
+	isHeld
 )
 
 // obstacleOf is what keeps a replica of the copyset from being replaced now. Those that must be
@@ -202,6 +205,8 @@ func (m *mover) obstacleOf(c *Copyset, from *Replica) obstacle {
 	switch {
 	case m.moved[c.ID]:
 		return hasMoved
+	case c.held(m.kind, m.view.Now, m.lim) > 0:
+		return isHeld
 	case at == nil:
 		return leaderless
 	case c.goodBeside(from) <= len(c.Replicas)/2:
@@ -237,6 +242,9 @@ func (m *mover) obstacle(c *Copyset, from *Replica) string {
 		return fmt.Sprintf("its leader's store %d fills %d already", at.ID, at.feeding)
 	case roundFull:
 		return "its turn comes in one of the next rounds"
+	case isHeld:
+		return fmt.Sprintf("it was cancelled, and may begin again in %v",
+			c.held(m.kind, m.view.Now, m.lim).Round(time.Second))
 	}
 	return ""
 }

@@ -41,6 +41,8 @@ type Copyset struct {
 	Leaving      uint64    // replica id: whose place that is; 0: none
 	Why          Kind      // of the replacement under way
 	Losses       Losses    // replacements of lost replicas of late
+	Held         Kind      // that an operator cancelled
+	HeldSince    time.Time
 }
 
 // Replica is one member of a copyset.
@@ -173,10 +175,19 @@ func (r *round) fit(m *Replica) bool {
 
 // movable says whether the copyset may get an operator now.
 func (r *round) movable(c *Copyset) bool {
-	if len(r.ops) >= r.lim.PerRound || r.moved[c.ID] || c.replica(c.Leader) == nil {
+	if len(r.ops) >= r.lim.PerRound || r.moved[c.ID] || c.replica(c.Leader) == nil ||
+		c.held(TransferLeader, r.view.Now, r.lim) > 0 {
 		return false
 	}
 	return c.LastOperator.IsZero() || r.view.Now.Sub(c.LastOperator) >= r.lim.CoolDown
+}
+
+// held is for how long nothing of a kind begins in the copyset, as somebody cancelled it.
+func (c *Copyset) held(kind Kind, now time.Time, lim Limits) time.Duration {
+	if c.Held != kind {
+		return 0
+	}
+	return max(0, lim.Hold-now.Sub(c.HeldSince))
 }
 
 func (r *round) move(c *Copyset, to *Replica, reason string) {

@@ -24,7 +24,7 @@ var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 //	    [capacity=N] [used=N] [draining]
 //	copyset ID stores=S,S,S leader=S|none preferred=S|any [last=SECONDS] [behind=S]
 //	    [damaged=S] [joining=S] [joining-damaged=S] [leaving=S] [why=KIND]
-//	    [last-repair=SECONDS] [losses=N] [lost-at=SECONDS]
+//	    [last-repair=SECONDS] [losses=N] [lost-at=SECONDS] [held=KIND] [held-since=SECONDS]
 //
 // A replica's id is copyset*10 + store, that of a joining one copyset*10 + 9. A store is a zone and
 // a node of its own unless it says otherwise. The replicas of a store that is down are behind.
@@ -209,7 +209,9 @@ func copyset(t *testing.T, f []string) Copyset {
 			c.Leaving = at(text)
 		case "why":
 			c.Why = Kind(text)
-		case "last-repair", "last", "losses", "lost-at":
+		case "held":
+			c.Held = Kind(text)
+		case "last-repair", "last", "losses", "lost-at", "held-since":
 			var n int
 			scan(t, text, "%d", &n)
 			switch name {
@@ -221,6 +223,8 @@ func copyset(t *testing.T, f []string) Copyset {
 				c.Losses.Spent = float64(n)
 			case "lost-at":
 				c.Losses.At = seconds(n)
+			case "held-since":
+				c.HeldSince = seconds(n)
 			}
 		default:
 			t.Fatalf("unknown field %q", o)

@@ -233,10 +233,11 @@ func (c *cluster) view(now time.Time) schedule.View {
 		g := c.copysets[id]
 		p := planned(g.rec)
 		p.LastOperator, p.LastRepair, p.Losses = g.lastOperator, g.lastRepair, g.losses
+		p.Held, p.HeldSince = heldOf(g.rec)
 		if j := g.rec.Joining; j != nil {
 			p.Leaving, p.Why = g.rec.LeavingReplicaId, whyOf(g.rec)
 			p.Joining = &schedule.Replica{ID: j.ReplicaId, Store: j.StoreId,
-				Damaged: c.damaged(g, j, now)}
+				Damaged: c.isGivenUpFor(g.rec, now) || c.damaged(g, j, now)}
 		}
 		for i, m := range g.rec.Replicas {
 			p.Replicas[i].Damaged = c.damaged(g, m, now)

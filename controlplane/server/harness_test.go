@@ -197,8 +197,11 @@ func (n *fakeNode) register() error {
 type raft struct {
 	leader map[uint64]uint64
 	term   map[uint64]uint64
-	slow   uint64            // a member that has not caught up
-	extra  map[uint64]uint64 // copyset -> a member that only the leader knows
+	slow   uint64 // a member that has not caught up
+	// stubborn leaders keep a learner that was given up.
+	stubborn bool
+	instead  uint64            // whose place another had taken, when a learner was given up
+	extra    map[uint64]uint64 // copyset -> a member that only the leader knows
 }
 
 func (w *raft) elect(copyset, replica uint64) {
@@ -294,8 +297,18 @@ func (n *fakeNode) report(g *v1.Copyset, w *raft) *v1.ReplicaReport {
 		report.Voters = append(report.Voters, id)
 	}
 	report.Recorded = true
+	learns := slices.Contains(report.Voters, w.slow)
+	if learns && (w.slow > g.GivenUpReplicaId || w.stubborn) {
+		report.Learners = append(report.Learners, w.slow)
+	}
+	if learns && w.slow <= g.GivenUpReplicaId && g.GivenUpHeard && !w.stubborn {
+		report.GivenUpReplicaId = w.slow
+		report.Voters = slices.DeleteFunc(report.Voters, func(id uint64) bool {
+			return id == w.instead
+		})
+	}
 	report.Voters = slices.DeleteFunc(report.Voters, func(id uint64) bool {
-		return id == g.LeavingReplicaId || id == w.slow
+		return id == g.LeavingReplicaId && !learns || id == w.slow
 	})
 	if n.lost[g.CopysetId] == report.ReplicaId {
 		report.State, report.Detail = "damaged", "frame lost"

@@ -49,3 +49,9 @@ func (h *adminHandler) ListOperators(_ context.Context, req *v1.ListOperatorsReq
 ) {
 	return serve(h.s, req, (*cluster).listOperators)
 }
+
+func (h *adminHandler) CancelOperator(_ context.Context, req *v1.CancelOperatorRequest) (
+	*v1.CancelOperatorResponse, error,
+) {
+	return serve(h.s, req, (*cluster).cancelOperator)
+}

@@ -74,7 +74,7 @@ func (c *cluster) nodeRecord(req *v1.RegisterNodeRequest) *v1.Node {
 // has reported nothing.
 func (c *cluster) welcome(n *node, stores int, now time.Time) {
 	n.heard, n.upSince, n.reports, n.transfers, n.claims = now, now, nil, nil, nil
-	n.sums, n.sum, n.outside, n.raw = nil, 0, nil, nil
+	n.sums, n.sum, n.outside, n.raw, n.taken = nil, 0, nil, nil, 0
 	c.touchNode(n)
 	c.weighFeatures(now)
 	rec := n.rec
@@ -250,6 +250,7 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 		n.upSince = now
 	}
 	n.heard = now
+	n.taken = req.DesiredVersion
 	c.takeProgram(n, req, now)
 	c.takeStores(n, req.Stores)
 	c.noteNode(n, now)

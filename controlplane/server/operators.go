@@ -13,6 +13,10 @@ import (
 const (
 	operatorRunning = "running"
 	operatorWaiting = "waiting"
+	// operatorCancelling is one whose new member is being removed, operatorCancelled one of which
+	// nothing is left.
+	operatorCancelling = "cancelling"
+	operatorCancelled  = "cancelled"
 )
 
 // waiting is a replacement that the scheduler wants and cannot begin yet.
@@ -46,49 +50,62 @@ func (c *cluster) listOperators(*v1.ListOperatorsRequest) (*v1.ListOperatorsResp
 	now := c.cfg.Now()
 	resp := &v1.ListOperatorsResponse{Operators: append(c.replacements(now), c.transfers()...)}
 	resp.Running, resp.Waiting = uint64(len(resp.Operators)), uint64(len(c.waits))
-	for _, w := range c.waits[:min(len(c.waits), maxWaitsShown)] {
-		op := &v1.Operator{Kind: string(w.Kind), CopysetId: w.Copyset, FromReplicaId: w.From,
-			SinceUnixNs: w.since.UnixNano(), State: operatorWaiting, Reason: w.Reason}
-		op.FromStoreId, op.FromNode = c.whereIs(w.Copyset, w.From)
-		resp.Operators = append(resp.Operators, op)
+	for i := range c.waits[:min(len(c.waits), maxWaitsShown)] {
+		resp.Operators = append(resp.Operators, c.showWait(&c.waits[i]))
 	}
 	return resp, nil
+}
+
+func (c *cluster) showWait(w *waiting) *v1.Operator {
+	op := &v1.Operator{Kind: string(w.Kind), CopysetId: w.Copyset, FromReplicaId: w.From,
+		SinceUnixNs: w.since.UnixNano(), State: operatorWaiting, Reason: w.Reason}
+	op.FromStoreId, op.FromNode = c.whereIs(w.Copyset, w.From)
+	return op
 }
 
 // replacements are the changes of membership that are under way.
 func (c *cluster) replacements(now time.Time) (list []*v1.Operator) {
 	for _, id := range c.order {
-		g := c.copysets[id]
-		j := g.rec.Joining
-		if j == nil {
-			continue
+		if g := c.copysets[id]; g.rec.Joining != nil {
+			list = append(list, c.showReplacement(g, now))
 		}
-		op := &v1.Operator{Kind: string(whyOf(g.rec)), CopysetId: id,
-			FromReplicaId: g.rec.LeavingReplicaId, ToReplicaId: j.ReplicaId,
-			SinceUnixNs: g.rec.ChangeBeganUnixNs, State: operatorRunning,
-			Progress: c.progress(g, now), Reason: g.rec.ChangeReason}
-		op.FromStoreId, op.FromNode = c.whereIs(id, g.rec.LeavingReplicaId)
-		op.ToStoreId, op.ToNode = c.whereIs(id, j.ReplicaId)
-		list = append(list, op)
 	}
 	return list
+}
+
+func (c *cluster) showReplacement(g *copyset, now time.Time) *v1.Operator {
+	id, j := g.rec.CopysetId, g.rec.Joining
+	op := &v1.Operator{Kind: string(whyOf(g.rec)), CopysetId: id,
+		FromReplicaId: g.rec.LeavingReplicaId, ToReplicaId: j.ReplicaId,
+		SinceUnixNs: g.rec.ChangeBeganUnixNs, State: operatorRunning,
+		Progress: c.progress(g, now), Reason: g.rec.ChangeReason}
+	if isGivenUp(g.rec) {
+		op.State, op.Progress = operatorCancelling, c.undoing(g, now)
+	}
+	op.FromStoreId, op.FromNode = c.whereIs(id, g.rec.LeavingReplicaId)
+	op.ToStoreId, op.ToNode = c.whereIs(id, j.ReplicaId)
+	return op
 }
 
 // transfers are the changes of leader that nodes have not been told of yet.
 func (c *cluster) transfers() (list []*v1.Operator) {
 	for _, id := range sortedIDs(c.nodes) {
 		for _, t := range c.nodes[id].transfers {
-			g := c.copysets[t.CopysetId]
-			op := &v1.Operator{Kind: string(schedule.TransferLeader), CopysetId: t.CopysetId,
-				FromReplicaId: g.rec.LeaderReplicaId, ToReplicaId: t.ToReplicaId,
-				SinceUnixNs: g.lastOperator.UnixNano(), State: operatorRunning,
-				Progress: "its leader has not been told yet"}
-			op.FromStoreId, op.FromNode = c.whereIs(t.CopysetId, g.rec.LeaderReplicaId)
-			op.ToStoreId, op.ToNode = c.whereIs(t.CopysetId, t.ToReplicaId)
-			list = append(list, op)
+			list = append(list, c.showTransfer(t))
 		}
 	}
 	return list
+}
+
+func (c *cluster) showTransfer(t *v1.TransferLeader) *v1.Operator {
+	g := c.copysets[t.CopysetId]
+	op := &v1.Operator{Kind: string(schedule.TransferLeader), CopysetId: t.CopysetId,
+		FromReplicaId: g.rec.LeaderReplicaId, ToReplicaId: t.ToReplicaId,
+		SinceUnixNs: g.lastOperator.UnixNano(), State: operatorRunning,
+		Progress: "its leader has not been told yet"}
+	op.FromStoreId, op.FromNode = c.whereIs(t.CopysetId, g.rec.LeaderReplicaId)
+	op.ToStoreId, op.ToNode = c.whereIs(t.CopysetId, t.ToReplicaId)
+	return op
 }
 
 // progress says in words how far a replacement is.

@@ -90,7 +90,7 @@ func (c *cluster) finishReplacements(now time.Time) error {
 		if g.rec.Joining == nil || !replaced(g.rec, c.leading(g, now)) {
 			continue
 		}
-		joining, leaving := g.rec.Joining, g.rec.LeavingReplicaId
+		joining, leaving, late := g.rec.Joining, g.rec.LeavingReplicaId, tooLate(g.rec)
 		rec := *g.rec
 		rec.Epoch++
 		rec.Replicas = slices.Clone(rec.Replicas)
@@ -102,14 +102,14 @@ func (c *cluster) finishReplacements(now time.Time) error {
 		if rec.PreferredLeaderReplicaId == leaving {
 			rec.PreferredLeaderReplicaId = joining.ReplicaId
 		}
-		rec.Joining, rec.LeavingReplicaId = nil, 0
+		rec.Joining, rec.LeavingReplicaId, rec.GivenUpHeard = nil, 0, false
 		rec.ChangeKind, rec.ChangeReason, rec.ChangeBeganUnixNs = "", "", 0
 		if err := c.changeMembers(g, &rec, nil); err != nil {
 			return err
 		}
 		finished = true
 		c.tell(newEvent(eventInfo, "replacement-done", aCopyset, id, "", "copyset %d: replica %d "+
-			"took the place of replica %d", id, joining.ReplicaId, leaving))
+			"took the place of replica %d%s", id, joining.ReplicaId, leaving, late))
 		c.log.Info("replica replaced", "copyset", id, "old", leaving, "new", joining.ReplicaId)
 	}
 	if finished {
@@ -161,7 +161,7 @@ func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.T
 		return err
 	}
 	concerned := append(admin.Members(g.rec), admin.Members(rec)...)
-	g.rec, c.topology = rec, topology
+	g.rec, g.version, c.topology = rec, topology, topology
 	c.relate(g, concerned)
 	for _, m := range concerned {
 		if n := c.nodes[m.NodeId]; n != nil {

@@ -10,10 +10,11 @@ import (
 
 // A replica whose place another store has taken lies where it was until its node is told to destroy
 // it, which may be long after, when a lost node comes back. To destroy one that counts would lose
-// data, so three must agree: the record, the order of the numbers, and the copyset's own leader. A
-// control plane whose metadata is older than the cluster (a restored copy) knows no member with a
-// higher number than a real one that it has forgotten, and leaves it alone; one that knows that its
-// metadata were restored asks nothing of a copyset before its leader has confirmed it (settle.go).
+// data, so three must agree: the record, the order of the numbers (of a newcomer that was given up
+// the record says so instead), and the copyset's own leader. A control plane whose metadata is
+// older than the cluster (a restored copy) knows no member with a higher number than a real one
+// that it has forgotten, and leaves it alone; one that knows that its metadata were restored asks
+// nothing of a copyset before its leader has confirmed it (settle.go).
 
 // retired are the replicas, of those that a node has reported, that it shall destroy. They are
 // named again with each heartbeat until the node has them no more.
@@ -46,7 +47,7 @@ func (c *cluster) isOutside(g *copyset, replica uint64, now time.Time) bool {
 	if c.isUnsettled(g.rec.CopysetId) {
 		return false
 	}
-	newest := uint64(0)
+	newest := g.rec.GivenUpReplicaId + 1
 	for _, m := range admin.Members(g.rec) {
 		newest = max(newest, m.ReplicaId)
 		if m.ReplicaId == replica {

@@ -79,6 +79,7 @@ type node struct {
 	wasUp     bool   // at the last tick, to log changes
 	told      string // the kind of the last event of it
 	desired   uint64 // version of its desired state
+	taken     uint64 // version that it has taken over, by its last heartbeat; 0: none
 	stores    map[uint64]bool
 	reports   map[uint64]*v1.ReplicaReport   // by copyset, as of the last heartbeat
 	sums      map[uint64]uint64              // of those that were heard, by copyset; nil: none were
@@ -110,6 +111,7 @@ type store struct {
 // copyset is a raft group.
 type copyset struct {
 	rec          *v1.Copyset // with the leader as last reported; replaced, never changed
+	version      uint64      // of the desired state of its nodes that has the members of rec
 	lastOperator time.Time
 	lastRepair   time.Time
 	losses       schedule.Losses
@@ -244,7 +246,7 @@ func (c *cluster) addCopyset(rec *v1.Copyset) {
 		c.copysets[rec.CopysetId] = g
 		c.order = append(c.order, rec.CopysetId)
 	}
-	g.rec = rec
+	g.rec, g.version = rec, c.topology
 	c.relate(g, admin.Members(rec))
 }
 
@@ -355,6 +357,7 @@ func (c *cluster) tick() {
 		{"empty the trash", c.emptyTrash},
 		{"finish deletions", c.finishDeletions},
 		{"finish replacements", c.finishReplacements},
+		{"finish what was cancelled", c.finishCancelled},
 	} {
 		if err := work.do(now); err != nil {
 			c.log.Warn("cannot "+work.what, "error", err)

@@ -27,8 +27,25 @@ type settling struct {
 }
 
 // Change is a replacement that the control plane wants: Joining takes the place of Leaving. Zero:
-// none.
-type Change struct{ Joining, Leaving uint64 }
+// none. Members up to GivenUp that only learn are not wanted any more.
+//
+// A replacement that is given up is undone only while its new member learns. From then on that it
+// votes nobody may call it back, since others count on what it said. That it will never vote is
+// certain once two things have happened in this order: every member has heard that it is given up,
+// so that none proposes anything for it any more; and a leader has committed an entry since and is
+// without it then, so that nothing that was proposed before can still come. The control plane sees
+// to the first, and then asks for the second with Confirm.
+type Change struct {
+	Joining, Leaving, GivenUp uint64
+	Confirm                   bool
+}
+
+// farewell is how far a leader is with confirming that a member that was given up never votes.
+type farewell struct {
+	of     uint64 // the member
+	marker uint64 // the entry that does it; 0: raft has not taken one yet
+	done   bool
+}
 
 // changeTicks is how often a leader looks whether the next step of a change can be taken.
 const changeTicks = 4
@@ -69,19 +86,22 @@ func nextChange(conf *raftpb.ConfState, want Change, members []uint64, caughtUp 
 	step := func(t raftpb.ConfChangeType, id uint64) {
 		cc.Changes = append(cc.Changes, raftpb.ConfChangeSingle{Type: t, NodeID: id})
 	}
-	stray := slices.IndexFunc(conf.Learners, func(id uint64) bool { return id != want.Joining })
+	stray := slices.IndexFunc(conf.Learners, func(id uint64) bool {
+		return id <= want.GivenUp || id != want.Joining && want.Joining != 0
+	})
 	voter := slices.Contains(conf.Voters, want.Joining)
 	learner := slices.Contains(conf.Learners, want.Joining)
 	leaving := leaver(conf, want, members)
 	switch {
-	case want.Joining == 0 || want.Leaving == 0, len(conf.VotersOutgoing) > 0:
-		// Nothing is wanted, or raft is about to leave a joint membership by itself.
+	case len(conf.VotersOutgoing) > 0: // raft is about to leave it by itself
 	case stray >= 0: // of a replacement that was given up
 		step(raftpb.ConfChangeRemoveNode, conf.Learners[stray])
+	case want.Joining == 0 || want.Leaving == 0: // nothing is wanted
 	case voter && leaving != raft.None:
 		step(raftpb.ConfChangeRemoveNode, leaving)
 	case voter, leaving == raft.None:
 		// Done, or not a change of this membership.
+	case !learner && want.Joining <= want.GivenUp:
 	case !learner:
 		step(raftpb.ConfChangeAddLearnerNode, want.Joining)
 	case caughtUp:
@@ -101,9 +121,10 @@ func (r *Replica) advanceChange() {
 	if r.stuckBetween() {
 		r.ignore(r.node.ProposeConfChange(raftpb.ConfChangeV2{}))
 	}
-	if r.change.Joining == 0 || r.joint() {
+	if r.change.Joining == 0 && !r.hasGivenUp() || r.joint() {
 		return
 	}
+	r.confirmGivenUp()
 	members := make([]uint64, len(r.peers))
 	for i := range r.peers {
 		members[i] = r.peers[i].ReplicaID
@@ -113,8 +134,48 @@ func (r *Replica) advanceChange() {
 		return
 	}
 	r.log.Info("membership", "propose", raftpb.ConfChangesToString(cc.Changes),
-		"joining", r.change.Joining, "leaving", r.change.Leaving)
+		"joining", r.change.Joining, "leaving", r.change.Leaving, "given up", r.change.GivenUp)
 	r.ignore(r.node.ProposeConfChange(cc))
+}
+
+// hasGivenUp reports whether a member learns that is not wanted any more.
+func (r *Replica) hasGivenUp() bool {
+	return slices.ContainsFunc(r.entries.conf.Learners, func(id uint64) bool {
+		return id <= r.change.GivenUp
+	})
+}
+
+// confirmGivenUp puts an entry on the log when the member that was given up is none.
+func (r *Replica) confirmGivenUp() {
+	if !r.change.Confirm || r.change.Joining > r.change.GivenUp || r.knows(r.change.Joining) {
+		return
+	}
+	if r.farewell.of != r.change.Joining {
+		r.farewell = farewell{of: r.change.Joining}
+	}
+	if r.farewell.marker == 0 && !r.farewell.done {
+		r.farewell.marker = r.proposeMarker()
+	}
+}
+
+// knows reports whether somebody is a member of any kind.
+func (r *Replica) knows(id uint64) bool {
+	conf := &r.entries.conf
+	for _, list := range [][]uint64{conf.Voters, conf.VotersOutgoing, conf.Learners,
+		conf.LearnersNext} {
+		if slices.Contains(list, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// gaveUp is the member of which a leader has confirmed that it never votes; 0: none.
+func (r *Replica) gaveUp() uint64 {
+	if r.farewell.done && r.change.Confirm && r.farewell.of == r.change.Joining {
+		return r.farewell.of
+	}
+	return 0
 }
 
 // stuckBetween reports whether a joint membership has nothing under way that ends it. Raft leaves
@@ -146,18 +207,27 @@ func (r *Replica) tellVoters() {
 	if !r.settling.open || r.settling.marker != 0 {
 		return
 	}
-	marker := []raftpb.Entry{{}}
-	err := r.node.Step(raftpb.Message{Type: raftpb.MsgProp, From: r.self, Entries: marker})
-	if err == nil {
-		r.settling.marker = marker[0].Index
-	}
-	r.ignore(err)
+	r.settling.marker = r.proposeMarker()
 }
 
-// told ends the settling when the marker is committed.
+// proposeMarker puts an entry on the log that says nothing; 0: raft does not take one now.
+func (r *Replica) proposeMarker() uint64 {
+	marker := []raftpb.Entry{{}}
+	err := r.node.Step(raftpb.Message{Type: raftpb.MsgProp, From: r.self, Entries: marker})
+	if err != nil {
+		r.ignore(err)
+		return 0
+	}
+	return marker[0].Index
+}
+
+// told ends what waits for a marker when that is committed.
 func (r *Replica) told(applied uint64) {
 	if m := r.settling.marker; m != 0 && applied >= m {
 		r.settling = settling{}
+	}
+	if m := r.farewell.marker; m != 0 && applied >= m {
+		r.farewell.marker, r.farewell.done = 0, !r.knows(r.farewell.of)
 	}
 }
 

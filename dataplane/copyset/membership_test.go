@@ -11,6 +11,7 @@ import (
 func TestNextStepOfAReplacement(t *testing.T) {
 	ids := func(n ...uint64) []uint64 { return n }
 	want := Change{Joining: 4, Leaving: 3}
+	gone := Change{Joining: 4, Leaving: 3, GivenUp: 4}
 	for _, c := range []struct {
 		name     string
 		conf     raftpb.ConfState
@@ -37,6 +38,20 @@ func TestNextStepOfAReplacement(t *testing.T) {
 			raftpb.ConfState{Voters: ids(1, 2, 4)}, Change{Joining: 5, Leaving: 3}, false, "l5"},
 		{"and the next has caught up", raftpb.ConfState{Voters: ids(1, 2, 4), Learners: ids(5)},
 			Change{Joining: 5, Leaving: 3}, true, "v5 r4"},
+		{"one that was not taken on is given up", raftpb.ConfState{Voters: ids(1, 2, 3)},
+			gone, true, ""},
+		{"a learner is given up", raftpb.ConfState{Voters: ids(1, 2, 3), Learners: ids(4)},
+			gone, true, "r4"},
+		{"one that votes is not given up", raftpb.ConfState{Voters: ids(1, 2, 3, 4)},
+			gone, true, "r3"},
+		{"nor while the membership changes", raftpb.ConfState{Voters: ids(1, 2, 4),
+			VotersOutgoing: ids(1, 2, 3), AutoLeave: true}, gone, true, ""},
+		{"one that was given up comes late", raftpb.ConfState{Voters: ids(1, 2, 3),
+			Learners: ids(4)}, Change{GivenUp: 4}, true, "r4"},
+		{"the next one after it", raftpb.ConfState{Voters: ids(1, 2, 3)},
+			Change{Joining: 5, Leaving: 3, GivenUp: 4}, false, "l5"},
+		{"nothing is known to be given up", raftpb.ConfState{Voters: ids(1, 2, 3),
+			Learners: ids(4)}, Change{}, true, ""},
 		{"an earlier newcomer was lost as a learner",
 			raftpb.ConfState{Voters: ids(1, 2, 3), Learners: ids(4)},
 			Change{Joining: 5, Leaving: 3}, false, "r4"},

@@ -188,7 +188,7 @@ func (r *Replica) noteRole(fx *Effects) {
 	}
 	r.lease.reset(r.status.Term)
 	// The entry with which a leader begins its term told the voters what it had applied before.
-	r.settling = settling{}
+	r.settling, r.farewell = settling{}, farewell{}
 	if was.RaftState == raft.StateLeader {
 		r.refuseAll(fx)
 	}

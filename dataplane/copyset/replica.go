@@ -42,6 +42,7 @@ type Replica struct {
 	peers       []Peer
 	change      Change
 	settling    settling
+	farewell    farewell
 	rest        rest
 	chunkBlocks uint32
 	pool        *buf.Pool
@@ -300,6 +301,8 @@ type Status struct {
 	Recorded                             bool // a durable record says that this member exists
 	Err                                  error
 	Counters                             Counters
+
+	GaveUp uint64 // a member of which it is certain that it never votes; 0: none
 }
 
 // PeerProgress is how far a leader knows a peer to be.
@@ -318,7 +321,7 @@ func (r *Replica) Status() Status {
 		OverlayBytes: r.overlay.bytes, Err: r.err, Counters: r.counters,
 		Voters:   slices.Clone(r.entries.conf.Voters),
 		Learners: slices.Clone(r.entries.conf.Learners),
-		Joint:    r.joint(), Recorded: r.stateAt != 0,
+		Joint:    r.joint(), Recorded: r.stateAt != 0, GaveUp: r.gaveUp(),
 	}
 	if s.Leading {
 		r.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {

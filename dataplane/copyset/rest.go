@@ -137,7 +137,8 @@ func (r *Replica) idle() bool {
 		r.lanes.Len()+r.reads.len()+len(r.waiting)+len(r.proposals) == 0 &&
 		len(r.overlay.chunks) == 0 && r.flushes == 0 && len(r.deletes) == 0 && !r.deleting &&
 		r.restore == nil && r.checkpoint == nil && r.status.LeadTransferee == raft.None &&
-		!r.joint() && r.change.Joining == 0 && !r.retiring && r.suspect.leader == 0
+		!r.joint() && r.change.Joining == 0 && !r.hasGivenUp() && !r.retiring &&
+		r.suspect.leader == 0
 }
 
 // inTouch reports whether a member answered lately. At rest nobody is asked, and all did before.

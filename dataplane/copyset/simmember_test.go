@@ -15,6 +15,8 @@ type simMembers struct {
 	epoch   uint64
 	leaving *simNode // is to be replaced: its disk is gone, or it shall move
 	joining *simNode // in the place of leaving, until it votes
+	givenUp uint64   // newcomers up to this number are not wanted any more
+	heard   bool     // all know that joining is one of them
 	// downUntil: there is no control plane.
 	downUntil int64
 	reached   map[uint64]wal.LSN // by node: how far its log went, as it last said
@@ -29,6 +31,8 @@ type simReport struct {
 	leading bool
 	joint   bool
 	voters  []uint64
+	gaveUp  uint64
+	epoch   uint64
 }
 
 // added makes a node for a new member, of the next number.
@@ -62,9 +66,10 @@ func (m *simMembers) peers() (peers []Peer) {
 
 func (m *simMembers) change() Change {
 	if m.joining == nil {
-		return Change{}
+		return Change{GivenUp: m.givenUp}
 	}
-	return Change{Joining: m.joining.id, Leaving: m.leaving.id}
+	return Change{Joining: m.joining.id, Leaving: m.leaving.id, GivenUp: m.givenUp,
+		Confirm: m.heard}
 }
 
 // settled says that nobody is to be replaced.
@@ -120,15 +125,24 @@ func (s *sim) control() {
 	}
 	switch {
 	case m.leaving == nil || lead == nil || m.leaving.putBack:
-	case m.joining == nil || m.joining.dead:
+	case m.joining == nil || m.joining.dead || s.tooLate():
 		if s.caughtUp() > len(m.places)/2 {
 			m.joining = s.added()
 			m.epoch++
 			m.joining.start()
 		}
+	case s.undone():
+		s.calledBack()
 	case !lead.joint && slices.Contains(lead.voters, m.joining.id) &&
 		!slices.Contains(lead.voters, m.leaving.id):
 		s.replaced()
+	case m.givenUp < m.joining.id && !m.leaving.dead && s.chance(0.05):
+		s.mark("called back")
+		m.givenUp, m.heard = m.joining.id, false
+		m.epoch++
+	case m.givenUp == m.joining.id && !m.heard && s.allHeard():
+		m.heard = true
+		m.epoch++
 	}
 	for _, n := range m.wanted() {
 		if s.chance(0.7) {
@@ -149,6 +163,45 @@ func (s *sim) controlEnds() {
 	}
 }
 
+// allHeard says that all members have heard of the newcomer that was given up, or begun anew.
+func (s *sim) allHeard() bool {
+	return !slices.ContainsFunc(s.members.places, func(n *simNode) bool {
+		return n.reported.epoch != s.members.epoch
+	})
+}
+
+// undone says that a newcomer that was given up will never vote, by what any member has said, and
+// that nobody else has the place that it was to take.
+func (s *sim) undone() bool {
+	at := s.farewell()
+	return at != nil && !slices.ContainsFunc(s.members.places, func(n *simNode) bool {
+		return !slices.Contains(at.voters, n.id)
+	})
+}
+
+// tooLate says that it never votes, and that an earlier one took the place and was lost: another
+// must come all the same.
+func (s *sim) tooLate() bool { return s.farewell() != nil && !s.undone() }
+
+// farewell is what a member said that has confirmed that the newcomer never votes.
+func (s *sim) farewell() *simReport {
+	for _, n := range s.members.places {
+		if n.reported.gaveUp == s.members.joining.id {
+			return &n.reported
+		}
+	}
+	return nil
+}
+
+// calledBack ends a newcomer that is no member.
+func (s *sim) calledBack() {
+	m := &s.members
+	s.mark("undone")
+	s.after(s.around(300*time.Millisecond), m.joining.lose)
+	m.leaving, m.joining, m.heard = nil, nil, false
+	m.epoch++
+}
+
 // replaced makes the newcomer a member like any other. The one that moved is told to end later.
 func (s *sim) replaced() {
 	m := &s.members
@@ -156,7 +209,7 @@ func (s *sim) replaced() {
 	old := m.leaving
 	m.places = slices.Clone(m.places)
 	m.places[slices.Index(m.places, old)] = m.joining
-	m.leaving, m.joining = nil, nil
+	m.leaving, m.joining, m.heard = nil, nil, false
 	m.epoch++
 	if !old.dead {
 		s.mark("moved")
@@ -185,7 +238,8 @@ func (n *simNode) report() {
 	if n.up && n.r != nil {
 		conf := &n.r.entries.conf
 		n.reported = simReport{term: n.r.status.Term, leading: n.r.leading(),
-			joint: n.r.joint(), voters: slices.Clone(conf.Voters)}
+			joint: n.r.joint(), voters: slices.Clone(conf.Voters),
+			gaveUp: n.r.gaveUp(), epoch: n.r.epoch}
 	}
 }
 

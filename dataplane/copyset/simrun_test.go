@@ -96,6 +96,7 @@ func TestStormyClusterIsLinearizable(t *testing.T) {
 		"chunk dropped", "flush from the log", "read from the log", "sent from the log",
 		"block repaired", "message lost", "message repeated", "leader isolated", "clog",
 		"log write failed", "disk lost", "member to move", "newcomer lost", "replaced", "fenced",
+		"called back", "undone",
 		"false rumour", "chunk up to date",
 		"disk put back", "the control plane knew that it was longer",
 		"the leader knew that it was longer",

@@ -236,15 +236,20 @@ func (n *Node) ensure(c *v1.Copyset) error {
 	st := copyset.NewState(c.CopysetId, c.Epoch, mine.ReplicaId, peers)
 	st.Conf.Voters = founders(c)
 	err := home.Assign(store.Assignment{State: st, Existed: mine.Recorded,
-		Lead: c.PreferredLeaderReplicaId == mine.ReplicaId && c.Joining == nil,
-		Change: copyset.Change{Joining: c.GetJoining().GetReplicaId(),
-			Leaving: c.LeavingReplicaId}})
+		Lead:   c.PreferredLeaderReplicaId == mine.ReplicaId && c.Joining == nil,
+		Change: changeOf(c)})
 	if errors.Is(err, copyset.ErrDamaged) {
 		n.log.Warn("copyset is not served: its replica here is lost, and is reported",
 			"copyset", c.CopysetId, "replica", mine.ReplicaId, "err", err)
 		return nil // to try again would change nothing
 	}
 	return err
+}
+
+// changeOf is the change of members that the control plane wants.
+func changeOf(c *v1.Copyset) copyset.Change {
+	return copyset.Change{Joining: c.GetJoining().GetReplicaId(), Leaving: c.LeavingReplicaId,
+		GivenUp: c.GivenUpReplicaId, Confirm: c.GivenUpHeard}
 }
 
 // founders are the members with which the copyset began: what its log builds on.
@@ -317,7 +322,7 @@ func replicaReport(s *store.Store, r *copyset.Status) *v1.ReplicaReport {
 	out := &v1.ReplicaReport{CopysetId: r.Copyset, ReplicaId: r.Replica, StoreId: s.ID(),
 		Leader: r.Serving, LeaderReplicaId: r.Leader, Term: r.Term, CommitIndex: r.Commit,
 		AppliedIndex: r.Applied, State: "ok", Voters: r.Voters, Learners: r.Learners,
-		Joint: r.Joint, Recorded: r.Recorded}
+		Joint: r.Joint, Recorded: r.Recorded, GivenUpReplicaId: r.GaveUp}
 	switch {
 	case r.Err != nil:
 		out.State, out.Detail = "damaged", r.Err.Error()

@@ -23,10 +23,12 @@ const (
 const (
 	// FeaturePartial is heartbeats that tell what changed.
 	FeaturePartial = 1 << iota
+	// FeatureCancel is new members that are given up.
+	FeatureCancel
 )
 
 // Features are those of this program.
-const Features uint64 = FeaturePartial
+const Features uint64 = FeaturePartial | FeatureCancel
 
 // FeatureInfo is what a feature is.
 type FeatureInfo struct {
@@ -39,6 +41,7 @@ type FeatureInfo struct {
 func FeatureList() []FeatureInfo {
 	return []FeatureInfo{
 		{FeaturePartial, "partial-heartbeats", "heartbeats tell what changed, and not all"},
+		{FeatureCancel, "cancel", "replicas that move can be called back"},
 	}
 }
 

@@ -51,3 +51,9 @@ func (c *adminClient) ListOperators(ctx context.Context, req *v1.ListOperatorsRe
 ) (*v1.ListOperatorsResponse, error) {
 	return call(ctx, c.core, "ListOperators", c.kitex.ListOperators, req, opts)
 }
+
+func (c *adminClient) CancelOperator(ctx context.Context, req *v1.CancelOperatorRequest,
+	opts ...callopt.Option,
+) (*v1.CancelOperatorResponse, error) {
+	return call(ctx, c.core, "CancelOperator", c.kitex.CancelOperator, req, opts)
+}

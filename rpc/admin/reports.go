@@ -46,6 +46,9 @@ func sum(r *v1.ReplicaReport, exact bool) uint64 {
 	for _, v := range []uint64{r.CopysetId, r.ReplicaId, r.StoreId, r.LeaderReplicaId, r.Term} {
 		word(v)
 	}
+	if r.GivenUpReplicaId != 0 { // releases before do not know it
+		word(r.GivenUpReplicaId)
+	}
 	flag(r.Leader)
 	flag(r.Joint)
 	flag(r.Recorded)

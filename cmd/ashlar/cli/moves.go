@@ -13,12 +13,25 @@ import (
 )
 
 func (a *app) operatorCommand() *cobra.Command {
+	kind := ""
+	cancel := a.listing("cancel COPYSET", "End what moves in a copyset, or waits to",
+		exactArgs("COPYSET"),
+		func(ctx context.Context, c *admin.Clients, args []string) (view.Tabler, error) {
+			id, err := strconv.ParseUint(args[0], 10, 64)
+			if err != nil {
+				return nil, usage("copyset %.40q: want a number of `operator list`", args[0])
+			}
+			r, err := c.Admin.CancelOperator(ctx, &ashlar.CancelOperatorRequest{CopysetId: id,
+				Kind: kind})
+			return view.FromOperator(r.GetOperator()), err
+		})
+	cancel.Flags().StringVar(&kind, "kind", "", "which one, if the copyset has several")
 	return noun("operator", "Replicas and leaders that move", a.listing("list",
 		"What moves, how far it is, and what waits for what", exactArgs(),
 		func(ctx context.Context, c *admin.Clients, _ []string) (view.Tabler, error) {
 			r, err := c.Admin.ListOperators(ctx, &ashlar.ListOperatorsRequest{})
 			return view.FromOperators(r), err
-		}))
+		}), cancel)
 }
 
 // drainStoreCommands are the verbs of `store` that empty a disk, or let it be filled again.

@@ -17,7 +17,7 @@ type Operator struct {
 	ToStoreID     uint64 `json:"to_store_id"`
 	ToNode        string `json:"to_node"`
 	Since         string `json:"since"`
-	State         string `json:"state"` // running | waiting
+	State         string `json:"state"` // running | waiting | cancelling | cancelled
 	Progress      string `json:"progress"`
 	Reason        string `json:"reason"` // why it is wanted, or what it waits for
 }
@@ -32,15 +32,21 @@ type Operators struct {
 // FromOperators converts a listing.
 func FromOperators(r *ashlar.ListOperatorsResponse) Operators {
 	return Operators{Running: r.GetRunning(), Waiting: r.GetWaiting(),
-		Operators: convert(r.GetOperators(), func(o *ashlar.Operator) Operator {
-			return Operator{Kind: o.GetKind(), Copyset: o.GetCopysetId(),
-				FromReplicaID: o.GetFromReplicaId(), FromStoreID: o.GetFromStoreId(),
-				FromNode: o.GetFromNode(), ToReplicaID: o.GetToReplicaId(),
-				ToStoreID: o.GetToStoreId(), ToNode: o.GetToNode(),
-				Since: stamp(o.GetSinceUnixNs()), State: o.GetState(), Progress: o.GetProgress(),
-				Reason: o.GetReason()}
-		})}
+		Operators: convert(r.GetOperators(), FromOperator)}
 }
+
+// FromOperator converts one.
+func FromOperator(o *ashlar.Operator) Operator {
+	return Operator{Kind: o.GetKind(), Copyset: o.GetCopysetId(),
+		FromReplicaID: o.GetFromReplicaId(), FromStoreID: o.GetFromStoreId(),
+		FromNode: o.GetFromNode(), ToReplicaID: o.GetToReplicaId(),
+		ToStoreID: o.GetToStoreId(), ToNode: o.GetToNode(),
+		Since: stamp(o.GetSinceUnixNs()), State: o.GetState(), Progress: o.GetProgress(),
+		Reason: o.GetReason()}
+}
+
+// Tables implements Tabler.
+func (o Operator) Tables() []Table { return Operators{Operators: []Operator{o}}.Tables() }
 
 // Tables implements Tabler.
 func (os Operators) Tables() []Table {

@@ -73,6 +73,13 @@ type Copyset struct {
 	ChangeKind               string     `protobuf:"bytes,11,opt,name=change_kind" json:"change_kind,omitempty"`                           // why a member joins: replace-replica | recover-replica | drain-replica | balance-replica
 	ChangeReason             string     `protobuf:"bytes,12,opt,name=change_reason" json:"change_reason,omitempty"`                       // in words
 	ChangeBeganUnixNs        int64      `protobuf:"varint,13,opt,name=change_began_unix_ns" json:"change_began_unix_ns,omitempty"`
+
+	// Members with this number or a lower one that only learn are given up: the leader removes them. A
+	// change whose new member is one of them is being cancelled.
+	GivenUpReplicaId uint64 `protobuf:"varint,14,opt,name=given_up_replica_id" json:"given_up_replica_id,omitempty"`
+	HeldKind         string `protobuf:"bytes,15,opt,name=held_kind" json:"held_kind,omitempty"`            // an operator of this kind was cancelled last
+	HeldUnixNs       int64  `protobuf:"varint,16,opt,name=held_unix_ns" json:"held_unix_ns,omitempty"`     // when
+	GivenUpHeard     bool   `protobuf:"varint,17,opt,name=given_up_heard" json:"given_up_heard,omitempty"` // all members have heard that joining is given up: the leader shall confirm it
 }
 
 func (x *Copyset) Reset() { *x = Copyset{} }
@@ -170,6 +177,34 @@ func (x *Copyset) GetChangeBeganUnixNs() int64 {
 		return x.ChangeBeganUnixNs
 	}
 	return 0
+}
+
+func (x *Copyset) GetGivenUpReplicaId() uint64 {
+	if x != nil {
+		return x.GivenUpReplicaId
+	}
+	return 0
+}
+
+func (x *Copyset) GetHeldKind() string {
+	if x != nil {
+		return x.HeldKind
+	}
+	return ""
+}
+
+func (x *Copyset) GetHeldUnixNs() int64 {
+	if x != nil {
+		return x.HeldUnixNs
+	}
+	return 0
+}
+
+func (x *Copyset) GetGivenUpHeard() bool {
+	if x != nil {
+		return x.GivenUpHeard
+	}
+	return false
 }
 
 type Store struct {
@@ -1071,21 +1106,22 @@ func (x *RegisterNodeResponse) GetHeartbeatIntervalMs() int64 {
 }
 
 type ReplicaReport struct {
-	CopysetId       uint64          `protobuf:"varint,1,opt,name=copyset_id" json:"copyset_id,omitempty"`
-	ReplicaId       uint64          `protobuf:"varint,2,opt,name=replica_id" json:"replica_id,omitempty"`
-	StoreId         uint64          `protobuf:"varint,3,opt,name=store_id" json:"store_id,omitempty"`
-	Leader          bool            `protobuf:"varint,4,opt,name=leader" json:"leader,omitempty"`
-	LeaderReplicaId uint64          `protobuf:"varint,5,opt,name=leader_replica_id" json:"leader_replica_id,omitempty"` // as this replica knows it; 0: none
-	Term            uint64          `protobuf:"varint,6,opt,name=term" json:"term,omitempty"`
-	CommitIndex     uint64          `protobuf:"varint,7,opt,name=commit_index" json:"commit_index,omitempty"`
-	AppliedIndex    uint64          `protobuf:"varint,8,opt,name=applied_index" json:"applied_index,omitempty"`
-	State           string          `protobuf:"bytes,9,opt,name=state" json:"state,omitempty"`            // ok | catching-up | damaged
-	Progress        []*PeerProgress `protobuf:"bytes,10,rep,name=progress" json:"progress,omitempty"`     // leader only
-	Voters          []uint64        `protobuf:"varint,11,rep,packed,name=voters" json:"voters,omitempty"` // the membership as this replica has applied it
-	Learners        []uint64        `protobuf:"varint,12,rep,packed,name=learners" json:"learners,omitempty"`
-	Joint           bool            `protobuf:"varint,13,opt,name=joint" json:"joint,omitempty"`       // between two sets of voters
-	Recorded        bool            `protobuf:"varint,14,opt,name=recorded" json:"recorded,omitempty"` // a durable record says that this member exists
-	Detail          string          `protobuf:"bytes,15,opt,name=detail" json:"detail,omitempty"`      // why it is damaged
+	CopysetId        uint64          `protobuf:"varint,1,opt,name=copyset_id" json:"copyset_id,omitempty"`
+	ReplicaId        uint64          `protobuf:"varint,2,opt,name=replica_id" json:"replica_id,omitempty"`
+	StoreId          uint64          `protobuf:"varint,3,opt,name=store_id" json:"store_id,omitempty"`
+	Leader           bool            `protobuf:"varint,4,opt,name=leader" json:"leader,omitempty"`
+	LeaderReplicaId  uint64          `protobuf:"varint,5,opt,name=leader_replica_id" json:"leader_replica_id,omitempty"` // as this replica knows it; 0: none
+	Term             uint64          `protobuf:"varint,6,opt,name=term" json:"term,omitempty"`
+	CommitIndex      uint64          `protobuf:"varint,7,opt,name=commit_index" json:"commit_index,omitempty"`
+	AppliedIndex     uint64          `protobuf:"varint,8,opt,name=applied_index" json:"applied_index,omitempty"`
+	State            string          `protobuf:"bytes,9,opt,name=state" json:"state,omitempty"`            // ok | catching-up | damaged
+	Progress         []*PeerProgress `protobuf:"bytes,10,rep,name=progress" json:"progress,omitempty"`     // leader only
+	Voters           []uint64        `protobuf:"varint,11,rep,packed,name=voters" json:"voters,omitempty"` // the membership as this replica has applied it
+	Learners         []uint64        `protobuf:"varint,12,rep,packed,name=learners" json:"learners,omitempty"`
+	Joint            bool            `protobuf:"varint,13,opt,name=joint" json:"joint,omitempty"`                             // between two sets of voters
+	Recorded         bool            `protobuf:"varint,14,opt,name=recorded" json:"recorded,omitempty"`                       // a durable record says that this member exists
+	Detail           string          `protobuf:"bytes,15,opt,name=detail" json:"detail,omitempty"`                            // why it is damaged
+	GivenUpReplicaId uint64          `protobuf:"varint,16,opt,name=given_up_replica_id" json:"given_up_replica_id,omitempty"` // a leader confirms that this joining member will never vote; 0: none
 }
 
 func (x *ReplicaReport) Reset() { *x = ReplicaReport{} }
@@ -1197,6 +1233,13 @@ func (x *ReplicaReport) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *ReplicaReport) GetGivenUpReplicaId() uint64 {
+	if x != nil {
+		return x.GivenUpReplicaId
+	}
+	return 0
 }
 
 type PeerProgress struct {
@@ -3341,7 +3384,7 @@ type Operator struct {
 	ToStoreId     uint64 `protobuf:"varint,7,opt,name=to_store_id" json:"to_store_id,omitempty"`
 	ToNode        string `protobuf:"bytes,8,opt,name=to_node" json:"to_node,omitempty"`
 	SinceUnixNs   int64  `protobuf:"varint,9,opt,name=since_unix_ns" json:"since_unix_ns,omitempty"` // when it began, or was first wanted
-	State         string `protobuf:"bytes,10,opt,name=state" json:"state,omitempty"`                 // running | waiting
+	State         string `protobuf:"bytes,10,opt,name=state" json:"state,omitempty"`                 // running | waiting | cancelling | cancelled
 	Progress      string `protobuf:"bytes,11,opt,name=progress" json:"progress,omitempty"`           // how far it is, in words
 	Reason        string `protobuf:"bytes,12,opt,name=reason" json:"reason,omitempty"`               // why it is wanted, or what it waits for
 }
@@ -3587,6 +3630,54 @@ func (x *SetSchedulerResponse) Unmarshal(in []byte) error { return prutal.Unmars
 func (x *SetSchedulerResponse) GetScheduler() *Scheduler {
 	if x != nil {
 		return x.Scheduler
+	}
+	return nil
+}
+
+// CancelOperatorRequest ends an operator. What it has done is undone where that is safe: once the new
+// member votes, it is not, and the answer is ABORTED. For a while no other of that kind begins there.
+type CancelOperatorRequest struct {
+	CopysetId uint64 `protobuf:"varint,1,opt,name=copyset_id" json:"copyset_id,omitempty"`
+	Kind      string `protobuf:"bytes,2,opt,name=kind" json:"kind,omitempty"` // empty: the only one
+}
+
+func (x *CancelOperatorRequest) Reset() { *x = CancelOperatorRequest{} }
+
+func (x *CancelOperatorRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *CancelOperatorRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *CancelOperatorRequest) GetCopysetId() uint64 {
+	if x != nil {
+		return x.CopysetId
+	}
+	return 0
+}
+
+func (x *CancelOperatorRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+type CancelOperatorResponse struct {
+	Operator *Operator `protobuf:"bytes,1,opt,name=operator" json:"operator,omitempty"` // cancelling: its new member is being removed
+}
+
+func (x *CancelOperatorResponse) Reset() { *x = CancelOperatorResponse{} }
+
+func (x *CancelOperatorResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *CancelOperatorResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *CancelOperatorResponse) GetOperator() *Operator {
+	if x != nil {
+		return x.Operator
 	}
 	return nil
 }
@@ -4912,6 +5003,7 @@ type AdminService interface {
 	DrainNode(ctx context.Context, req *DrainNodeRequest) (res *DrainNodeResponse, err error)
 	UndrainNode(ctx context.Context, req *UndrainNodeRequest) (res *UndrainNodeResponse, err error)
 	ListOperators(ctx context.Context, req *ListOperatorsRequest) (res *ListOperatorsResponse, err error)
+	CancelOperator(ctx context.Context, req *CancelOperatorRequest) (res *CancelOperatorResponse, err error)
 	ListSchedulers(ctx context.Context, req *ListSchedulersRequest) (res *ListSchedulersResponse, err error)
 	SetScheduler(ctx context.Context, req *SetSchedulerRequest) (res *SetSchedulerResponse, err error)
 	CreateDirectory(ctx context.Context, req *CreateDirectoryRequest) (res *CreateDirectoryResponse, err error)

@@ -127,6 +127,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"CancelOperator": kitex.NewMethodInfo(
+		cancelOperatorHandler,
+		newCancelOperatorArgs,
+		newCancelOperatorResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 	"ListSchedulers": kitex.NewMethodInfo(
 		listSchedulersHandler,
 		newListSchedulersArgs,
@@ -2081,6 +2088,117 @@ func (p *ListOperatorsResult) GetResult() interface{} {
 	return p.Success
 }
 
+func cancelOperatorHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.CancelOperatorRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).CancelOperator(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *CancelOperatorArgs:
+		success, err := handler.(v1.AdminService).CancelOperator(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*CancelOperatorResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newCancelOperatorArgs() interface{} {
+	return &CancelOperatorArgs{}
+}
+
+func newCancelOperatorResult() interface{} {
+	return &CancelOperatorResult{}
+}
+
+type CancelOperatorArgs struct {
+	Req *v1.CancelOperatorRequest
+}
+
+func (p *CancelOperatorArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *CancelOperatorArgs) Unmarshal(in []byte) error {
+	msg := new(v1.CancelOperatorRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var CancelOperatorArgs_Req_DEFAULT *v1.CancelOperatorRequest
+
+func (p *CancelOperatorArgs) GetReq() *v1.CancelOperatorRequest {
+	if !p.IsSetReq() {
+		return CancelOperatorArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *CancelOperatorArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *CancelOperatorArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type CancelOperatorResult struct {
+	Success *v1.CancelOperatorResponse
+}
+
+var CancelOperatorResult_Success_DEFAULT *v1.CancelOperatorResponse
+
+func (p *CancelOperatorResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *CancelOperatorResult) Unmarshal(in []byte) error {
+	msg := new(v1.CancelOperatorResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *CancelOperatorResult) GetSuccess() *v1.CancelOperatorResponse {
+	if !p.IsSetSuccess() {
+		return CancelOperatorResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *CancelOperatorResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.CancelOperatorResponse)
+}
+
+func (p *CancelOperatorResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *CancelOperatorResult) GetResult() interface{} {
+	return p.Success
+}
+
 func listSchedulersHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
 	switch s := arg.(type) {
 	case *streaming.Args:
@@ -4022,6 +4140,16 @@ func (p *kClient) ListOperators(ctx context.Context, Req *v1.ListOperatorsReques
 	_args.Req = Req
 	var _result ListOperatorsResult
 	if err = p.c.Call(ctx, "ListOperators", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) CancelOperator(ctx context.Context, Req *v1.CancelOperatorRequest) (r *v1.CancelOperatorResponse, err error) {
+	var _args CancelOperatorArgs
+	_args.Req = Req
+	var _result CancelOperatorResult
+	if err = p.c.Call(ctx, "CancelOperator", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

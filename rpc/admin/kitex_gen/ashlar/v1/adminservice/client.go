@@ -27,6 +27,7 @@ type Client interface {
 	DrainNode(ctx context.Context, Req *v1.DrainNodeRequest, callOptions ...callopt.Option) (r *v1.DrainNodeResponse, err error)
 	UndrainNode(ctx context.Context, Req *v1.UndrainNodeRequest, callOptions ...callopt.Option) (r *v1.UndrainNodeResponse, err error)
 	ListOperators(ctx context.Context, Req *v1.ListOperatorsRequest, callOptions ...callopt.Option) (r *v1.ListOperatorsResponse, err error)
+	CancelOperator(ctx context.Context, Req *v1.CancelOperatorRequest, callOptions ...callopt.Option) (r *v1.CancelOperatorResponse, err error)
 	ListSchedulers(ctx context.Context, Req *v1.ListSchedulersRequest, callOptions ...callopt.Option) (r *v1.ListSchedulersResponse, err error)
 	SetScheduler(ctx context.Context, Req *v1.SetSchedulerRequest, callOptions ...callopt.Option) (r *v1.SetSchedulerResponse, err error)
 	CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest, callOptions ...callopt.Option) (r *v1.CreateDirectoryResponse, err error)
@@ -152,6 +153,11 @@ func (p *kAdminServiceClient) UndrainNode(ctx context.Context, Req *v1.UndrainNo
 func (p *kAdminServiceClient) ListOperators(ctx context.Context, Req *v1.ListOperatorsRequest, callOptions ...callopt.Option) (r *v1.ListOperatorsResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.ListOperators(ctx, Req)
+}
+
+func (p *kAdminServiceClient) CancelOperator(ctx context.Context, Req *v1.CancelOperatorRequest, callOptions ...callopt.Option) (r *v1.CancelOperatorResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.CancelOperator(ctx, Req)
 }
 
 func (p *kAdminServiceClient) ListSchedulers(ctx context.Context, Req *v1.ListSchedulersRequest, callOptions ...callopt.Option) (r *v1.ListSchedulersResponse, err error) {
