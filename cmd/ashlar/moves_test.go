@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -160,6 +161,111 @@ func TestReplicasMoveOffADrainedNodeAndOffALostOneUnderLoad(t *testing.T) {
 	if err != nil || strings.Count(string(log), told) < 6 {
 		t.Errorf("n2 was told to destroy %d replicas, %v", strings.Count(string(log), told), err)
 	}
+	client.Close()
+	c.stop()
+}
+
+// operator is what moves in a cluster.
+type operator struct {
+	Kind, State string
+	Copyset     int
+	ToNode      string `json:"to_node"`
+	ToReplica   int    `json:"to_replica_id"`
+}
+
+func (c *cluster) operators() []operator {
+	c.t.Helper()
+	var list struct{ Operators []operator }
+	c.ask(&list, "operator", "list")
+	return list.Operators
+}
+
+// do runs a command on the cluster, which must succeed.
+func (c *cluster) do(args ...string) {
+	c.t.Helper()
+	if _, stderr, status := ashlar(append(args, "--data", c.dir)...); status != 0 {
+		c.t.Fatal(args, stderr)
+	}
+}
+
+// callBack cancels a move that has begun, and says which it was. One that is nearly done cannot be
+// called back, and another is taken then.
+func (c *cluster) callBack() (moved operator) {
+	c.t.Helper()
+	c.await("a move is called back", func() bool {
+		for _, op := range c.operators() {
+			if op.Kind != "drain-replica" || op.State != "running" {
+				continue
+			}
+			_, stderr, status := ashlar("operator", "cancel", fmt.Sprint(op.Copyset), "--kind",
+				op.Kind, "--data", c.dir)
+			if status == 0 {
+				moved = op
+				return true
+			}
+			if !strings.Contains(stderr, "cannot be cancelled any more") &&
+				!strings.Contains(stderr, "has no drain-replica") {
+				c.t.Fatal(stderr)
+			}
+		}
+		return false
+	})
+	return moved
+}
+
+// Draining begins only when the limit lets it, and one replica that is on its way goes back.
+func TestAMoveIsCalledBackAndLeavesNothingBehind(t *testing.T) {
+	skipShort(t)
+	c := start(t, filepath.Join(t.TempDir(), "data"), "--nodes", "4", "--volume", "vol", "--size",
+		"256MiB")
+	l := newLedger(volumeSize / blockSize)
+	client := c.attach(c.url)
+	soon := make(chan struct{})
+	time.AfterFunc(3*time.Second, func() { close(soon) })
+	if err := l.write(client, 8, soon); err != nil {
+		t.Fatal(err)
+	}
+	c.do("scheduler", "set", "store-drains", "0", "--note", "not yet")
+	c.do("node", "drain", "n1")
+	before := c.storeOn("n1").Replicas
+	time.Sleep(3 * time.Second)
+	if got := c.storeOn("n1").Replicas; got != before || before == 0 {
+		t.Fatalf("%d of %d replicas are left, though none may leave", got, before)
+	}
+	c.do("scheduler", "reset", "store-drains")
+
+	op := c.callBack()
+	c.do("scheduler", "pause", "drain-replica") // so that the others come to rest
+	c.await("nothing moves any more", func() bool { return len(c.operators()) == 0 })
+	c.do("node", "undrain", "n1")
+	var g struct {
+		Replicas []struct {
+			ID    int
+			State string
+		}
+	}
+	c.ask(&g, "copyset", "show", fmt.Sprint(op.Copyset))
+	for _, m := range g.Replicas {
+		if m.ID == op.ToReplica || len(g.Replicas) != 3 {
+			t.Errorf("replica %d was called back, and the members are %+v", op.ToReplica, g)
+		}
+	}
+	told := fmt.Sprintf("copyset=%d replica=%d", op.Copyset, op.ToReplica)
+	c.await("the new replica is destroyed", func() bool {
+		log, err := os.ReadFile(filepath.Join(c.dir, "log", op.ToNode+".log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(log)) {
+			if strings.Contains(line, "is no member any more and is destroyed") &&
+				strings.Contains(line, told) {
+				return true
+			}
+		}
+		return false
+	})
+	c.awaitFull()
+	l.check(t, client)
 	client.Close()
 	c.stop()
 }

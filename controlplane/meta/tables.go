@@ -19,6 +19,7 @@ import (
 //	'g' copyset               Copysets
 //	'i' name                  identity: cluster id, format version (text); Restored
 //	'k' kind                  Schedulers
+//	'l' name                  Limits
 //	'm' oving                 cluster id, while metadata move to here
 //	'n' node                  Nodes
 //	'o' session               Sessions
@@ -35,9 +36,11 @@ var (
 	Segments = Table[v1.Segment, *v1.Segment]{name: "segment", prefix: 'x'}
 	// Schedulers has those that are paused.
 	Schedulers = Table[v1.Scheduler, *v1.Scheduler]{name: "scheduler", prefix: 'k'}
-	Sessions   = Table[Session, *Session]{name: "session", prefix: 'o'}
-	Events     = Table[Event, *Event]{name: "event", prefix: 'e'}
-	Directory  = Table[Entry, *Entry]{name: "directory", prefix: 'd'}
+	// Limits has those that were set.
+	Limits    = Table[v1.Limit, *v1.Limit]{name: "limit", prefix: 'l'}
+	Sessions  = Table[Session, *Session]{name: "session", prefix: 'o'}
+	Events    = Table[Event, *Event]{name: "event", prefix: 'e'}
+	Directory = Table[Entry, *Entry]{name: "directory", prefix: 'd'}
 )
 
 // Key is a key inside a table.

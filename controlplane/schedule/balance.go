@@ -61,7 +61,7 @@ func (m *mover) slack() float64 {
 	for _, s := range m.spots {
 		members += s.members
 	}
-	return balanceSlack * float64(members) / float64(len(m.spots))
+	return float64(m.lim.BalanceSlack) / 100 * float64(members) / float64(len(m.spots))
 }
 
 // richer says whether s has so much more than t that one replica should move.

@@ -9,8 +9,6 @@ const (
 	// fullShare is the part of a store's capacity beyond which it gets no more replicas: the rest
 	// is for what those that are there grow by.
 	fullShare = 0.9
-	// balanceSlack is the part of the mean number of replicas by which two stores may differ.
-	balanceSlack = 0.05
 	// In a large cluster one new member may be filled at a time for each clusterShare stores, and
 	// for balance one for each balanceShare: what a store's loss costs each of the others shrinks.
 	clusterShare, balanceShare = 10, 100
@@ -29,8 +27,11 @@ type Limits struct {
 	Cluster   int           // new members filled at a time in all, or a tenth of the stores
 	Drains    int           // replicas that leave one store at a time when it could keep them
 	Balances  int           // of them for balance, or a hundredth of the stores; 0: no balance
-	Losses    int           // replacements of lost replicas that a copyset may have at once
-	LossEvery time.Duration // how often it may have one more
+	// BalanceSlack is the part of the mean number of replicas, per cent, by which two stores may
+	// differ.
+	BalanceSlack int
+	Losses       int           // replacements of lost replicas that a copyset may have at once
+	LossEvery    time.Duration // how often it may have one more
 
 	Hold time.Duration // nothing of a kind begins in a copyset where an operator cancelled it
 
@@ -41,7 +42,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1,
 		Rebuilds: 4, LostAfter: 15 * time.Minute, Sources: 4, Cluster: 64, Drains: 2, Balances: 4,
-		Losses: 3, LossEvery: 30 * time.Minute, Hold: 10 * time.Minute}
+		BalanceSlack: 5, Losses: 3, LossEvery: 30 * time.Minute, Hold: 10 * time.Minute}
 }
 
 // KindSet is a set of kinds of operators.

@@ -224,7 +224,7 @@ func (c *cluster) explainSilence(a *account, n *node, now time.Time) {
 		n.rec.Name, n.rec.Addr)
 	a.then("when it comes back its replicas catch up by themselves, and it may lead again")
 	a.then("once it is away for %s its replicas are made anew on other stores, where zones allow",
-		c.cfg.Schedule.LostAfter)
+		c.tuned.LostAfter)
 }
 
 // explainStoreState is about a store whose node is up.
@@ -265,7 +265,7 @@ func (c *cluster) explainLost(a *account, g *copyset, m *v1.Replica, now time.Ti
 		a.then("when it has everything it takes the place of replica %d", m.ReplicaId)
 		return
 	}
-	lim := c.cfg.Schedule
+	lim := c.tuned
 	place := c.stores[c.placeOf(m.StoreId)]
 	state, _ := c.storeUp(place, now)
 	filling := 0
@@ -299,7 +299,7 @@ func (c *cluster) explainMove(a *account, g *copyset, lead *v1.ReplicaReport, no
 		if m.ReplicaId != preferred {
 			continue
 		}
-		name, lim := c.replicaName(m), c.cfg.Schedule
+		name, lim := c.replicaName(m), c.tuned
 		switch n := c.nodes[m.NodeId]; {
 		case !c.replicaFull(g, m, lead, now):
 			a.waitsFor("%s, which should lead, to have everything", name)
@@ -393,7 +393,7 @@ func (c *cluster) explainNode(n *node, now time.Time) *account {
 	}
 	c.explainShare(a, fmt.Sprintf("node %s (%s)", n.rec.Name, n.rec.Addr),
 		func(m *v1.Replica) bool { return m.NodeId == n.rec.NodeId }, now)
-	if settle := c.cfg.Schedule.Settle; a.State == stateUp && now.Sub(n.upSince) < settle {
+	if settle := c.tuned.Settle; a.State == stateUp && now.Sub(n.upSince) < settle {
 		a.waitsFor("%s since it came up, before it is given leaders", settle)
 	}
 	return a

@@ -55,3 +55,15 @@ func (h *adminHandler) CancelOperator(_ context.Context, req *v1.CancelOperatorR
 ) {
 	return serve(h.s, req, (*cluster).cancelOperator)
 }
+
+func (h *adminHandler) ListLimits(_ context.Context, req *v1.ListLimitsRequest) (
+	*v1.ListLimitsResponse, error,
+) {
+	return serve(h.s, req, (*cluster).listLimits)
+}
+
+func (h *adminHandler) SetLimit(_ context.Context, req *v1.SetLimitRequest) (
+	*v1.SetLimitResponse, error,
+) {
+	return serve(h.s, req, (*cluster).setLimit)
+}

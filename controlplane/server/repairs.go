@@ -57,7 +57,7 @@ func (c *cluster) scheduleMoves(now time.Time) error {
 		g.lastOperator, g.lastRepair = now, now
 		level := eventInfo
 		if op.Lost {
-			g.losses = g.losses.Add(now, c.cfg.Schedule)
+			g.losses = g.losses.Add(now, c.tuned)
 			level = eventWarning
 		}
 		c.tell(newEvent(level, "replacement-begun", aCopyset, op.Copyset, "", "copyset %d: "+

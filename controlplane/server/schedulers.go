@@ -52,9 +52,9 @@ func (c *cluster) loadSchedulers(r meta.Reader) error {
 	})
 }
 
-// limits are the configured ones, with what is paused.
+// limits are those that hold now, with what is paused.
 func (c *cluster) limits() schedule.Limits {
-	lim := c.cfg.Schedule
+	lim := c.tuned
 	for kind := range c.paused {
 		lim.Paused = lim.Paused.With(kind)
 	}
@@ -74,7 +74,7 @@ func (c *cluster) listSchedulers(*v1.ListSchedulersRequest) (*v1.ListSchedulersR
 func (c *cluster) showScheduler(i int) *v1.Scheduler {
 	rule := &schedulers[i]
 	s := &v1.Scheduler{Kind: string(rule.kind), About: rule.about,
-		Limits: rule.limit(c.cfg.Schedule)}
+		Limits: rule.limit(c.tuned)}
 	if p := c.paused[rule.kind]; p != nil {
 		s.Paused, s.PausedUnixNs, s.Note = true, p.PausedUnixNs, p.Note
 	}

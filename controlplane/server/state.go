@@ -54,6 +54,8 @@ type cluster struct {
 	deletions map[uint64]*deletion
 	mapped    mapped
 	paused    map[schedule.Kind]*v1.Scheduler // schedulers that begin nothing
+	tuned     schedule.Limits                 // that hold now, but for what is paused
+	set       map[string]*v1.Limit            // limits that differ from the configuration
 	common    uint64                          // features that all nodes have
 	journal   journal
 	sessions  map[uint64]*session
@@ -137,7 +139,8 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 		stores: map[uint64]*store{}, uuids: map[string]uint64{},
 		copysets: map[uint64]*copyset{}, volumes: map[uint64]*v1.Volume{},
 		space: newNamespace(), trash: map[uint64]bool{}, deletions: map[uint64]*deletion{},
-		paused:   map[schedule.Kind]*v1.Scheduler{},
+		paused: map[schedule.Kind]*v1.Scheduler{},
+		tuned:  cfg.Schedule, set: map[string]*v1.Limit{},
 		mapped:   mapped{bytes: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
 		tally: newTally(),
@@ -152,7 +155,7 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 
 func (c *cluster) load(r meta.Reader) error {
 	return errors.Join(c.loadTopology(r), c.loadVolumes(r), c.loadSessions(r), c.loadMapping(r),
-		c.loadSchedulers(r), c.loadEvents(r))
+		c.loadSchedulers(r), c.loadLimits(r), c.loadEvents(r))
 }
 
 func (c *cluster) loadTopology(r meta.Reader) error {

@@ -57,3 +57,15 @@ func (c *adminClient) CancelOperator(ctx context.Context, req *v1.CancelOperator
 ) (*v1.CancelOperatorResponse, error) {
 	return call(ctx, c.core, "CancelOperator", c.kitex.CancelOperator, req, opts)
 }
+
+func (c *adminClient) ListLimits(ctx context.Context, req *v1.ListLimitsRequest,
+	opts ...callopt.Option,
+) (*v1.ListLimitsResponse, error) {
+	return call(ctx, c.core, "ListLimits", c.kitex.ListLimits, req, opts)
+}
+
+func (c *adminClient) SetLimit(ctx context.Context, req *v1.SetLimitRequest,
+	opts ...callopt.Option,
+) (*v1.SetLimitResponse, error) {
+	return call(ctx, c.core, "SetLimit", c.kitex.SetLimit, req, opts)
+}

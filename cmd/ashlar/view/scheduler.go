@@ -47,3 +47,42 @@ func (ss Schedulers) Tables() []Table {
 
 // Tables implements Tabler.
 func (s Scheduler) Tables() []Table { return Schedulers{s}.Tables() }
+
+// Limit bounds what schedulers do.
+type Limit struct {
+	Name    string `json:"name"`
+	About   string `json:"about"`
+	Value   string `json:"value"` // a number, or a time
+	Default string `json:"default"`
+	Least   string `json:"least"`
+	Most    string `json:"most"`
+	Set     string `json:"set"` // when; empty: it was not
+	Note    string `json:"note"`
+}
+
+// Limits is a listing.
+type Limits []Limit
+
+// FromLimits converts a listing.
+func FromLimits(list []*ashlar.Limit) Limits { return convert(list, FromLimit) }
+
+// FromLimit converts one.
+func FromLimit(l *ashlar.Limit) Limit {
+	return Limit{Name: l.GetName(), About: l.GetAbout(), Value: l.GetValue(),
+		Default: l.GetDefaultValue(), Least: l.GetLeast(), Most: l.GetMost(),
+		Set: stamp(l.GetSetUnixNs()), Note: l.GetNote()}
+}
+
+// Tables implements Tabler.
+func (ls Limits) Tables() []Table {
+	t := Table{Heading: []string{"LIMIT", "VALUE", "DEFAULT", "FROM", "TO", "SET", "NOTE",
+		"WHAT IT IS"}}
+	for _, l := range ls {
+		t.Rows = append(t.Rows, []string{l.Name, l.Value, l.Default, l.Least, l.Most, l.Set,
+			l.Note, l.About})
+	}
+	return []Table{t}
+}
+
+// Tables implements Tabler.
+func (l Limit) Tables() []Table { return Limits{l}.Tables() }

@@ -130,6 +130,11 @@ func clusterDocuments() map[string]Tabler {
 			{SessionId: 4, Epoch: 2, Client: "gateway g0", OpenedUnixNs: noon - 9e9,
 				State: "fenced", LeaseLeftMs: 12_000}}),
 		"operators": FromOperators(operators()),
+		"limits": FromLimits([]*ashlar.Limit{{Name: "lost-after", Value: "1h0m0s",
+			DefaultValue: "15m0s", Least: "1s", Most: "720h0m0s", SetUnixNs: noon,
+			Note: "the racks of room 2 move", About: "how long a store is waited for before its " +
+				"replicas move"}, {Name: "store-fills", Value: "4", DefaultValue: "4", Least: "0",
+			Most: "1024", About: "new replicas that one store fills at a time"}}),
 		"operator": FromOperator(&ashlar.Operator{Kind: "drain-replica", CopysetId: 7,
 			FromReplicaId: 23, FromStoreId: 3, FromNode: "n3", ToReplicaId: 40, ToStoreId: 4,
 			ToNode: "n4", SinceUnixNs: noon, State: "cancelling",

@@ -3634,6 +3634,157 @@ func (x *SetSchedulerResponse) GetScheduler() *Scheduler {
 	return nil
 }
 
+// Limit bounds what schedulers do.
+type Limit struct {
+	Name         string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	About        string `protobuf:"bytes,2,opt,name=about" json:"about,omitempty"` // what it is, in words
+	Value        string `protobuf:"bytes,3,opt,name=value" json:"value,omitempty"` // a number, or a time such as 15m0s
+	DefaultValue string `protobuf:"bytes,4,opt,name=default_value" json:"default_value,omitempty"`
+	Least        string `protobuf:"bytes,5,opt,name=least" json:"least,omitempty"`
+	Most         string `protobuf:"bytes,6,opt,name=most" json:"most,omitempty"`
+	SetUnixNs    int64  `protobuf:"varint,7,opt,name=set_unix_ns" json:"set_unix_ns,omitempty"` // when it was set; 0: it was not
+	Note         string `protobuf:"bytes,8,opt,name=note" json:"note,omitempty"`                // why, by whoever set it
+}
+
+func (x *Limit) Reset() { *x = Limit{} }
+
+func (x *Limit) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Limit) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Limit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Limit) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *Limit) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Limit) GetDefaultValue() string {
+	if x != nil {
+		return x.DefaultValue
+	}
+	return ""
+}
+
+func (x *Limit) GetLeast() string {
+	if x != nil {
+		return x.Least
+	}
+	return ""
+}
+
+func (x *Limit) GetMost() string {
+	if x != nil {
+		return x.Most
+	}
+	return ""
+}
+
+func (x *Limit) GetSetUnixNs() int64 {
+	if x != nil {
+		return x.SetUnixNs
+	}
+	return 0
+}
+
+func (x *Limit) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type ListLimitsRequest struct {
+}
+
+func (x *ListLimitsRequest) Reset() { *x = ListLimitsRequest{} }
+
+func (x *ListLimitsRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListLimitsRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+type ListLimitsResponse struct {
+	Limits []*Limit `protobuf:"bytes,1,rep,name=limits" json:"limits,omitempty"`
+}
+
+func (x *ListLimitsResponse) Reset() { *x = ListLimitsResponse{} }
+
+func (x *ListLimitsResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListLimitsResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListLimitsResponse) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// SetLimitRequest changes a limit at once, and for all control planes that follow.
+type SetLimitRequest struct {
+	Name  string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Value string `protobuf:"bytes,2,opt,name=value" json:"value,omitempty"` // empty: the default
+	Note  string `protobuf:"bytes,3,opt,name=note" json:"note,omitempty"`
+}
+
+func (x *SetLimitRequest) Reset() { *x = SetLimitRequest{} }
+
+func (x *SetLimitRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *SetLimitRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SetLimitRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetLimitRequest) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *SetLimitRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type SetLimitResponse struct {
+	Limit *Limit `protobuf:"bytes,1,opt,name=limit" json:"limit,omitempty"`
+}
+
+func (x *SetLimitResponse) Reset() { *x = SetLimitResponse{} }
+
+func (x *SetLimitResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *SetLimitResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SetLimitResponse) GetLimit() *Limit {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
 // CancelOperatorRequest ends an operator. What it has done is undone where that is safe: once the new
 // member votes, it is not, and the answer is ABORTED. For a while no other of that kind begins there.
 type CancelOperatorRequest struct {
@@ -5006,6 +5157,8 @@ type AdminService interface {
 	CancelOperator(ctx context.Context, req *CancelOperatorRequest) (res *CancelOperatorResponse, err error)
 	ListSchedulers(ctx context.Context, req *ListSchedulersRequest) (res *ListSchedulersResponse, err error)
 	SetScheduler(ctx context.Context, req *SetSchedulerRequest) (res *SetSchedulerResponse, err error)
+	ListLimits(ctx context.Context, req *ListLimitsRequest) (res *ListLimitsResponse, err error)
+	SetLimit(ctx context.Context, req *SetLimitRequest) (res *SetLimitResponse, err error)
 	CreateDirectory(ctx context.Context, req *CreateDirectoryRequest) (res *CreateDirectoryResponse, err error)
 	ListDirectories(ctx context.Context, req *ListDirectoriesRequest) (res *ListDirectoriesResponse, err error)
 	RemoveDirectory(ctx context.Context, req *RemoveDirectoryRequest) (res *RemoveDirectoryResponse, err error)

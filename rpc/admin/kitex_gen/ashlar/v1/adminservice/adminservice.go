@@ -148,6 +148,20 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"ListLimits": kitex.NewMethodInfo(
+		listLimitsHandler,
+		newListLimitsArgs,
+		newListLimitsResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"SetLimit": kitex.NewMethodInfo(
+		setLimitHandler,
+		newSetLimitArgs,
+		newSetLimitResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 	"CreateDirectory": kitex.NewMethodInfo(
 		createDirectoryHandler,
 		newCreateDirectoryArgs,
@@ -2421,6 +2435,228 @@ func (p *SetSchedulerResult) GetResult() interface{} {
 	return p.Success
 }
 
+func listLimitsHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.ListLimitsRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).ListLimits(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ListLimitsArgs:
+		success, err := handler.(v1.AdminService).ListLimits(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ListLimitsResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newListLimitsArgs() interface{} {
+	return &ListLimitsArgs{}
+}
+
+func newListLimitsResult() interface{} {
+	return &ListLimitsResult{}
+}
+
+type ListLimitsArgs struct {
+	Req *v1.ListLimitsRequest
+}
+
+func (p *ListLimitsArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ListLimitsArgs) Unmarshal(in []byte) error {
+	msg := new(v1.ListLimitsRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ListLimitsArgs_Req_DEFAULT *v1.ListLimitsRequest
+
+func (p *ListLimitsArgs) GetReq() *v1.ListLimitsRequest {
+	if !p.IsSetReq() {
+		return ListLimitsArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ListLimitsArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ListLimitsArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ListLimitsResult struct {
+	Success *v1.ListLimitsResponse
+}
+
+var ListLimitsResult_Success_DEFAULT *v1.ListLimitsResponse
+
+func (p *ListLimitsResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ListLimitsResult) Unmarshal(in []byte) error {
+	msg := new(v1.ListLimitsResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ListLimitsResult) GetSuccess() *v1.ListLimitsResponse {
+	if !p.IsSetSuccess() {
+		return ListLimitsResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ListLimitsResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.ListLimitsResponse)
+}
+
+func (p *ListLimitsResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ListLimitsResult) GetResult() interface{} {
+	return p.Success
+}
+
+func setLimitHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.SetLimitRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).SetLimit(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *SetLimitArgs:
+		success, err := handler.(v1.AdminService).SetLimit(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*SetLimitResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newSetLimitArgs() interface{} {
+	return &SetLimitArgs{}
+}
+
+func newSetLimitResult() interface{} {
+	return &SetLimitResult{}
+}
+
+type SetLimitArgs struct {
+	Req *v1.SetLimitRequest
+}
+
+func (p *SetLimitArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *SetLimitArgs) Unmarshal(in []byte) error {
+	msg := new(v1.SetLimitRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var SetLimitArgs_Req_DEFAULT *v1.SetLimitRequest
+
+func (p *SetLimitArgs) GetReq() *v1.SetLimitRequest {
+	if !p.IsSetReq() {
+		return SetLimitArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *SetLimitArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *SetLimitArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type SetLimitResult struct {
+	Success *v1.SetLimitResponse
+}
+
+var SetLimitResult_Success_DEFAULT *v1.SetLimitResponse
+
+func (p *SetLimitResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *SetLimitResult) Unmarshal(in []byte) error {
+	msg := new(v1.SetLimitResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *SetLimitResult) GetSuccess() *v1.SetLimitResponse {
+	if !p.IsSetSuccess() {
+		return SetLimitResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *SetLimitResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.SetLimitResponse)
+}
+
+func (p *SetLimitResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *SetLimitResult) GetResult() interface{} {
+	return p.Success
+}
+
 func createDirectoryHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
 	switch s := arg.(type) {
 	case *streaming.Args:
@@ -4170,6 +4406,26 @@ func (p *kClient) SetScheduler(ctx context.Context, Req *v1.SetSchedulerRequest)
 	_args.Req = Req
 	var _result SetSchedulerResult
 	if err = p.c.Call(ctx, "SetScheduler", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ListLimits(ctx context.Context, Req *v1.ListLimitsRequest) (r *v1.ListLimitsResponse, err error) {
+	var _args ListLimitsArgs
+	_args.Req = Req
+	var _result ListLimitsResult
+	if err = p.c.Call(ctx, "ListLimits", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) SetLimit(ctx context.Context, Req *v1.SetLimitRequest) (r *v1.SetLimitResponse, err error) {
+	var _args SetLimitArgs
+	_args.Req = Req
+	var _result SetLimitResult
+	if err = p.c.Call(ctx, "SetLimit", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

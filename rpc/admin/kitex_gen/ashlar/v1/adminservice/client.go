@@ -30,6 +30,8 @@ type Client interface {
 	CancelOperator(ctx context.Context, Req *v1.CancelOperatorRequest, callOptions ...callopt.Option) (r *v1.CancelOperatorResponse, err error)
 	ListSchedulers(ctx context.Context, Req *v1.ListSchedulersRequest, callOptions ...callopt.Option) (r *v1.ListSchedulersResponse, err error)
 	SetScheduler(ctx context.Context, Req *v1.SetSchedulerRequest, callOptions ...callopt.Option) (r *v1.SetSchedulerResponse, err error)
+	ListLimits(ctx context.Context, Req *v1.ListLimitsRequest, callOptions ...callopt.Option) (r *v1.ListLimitsResponse, err error)
+	SetLimit(ctx context.Context, Req *v1.SetLimitRequest, callOptions ...callopt.Option) (r *v1.SetLimitResponse, err error)
 	CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest, callOptions ...callopt.Option) (r *v1.CreateDirectoryResponse, err error)
 	ListDirectories(ctx context.Context, Req *v1.ListDirectoriesRequest, callOptions ...callopt.Option) (r *v1.ListDirectoriesResponse, err error)
 	RemoveDirectory(ctx context.Context, Req *v1.RemoveDirectoryRequest, callOptions ...callopt.Option) (r *v1.RemoveDirectoryResponse, err error)
@@ -168,6 +170,16 @@ func (p *kAdminServiceClient) ListSchedulers(ctx context.Context, Req *v1.ListSc
 func (p *kAdminServiceClient) SetScheduler(ctx context.Context, Req *v1.SetSchedulerRequest, callOptions ...callopt.Option) (r *v1.SetSchedulerResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.SetScheduler(ctx, Req)
+}
+
+func (p *kAdminServiceClient) ListLimits(ctx context.Context, Req *v1.ListLimitsRequest, callOptions ...callopt.Option) (r *v1.ListLimitsResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ListLimits(ctx, Req)
+}
+
+func (p *kAdminServiceClient) SetLimit(ctx context.Context, Req *v1.SetLimitRequest, callOptions ...callopt.Option) (r *v1.SetLimitResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.SetLimit(ctx, Req)
 }
 
 func (p *kAdminServiceClient) CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest, callOptions ...callopt.Option) (r *v1.CreateDirectoryResponse, err error) {
