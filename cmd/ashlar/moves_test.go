@@ -213,6 +213,34 @@ func (c *cluster) callBack() (moved operator) {
 	return moved
 }
 
+// scrubWaits has stores scrubbed at another time than now, and waits until they say so.
+func (c *cluster) scrubWaits() {
+	c.t.Helper()
+	from := time.Now().UTC().Add(2 * time.Hour)
+	c.do("scrub", "set", from.Format("15:04")+"-"+from.Add(time.Hour).Format("15:04"))
+	c.await("all stores wait for their window", func() bool {
+		var stores []struct{ Scrub struct{ Waits bool } }
+		c.ask(&stores, "store", "list")
+		for _, s := range stores {
+			if !s.Scrub.Waits {
+				return false
+			}
+		}
+		return len(stores) == 4
+	})
+	var status struct {
+		Scrub struct {
+			Open  bool
+			Opens string
+		}
+	}
+	if c.ask(&status, "cluster", "status"); status.Scrub.Open ||
+		status.Scrub.Opens != from.Truncate(time.Minute).Format(time.RFC3339) {
+		c.t.Errorf("the status says %+v", status.Scrub)
+	}
+	c.do("scrub", "reset")
+}
+
 // Draining begins only when the limit lets it, and one replica that is on its way goes back.
 func TestAMoveIsCalledBackAndLeavesNothingBehind(t *testing.T) {
 	skipShort(t)
@@ -225,6 +253,7 @@ func TestAMoveIsCalledBackAndLeavesNothingBehind(t *testing.T) {
 	if err := l.write(client, 8, soon); err != nil {
 		t.Fatal(err)
 	}
+	c.scrubWaits()
 	c.do("scheduler", "set", "store-drains", "0", "--note", "not yet")
 	c.do("node", "drain", "n1")
 	before := c.storeOn("n1").Replicas

@@ -25,6 +25,7 @@ import (
 //	'o' session               Sessions
 //	's' store                 Stores
 //	'v' volume                Volumes
+//	'w' pool                  ScrubWindows
 //	'x' volume  segment       Segments
 //
 // Names are last in their keys and are not terminated.
@@ -36,6 +37,8 @@ var (
 	Segments = Table[v1.Segment, *v1.Segment]{name: "segment", prefix: 'x'}
 	// Schedulers has those that are paused.
 	Schedulers = Table[v1.Scheduler, *v1.Scheduler]{name: "scheduler", prefix: 'k'}
+	// ScrubWindows has those of pools that have some.
+	ScrubWindows = Table[v1.ScrubWindows, *v1.ScrubWindows]{name: "scrub windows", prefix: 'w'}
 	// Limits has those that were set.
 	Limits    = Table[v1.Limit, *v1.Limit]{name: "limit", prefix: 'l'}
 	Sessions  = Table[Session, *Session]{name: "session", prefix: 'o'}

@@ -58,8 +58,4 @@
 // and there are no more zones than replicas, a disk cannot be emptied while it works.
 //
 // The loads of stores are counted in replicas: copysets are taken to be of one size.
-//
-// # What joins it later
-//
-// Times of the day in which stores scrub are a further function of View.
 package schedule

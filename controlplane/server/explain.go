@@ -372,6 +372,7 @@ func (c *cluster) explainStore(s *store, now time.Time) *account {
 			time.Duration(s.report.GetLogWriteNs()).Round(time.Millisecond))
 		a.then("other stores lead its copysets as long as it is slow")
 	}
+	c.explainScrub(a, s, now)
 	c.explainShare(a, fmt.Sprintf("store %d (%s on node %s)", id, s.rec.Path, n.rec.Name),
 		func(m *v1.Replica) bool { return m.StoreId == id }, now)
 	return a

@@ -155,6 +155,7 @@ type fakeNode struct {
 	logEnd   uint64
 	logWrite time.Duration
 	waiting  *v1.Waiting
+	scrub    *v1.Scrub
 	used     uint64
 	space    *v1.Space
 	mute     map[uint64]bool // copysets of which it says nothing
@@ -222,7 +223,7 @@ func (n *fakeNode) beat(w *raft) error {
 			State:         cmp.Or(n.state, "up"),
 			CapacityBytes: s.CapacityBytes, UsedBytes: max(n.used, 1<<20), Chunks: 2,
 			Life: n.life, LogEnd: n.logEnd,
-			LogWriteNs: uint64(n.logWrite), Waiting: n.waiting, Space: n.space})
+			LogWriteNs: uint64(n.logWrite), Waiting: n.waiting, Space: n.space, Scrub: n.scrub})
 	}
 	for _, g := range n.copysets {
 		if !n.mute[g.CopysetId] {

@@ -6,7 +6,7 @@ import (
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
-// Calls about replicas that move.
+// Calls about what the cluster does by itself.
 
 func (h *adminHandler) DrainStore(_ context.Context, req *v1.DrainStoreRequest) (
 	*v1.DrainStoreResponse, error,
@@ -66,4 +66,16 @@ func (h *adminHandler) SetLimit(_ context.Context, req *v1.SetLimitRequest) (
 	*v1.SetLimitResponse, error,
 ) {
 	return serve(h.s, req, (*cluster).setLimit)
+}
+
+func (h *adminHandler) GetScrubWindows(_ context.Context, req *v1.GetScrubWindowsRequest) (
+	*v1.GetScrubWindowsResponse, error,
+) {
+	return serve(h.s, req, (*cluster).getScrubWindows)
+}
+
+func (h *adminHandler) SetScrubWindows(_ context.Context, req *v1.SetScrubWindowsRequest) (
+	*v1.SetScrubWindowsResponse, error,
+) {
+	return serve(h.s, req, (*cluster).setScrubWindows)
 }

@@ -277,6 +277,7 @@ func (c *cluster) orders(n *node, version uint64, known bool,
 	resp.TakesPartial = n.rec.Features&admin.FeaturePartial != 0 && known && version == n.desired
 	resp.WantVolumes = c.lacksVolumes(n, now)
 	c.surveyFor(n, now, resp)
+	resp.ScrubWindows, resp.ScrubZone = c.windows.Text(), c.windows.Zone()
 	return resp
 }
 

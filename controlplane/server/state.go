@@ -14,6 +14,7 @@ import (
 	"github.com/ashlar-storage/ashlar/controlplane/schedule"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+	"github.com/ashlar-storage/ashlar/rpc/window"
 )
 
 const (
@@ -56,6 +57,8 @@ type cluster struct {
 	paused    map[schedule.Kind]*v1.Scheduler // schedulers that begin nothing
 	tuned     schedule.Limits                 // that hold now, but for what is paused
 	set       map[string]*v1.Limit            // limits that differ from the configuration
+	scrub     *v1.ScrubWindows                // nil: none
+	windows   window.Week                     // the same
 	common    uint64                          // features that all nodes have
 	journal   journal
 	sessions  map[uint64]*session
@@ -155,7 +158,8 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 
 func (c *cluster) load(r meta.Reader) error {
 	return errors.Join(c.loadTopology(r), c.loadVolumes(r), c.loadSessions(r), c.loadMapping(r),
-		c.loadSchedulers(r), c.loadLimits(r), c.loadEvents(r))
+		c.loadSchedulers(r), c.loadLimits(r), c.loadScrub(r),
+		c.loadEvents(r))
 }
 
 func (c *cluster) loadTopology(r meta.Reader) error {

@@ -79,6 +79,9 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 	}
 	resp.TrashedVolumes, resp.TrashedBytes = c.inTrash()
 	resp.Features = c.listFeatures()
+	if c.scrub != nil {
+		resp.Scrub = c.showScrub(now)
+	}
 	c.refresh(now)
 	byHealth := c.tally.byHealth()
 	resp.CopysetsWithLeader = resp.Copysets - uint64(len(byHealth[healthUnavailable]))

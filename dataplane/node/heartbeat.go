@@ -157,7 +157,23 @@ func (n *Node) tell(ctx context.Context) (again bool, err error) {
 	n.deleteVolumes(resp.DeleteVolumes)
 	n.retire(resp.Retire)
 	n.survey(ctx, resp)
+	n.scrubWhen(resp.ScrubWindows, resp.ScrubZone)
 	return again, nil
+}
+
+// scrubWhen tells the stores when they are scrubbed. What cannot be read is of a newer release, and
+// holds for nobody here.
+func (n *Node) scrubWhen(windows, zone string) {
+	told := windows + "\n" + zone
+	if told == n.scrubTold {
+		return
+	}
+	n.scrubTold = told
+	for _, s := range n.stores {
+		if err := s.SetScrubWindows(windows, zone); err != nil {
+			n.log.Warn("scrub windows are not taken", "err", err)
+		}
+	}
 }
 
 // retire destroys replicas that are no members of their copysets any more.
@@ -312,6 +328,10 @@ func scrubReport(r store.Scrub) *v1.Scrub {
 		SkippedBlocks: r.Skipped, CycleBadBlocks: r.CycleBad, BadMetadata: r.BadMeta,
 		RepairedMetadata: r.RepairedMeta, ComparedBlocks: r.Compared,
 		DivergedBlocks: uint64(r.Diverged), Findings: r.Findings}
+	out.Waits = r.Waits
+	if !r.Opens.IsZero() {
+		out.OpensUnixNs = r.Opens.UnixNano()
+	}
 	if !r.Finished.IsZero() {
 		out.FinishedUnixNs = r.Finished.UnixNano()
 	}

@@ -86,21 +86,22 @@ var ErrVolatile = disk.ErrVolatile
 
 // Node is a running node.
 type Node struct {
-	cfg     Config
-	log     *slog.Logger
-	pool    *buf.Pool
-	stores  []*store.Store
-	paces   []logPace // of the stores; of the heartbeats alone
-	volumes volumeLists
-	told    admin.Told // by the heartbeats alone
-	links   *peer.Links
-	server  *transport.Server
-	clients *admin.Clients
-	admin   *ops.Listener
-	routes  atomic.Pointer[map[uint64]*store.Owner] // copyset -> owner; replaced, never changed
-	addr    string
-	lists   chan struct{} // one for each list of chunks being made for a peer
-	news    chan struct{} // of leaders that may have changed
+	cfg       Config
+	log       *slog.Logger
+	pool      *buf.Pool
+	stores    []*store.Store
+	paces     []logPace // of the stores; of the heartbeats alone
+	scrubTold string    // the windows that the stores were told last; the heartbeats' own
+	volumes   volumeLists
+	told      admin.Told // by the heartbeats alone
+	links     *peer.Links
+	server    *transport.Server
+	clients   *admin.Clients
+	admin     *ops.Listener
+	routes    atomic.Pointer[map[uint64]*store.Owner] // copyset -> owner; replaced, never changed
+	addr      string
+	lists     chan struct{} // one for each list of chunks being made for a peer
+	news      chan struct{} // of leaders that may have changed
 
 	adopted atomic.Bool // a desired state has been seen: no hurry any more
 

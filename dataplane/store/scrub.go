@@ -32,7 +32,13 @@ func (s *Store) scrubber() {
 
 // scrubTurn reads a piece if it is time, and tells how long to wait then.
 func (s *Store) scrubTurn(p *scrubPace) time.Duration {
-	if s.Failed() != nil || s.cycleRests() {
+	if s.Failed() != nil {
+		return scrubRest
+	}
+	if wait := s.windowClosed(); wait > 0 {
+		return wait
+	}
+	if s.cycleRests() {
 		return scrubRest
 	}
 	p.clients(s.clock(), s.clientOps.Load(), s.disk.Oldest() > 0)

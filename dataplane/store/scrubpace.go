@@ -66,9 +66,9 @@ func (p *scrubPace) spend(now, bytes int64) {
 func (s *Store) scrubPatience() time.Duration {
 	s.scrubMu.Lock()
 	chunks := max(s.scrubWay.total-s.scrubWay.begun, 0) + 1
-	end := time.Unix(0, s.scrub.Started).Add(s.cfg.ScrubPeriod)
+	left := s.openTime(time.Until(time.Unix(0, s.scrub.Started).Add(s.cfg.ScrubPeriod)))
 	s.scrubMu.Unlock()
 	pieces := int64(chunks) * max(s.meta.ChunkSize/copyset.BlockSize/scrubBlocks, 1)
-	each := time.Until(end) / time.Duration(2*pieces) // half of the period is in reserve
+	each := left / time.Duration(2*pieces) // half of the period is in reserve
 	return min(max(each, scrubLeast), scrubMost)
 }

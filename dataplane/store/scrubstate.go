@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
+	"github.com/ashlar-storage/ashlar/rpc/window"
 )
 
 // scrubFile keeps where the scrubber is, so that a start goes on and does not begin anew: JSON with
@@ -38,6 +39,9 @@ type scrubState struct {
 	BadMeta      uint64 `json:"bad_metadata,omitempty"` // chunks, since the store was made
 	RepairedMeta uint64 `json:"repaired_metadata,omitempty"`
 
+	Windows string `json:"windows,omitempty"` // when it may read; empty: always
+	Zone    string `json:"zone,omitempty"`
+
 	Findings []string `json:"findings"` // the newest
 	CRC      uint32   `json:"crc32c"`   // of the others as compact JSON
 }
@@ -68,6 +72,7 @@ func (s *Store) loadScrub() {
 	if err == nil {
 		if c, err := decodeScrub(data); err == nil {
 			s.scrub = c
+			s.loadWindows()
 			if c.Finished < c.Started {
 				s.lookAhead(c.ID)
 			}
@@ -76,6 +81,17 @@ func (s *Store) loadScrub() {
 		s.log.Warn("the scrubber begins anew: its place cannot be read", "file", scrubFile)
 	}
 	s.scrub = fresh
+}
+
+// loadWindows takes the windows of the last life, until it is told others.
+func (s *Store) loadWindows() {
+	week, err := window.Parse(s.scrub.Windows, s.scrub.Zone)
+	if err != nil {
+		s.log.Warn("the scrubber's windows cannot be read; it reads at any time", "err", err)
+		s.scrub.Windows, s.scrub.Zone = "", ""
+		return
+	}
+	s.scrubWeek = week
 }
 
 // saveScrub keeps the place. A failure costs nothing but the place.
@@ -109,6 +125,9 @@ type Scrub struct {
 	Compared uint64
 	Diverged int
 	Findings []string
+
+	Waits bool      // for a window to open
+	Opens time.Time // when one does
 }
 
 // ScrubReport tells how far the scrubber is.
@@ -117,12 +136,14 @@ func (s *Store) ScrubReport() Scrub {
 	c := s.scrub
 	findings := slices.Clone(c.Findings)
 	percent, unrepaired, standing := s.percent(), c.unrepaired(), len(c.Standing)
+	now, week := s.cfg.Now(), s.scrubWeek
 	s.scrubMu.Unlock()
 	r := Scrub{On: s.cfg.ScrubBytes > 0, Cycle: c.Cycle, Started: time.Unix(0, c.Started),
 		Percent: percent, Checked: c.Checked, Skipped: c.Skipped, CycleBad: c.CycleBad,
 		Compared: c.Compared, Bad: c.Bad, Repaired: c.Repaired, BadMeta: c.BadMeta,
 		RepairedMeta: c.RepairedMeta, Findings: findings}
 	r.Unrepaired, r.Diverged = unrepaired, standing-unrepaired
+	r.Waits, r.Opens = !week.Open(now), week.Opens(now)
 	if c.Finished > 0 {
 		r.Finished = time.Unix(0, c.Finished)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/io/wal"
+	"github.com/ashlar-storage/ashlar/rpc/window"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -67,6 +68,7 @@ type Config struct {
 	Unproven bool
 	// ScrubPeriod is from the beginning of one cycle to that of the next; 0: DefaultScrubPeriod.
 	ScrubPeriod time.Duration
+	Now         func() time.Time // for the scrubber's windows; nil: time.Now
 	Logger      *slog.Logger
 }
 
@@ -103,6 +105,7 @@ type Store struct {
 	scrubMu    sync.Mutex
 	scrub      scrubState
 	scrubWay   scrubWay
+	scrubWeek  window.Week   // when it may read
 	scrubTried int           // times that the piece at hand was refused
 	crossAfter time.Time     // no replicas are compared before it; the scrubber's own
 	lostMu     sync.Mutex    // one write of the list at a time
@@ -127,6 +130,9 @@ func (cfg *Config) defaults() {
 	}
 	if cfg.Owners == 0 {
 		cfg.Owners = DefaultOwners
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.ScrubPeriod == 0 {
 		cfg.ScrubPeriod = DefaultScrubPeriod

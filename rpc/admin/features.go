@@ -25,10 +25,12 @@ const (
 	FeaturePartial = 1 << iota
 	// FeatureCancel is new members that are given up.
 	FeatureCancel
+	// FeatureScrubWindows is scrubbing at some times only.
+	FeatureScrubWindows
 )
 
 // Features are those of this program.
-const Features uint64 = FeaturePartial | FeatureCancel
+const Features uint64 = FeaturePartial | FeatureCancel | FeatureScrubWindows
 
 // FeatureInfo is what a feature is.
 type FeatureInfo struct {
@@ -42,6 +44,7 @@ func FeatureList() []FeatureInfo {
 	return []FeatureInfo{
 		{FeaturePartial, "partial-heartbeats", "heartbeats tell what changed, and not all"},
 		{FeatureCancel, "cancel", "replicas that move can be called back"},
+		{FeatureScrubWindows, "scrub-windows", "stores are scrubbed at some times only"},
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
-// Calls about replicas that move.
+// Calls about what the cluster does by itself.
 
 func (c *adminClient) DrainStore(ctx context.Context, req *v1.DrainStoreRequest,
 	opts ...callopt.Option,
@@ -68,4 +68,16 @@ func (c *adminClient) SetLimit(ctx context.Context, req *v1.SetLimitRequest,
 	opts ...callopt.Option,
 ) (*v1.SetLimitResponse, error) {
 	return call(ctx, c.core, "SetLimit", c.kitex.SetLimit, req, opts)
+}
+
+func (c *adminClient) GetScrubWindows(ctx context.Context, req *v1.GetScrubWindowsRequest,
+	opts ...callopt.Option,
+) (*v1.GetScrubWindowsResponse, error) {
+	return call(ctx, c.core, "GetScrubWindows", c.kitex.GetScrubWindows, req, opts)
+}
+
+func (c *adminClient) SetScrubWindows(ctx context.Context, req *v1.SetScrubWindowsRequest,
+	opts ...callopt.Option,
+) (*v1.SetScrubWindowsResponse, error) {
+	return call(ctx, c.core, "SetScrubWindows", c.kitex.SetScrubWindows, req, opts)
 }

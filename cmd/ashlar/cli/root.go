@@ -84,8 +84,8 @@ func (a *app) root() *cobra.Command {
 		a.eventsCommand(), a.explainCommand())
 	add("look", noun("store", "Disks of the nodes",
 		slices.Concat(a.storeCommands(), a.drainStoreCommands(), a.offlineStoreCommands())...))
-	add("look", a.operatorCommand(), a.schedulerCommand(), a.poolCommand(), a.dfCommand(),
-		a.traceCommand())
+	add("look", a.operatorCommand(), a.schedulerCommand(), a.scrubCommand(), a.poolCommand(),
+		a.dfCommand(), a.traceCommand())
 	add("daemon", a.nodeCommand(), a.controlCommand(), a.gatewayCommand(), a.tokenCommand())
 	root.AddCommand(a.versionCommand())
 	demandVerbs(root)

@@ -43,6 +43,8 @@ type Scrub struct {
 	RepairedMetadata uint64   `json:"repaired_metadata"`
 	ComparedBlocks   uint64   `json:"compared_blocks"`
 	DivergedBlocks   uint64   `json:"diverged_blocks"`
+	Waits            bool     `json:"waits"` // for a window to open
+	Opens            string   `json:"opens"` // when one does
 	Findings         []string `json:"findings"`
 }
 
@@ -76,6 +78,7 @@ func fromScrub(c *ashlar.Scrub) Scrub {
 		RepairedBlocks: c.GetRepairedBlocks(), UnrepairedBlocks: c.GetUnrepairedBlocks(),
 		BadMetadata: c.GetBadMetadata(), RepairedMetadata: c.GetRepairedMetadata(),
 		ComparedBlocks: c.GetComparedBlocks(), DivergedBlocks: c.GetDivergedBlocks(),
+		Waits: c.GetWaits(), Opens: stamp(c.GetOpensUnixNs()),
 		Findings: append([]string{}, c.GetFindings()...)}
 }
 
@@ -120,7 +123,11 @@ func (c Scrub) progress() string {
 	if !c.On {
 		return "off"
 	}
-	return fmt.Sprintf("%d %% of cycle %d", c.Percent, c.Cycle)
+	text := fmt.Sprintf("%d %% of cycle %d", c.Percent, c.Cycle)
+	if c.Waits {
+		text += ", waits until " + c.Opens
+	}
+	return text
 }
 
 // Tables implements Tabler.

@@ -60,6 +60,9 @@ func (c Cluster) Tables() []Table {
 		head.Rows = append(head.Rows, []string{"trash", fmt.Sprintf("%d volumes, for which %s are "+
 			"reserved", c.TrashedVolumes, bytesText(c.TrashedBytes))})
 	}
+	if c.Scrub.Windows != "" {
+		head.Rows = append(head.Rows, []string{"scrub", c.Scrub.state()})
+	}
 	for _, p := range c.Problems {
 		head.Rows = append(head.Rows, []string{"problem", p})
 	}

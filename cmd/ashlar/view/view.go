@@ -61,6 +61,7 @@ type Cluster struct {
 	TrashedBytes       uint64    `json:"trashed_bytes"` // of the capacity, with all copies
 	Processes          []Process `json:"processes"`
 	Features           []Feature `json:"features"`
+	Scrub              ScrubTime `json:"scrub"`
 }
 
 // Feature is something that not every release has.
@@ -166,6 +167,7 @@ func FromCluster(s *ashlar.ClusterStatusResponse) Cluster {
 			return Process{Role: p.GetRole(), ID: p.GetId(), PID: p.GetPid(), Addr: p.GetAddr(),
 				State: p.GetState()}
 		}),
+		Scrub: FromScrubTime(s.GetScrub()),
 		Features: convert(s.GetFeatures(), func(f *ashlar.Feature) Feature {
 			return Feature{Name: f.GetName(), About: f.GetAbout(), On: f.GetOn(),
 				Lacking: append([]string{}, f.GetLacking()...)}

@@ -80,6 +80,7 @@ func operators() *ashlar.ListOperatorsResponse {
 func documents() map[string]Tabler {
 	all := namespaceDocuments()
 	maps.Copy(all, clusterDocuments())
+	maps.Copy(all, scheduleDocuments())
 	return all
 }
 
@@ -105,6 +106,28 @@ func namespaceDocuments() map[string]Tabler {
 	}
 }
 
+func scheduleDocuments() map[string]Tabler {
+	return map[string]Tabler{
+		"operators": FromOperators(operators()),
+		"scrub": FromScrubTime(&ashlar.ScrubWindows{PoolId: 1, Windows: "22:00-06:00",
+			Zone: "+02:00", SetUnixNs: noon, Note: "quiet days", OpensUnixNs: noon + 5*3600e9,
+			Lacking: []string{"n3 (v1)"}}),
+		"limits": FromLimits([]*ashlar.Limit{{Name: "lost-after", Value: "1h0m0s",
+			DefaultValue: "15m0s", Least: "1s", Most: "720h0m0s", SetUnixNs: noon,
+			Note: "the racks of room 2 move", About: "how long a store is waited for before its " +
+				"replicas move"}, {Name: "store-fills", Value: "4", DefaultValue: "4", Least: "0",
+			Most: "1024", About: "new replicas that one store fills at a time"}}),
+		"operator": FromOperator(&ashlar.Operator{Kind: "drain-replica", CopysetId: 7,
+			FromReplicaId: 23, FromStoreId: 3, FromNode: "n3", ToReplicaId: 40, ToStoreId: 4,
+			ToNode: "n4", SinceUnixNs: noon, State: "cancelling",
+			Progress: "the leader removes the new member", Reason: "store 3 is draining"}),
+		"schedulers": FromSchedulers([]*ashlar.Scheduler{{Kind: "drain-replica", Running: 2,
+			Waiting: 9, About: "draining stores give their replicas to others",
+			Limits: "2 of a store at a time"}, {Kind: "recover-replica", Paused: true,
+			PausedUnixNs: noon, Note: "the racks of room 2 move", Limits: "after 15m0s"}}),
+	}
+}
+
 func clusterDocuments() map[string]Tabler {
 	names := NamesOf([]*ashlar.Node{{NodeId: 1, Name: "a"}, {NodeId: 2, Name: "b"}})
 	return map[string]Tabler{
@@ -121,7 +144,8 @@ func clusterDocuments() map[string]Tabler {
 				{Role: "node", Id: "n3", Pid: 13, Addr: "127.0.0.1:7403",
 					State: "offline"}}, Features: []*ashlar.Feature{{Bit: 1,
 				Name: "partial-heartbeats", About: "heartbeats tell what changed, and not all",
-				Lacking: []string{"n3 (v0)"}}}}),
+				Lacking: []string{"n3 (v0)"}}}, Scrub: &ashlar.ScrubWindows{
+				Windows: "22:00-06:00", OpensUnixNs: noon + 7*3600e9}}),
 		"attachments": FromAttachments([]*ashlar.Attachment{
 			{SessionId: 9, Epoch: 3, Client: "gateway g1", OpenedUnixNs: noon, State: "ok",
 				LeaseLeftMs: 29_700},
@@ -129,20 +153,6 @@ func clusterDocuments() map[string]Tabler {
 				State: "silent", LeaseLeftMs: -4_100},
 			{SessionId: 4, Epoch: 2, Client: "gateway g0", OpenedUnixNs: noon - 9e9,
 				State: "fenced", LeaseLeftMs: 12_000}}),
-		"operators": FromOperators(operators()),
-		"limits": FromLimits([]*ashlar.Limit{{Name: "lost-after", Value: "1h0m0s",
-			DefaultValue: "15m0s", Least: "1s", Most: "720h0m0s", SetUnixNs: noon,
-			Note: "the racks of room 2 move", About: "how long a store is waited for before its " +
-				"replicas move"}, {Name: "store-fills", Value: "4", DefaultValue: "4", Least: "0",
-			Most: "1024", About: "new replicas that one store fills at a time"}}),
-		"operator": FromOperator(&ashlar.Operator{Kind: "drain-replica", CopysetId: 7,
-			FromReplicaId: 23, FromStoreId: 3, FromNode: "n3", ToReplicaId: 40, ToStoreId: 4,
-			ToNode: "n4", SinceUnixNs: noon, State: "cancelling",
-			Progress: "the leader removes the new member", Reason: "store 3 is draining"}),
-		"schedulers": FromSchedulers([]*ashlar.Scheduler{{Kind: "drain-replica", Running: 2,
-			Waiting: 9, About: "draining stores give their replicas to others",
-			Limits: "2 of a store at a time"}, {Kind: "recover-replica", Paused: true,
-			PausedUnixNs: noon, Note: "the racks of room 2 move", Limits: "after 15m0s"}}),
 		"stores": FromStores(storeNodes()), "store": FromStores(storeNodes())[0],
 		"df": FromSpace(spaceAnswer()),
 		"nodes": Nodes(FromNodes([]*ashlar.Node{{NodeId: 1, Name: "n1", Zone: "n1",

@@ -577,6 +577,8 @@ type Scrub struct {
 	RepairedMetadata uint64   `protobuf:"varint,14,opt,name=repaired_metadata" json:"repaired_metadata,omitempty"` // of them; it was written anew from memory
 	ComparedBlocks   uint64   `protobuf:"varint,15,opt,name=compared_blocks" json:"compared_blocks,omitempty"`     // in this cycle, with all other replicas, by the leaders here
 	DivergedBlocks   uint64   `protobuf:"varint,16,opt,name=diverged_blocks" json:"diverged_blocks,omitempty"`     // differ between replicas now, as the leaders here found
+	Waits            bool     `protobuf:"varint,17,opt,name=waits" json:"waits,omitempty"`                         // for a window to open
+	OpensUnixNs      int64    `protobuf:"varint,18,opt,name=opens_unix_ns" json:"opens_unix_ns,omitempty"`         // when one does
 }
 
 func (x *Scrub) Reset() { *x = Scrub{} }
@@ -695,6 +697,94 @@ func (x *Scrub) GetDivergedBlocks() uint64 {
 		return x.DivergedBlocks
 	}
 	return 0
+}
+
+func (x *Scrub) GetWaits() bool {
+	if x != nil {
+		return x.Waits
+	}
+	return false
+}
+
+func (x *Scrub) GetOpensUnixNs() int64 {
+	if x != nil {
+		return x.OpensUnixNs
+	}
+	return 0
+}
+
+// ScrubWindows is when the stores of a pool are scrubbed.
+type ScrubWindows struct {
+	PoolId      uint64   `protobuf:"varint,1,opt,name=pool_id" json:"pool_id,omitempty"`
+	Windows     string   `protobuf:"bytes,2,opt,name=windows" json:"windows,omitempty"`              // such as mon-fri 22:00-06:00; sat,sun 00:00-24:00; empty: always
+	Zone        string   `protobuf:"bytes,3,opt,name=zone" json:"zone,omitempty"`                    // UTC | local (of each node) | +02:00; empty: UTC
+	SetUnixNs   int64    `protobuf:"varint,4,opt,name=set_unix_ns" json:"set_unix_ns,omitempty"`     // 0: they were not
+	Note        string   `protobuf:"bytes,5,opt,name=note" json:"note,omitempty"`                    // why, by whoever set them
+	Open        bool     `protobuf:"varint,6,opt,name=open" json:"open,omitempty"`                   // now, in the zone of the control plane where it is local
+	OpensUnixNs int64    `protobuf:"varint,7,opt,name=opens_unix_ns" json:"opens_unix_ns,omitempty"` // when one does; 0: one is, or none ever does
+	Lacking     []string `protobuf:"bytes,8,rep,name=lacking" json:"lacking,omitempty"`              // nodes that do not know of windows and scrub at any time
+}
+
+func (x *ScrubWindows) Reset() { *x = ScrubWindows{} }
+
+func (x *ScrubWindows) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ScrubWindows) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ScrubWindows) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *ScrubWindows) GetWindows() string {
+	if x != nil {
+		return x.Windows
+	}
+	return ""
+}
+
+func (x *ScrubWindows) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ScrubWindows) GetSetUnixNs() int64 {
+	if x != nil {
+		return x.SetUnixNs
+	}
+	return 0
+}
+
+func (x *ScrubWindows) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *ScrubWindows) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *ScrubWindows) GetOpensUnixNs() int64 {
+	if x != nil {
+		return x.OpensUnixNs
+	}
+	return 0
+}
+
+func (x *ScrubWindows) GetLacking() []string {
+	if x != nil {
+		return x.Lacking
+	}
+	return nil
 }
 
 type Node struct {
@@ -1552,6 +1642,8 @@ type HeartbeatNodeResponse struct {
 	Survey         uint64            `protobuf:"varint,11,opt,name=survey" json:"survey,omitempty"`                          // for ReportChunks
 	SurveyCopysets []uint64          `protobuf:"varint,12,rep,packed,name=survey_copysets" json:"survey_copysets,omitempty"` // whose chunks are asked for, where they are led here
 	FenceVolumes   []*VolumeFence    `protobuf:"bytes,13,rep,name=fence_volumes" json:"fence_volumes,omitempty"`             // for these copysets, before they are listed
+	ScrubWindows   string            `protobuf:"bytes,14,opt,name=scrub_windows" json:"scrub_windows,omitempty"`             // see ScrubWindows
+	ScrubZone      string            `protobuf:"bytes,15,opt,name=scrub_zone" json:"scrub_zone,omitempty"`
 }
 
 func (x *HeartbeatNodeResponse) Reset() { *x = HeartbeatNodeResponse{} }
@@ -1651,6 +1743,20 @@ func (x *HeartbeatNodeResponse) GetFenceVolumes() []*VolumeFence {
 		return x.FenceVolumes
 	}
 	return nil
+}
+
+func (x *HeartbeatNodeResponse) GetScrubWindows() string {
+	if x != nil {
+		return x.ScrubWindows
+	}
+	return ""
+}
+
+func (x *HeartbeatNodeResponse) GetScrubZone() string {
+	if x != nil {
+		return x.ScrubZone
+	}
+	return ""
 }
 
 // VolumeFence ends the right to write of sessions of a volume with an older epoch.
@@ -2714,20 +2820,21 @@ func (x *ClusterStatusRequest) Marshal(in []byte) ([]byte, error) { return pruta
 func (x *ClusterStatusRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
 
 type ClusterStatusResponse struct {
-	ClusterId          string     `protobuf:"bytes,1,opt,name=cluster_id" json:"cluster_id,omitempty"`
-	Version            string     `protobuf:"bytes,2,opt,name=version" json:"version,omitempty"`
-	Health             string     `protobuf:"bytes,3,opt,name=health" json:"health,omitempty"` // ok | degraded | unavailable
-	Problems           []string   `protobuf:"bytes,4,rep,name=problems" json:"problems,omitempty"`
-	Volumes            uint64     `protobuf:"varint,5,opt,name=volumes" json:"volumes,omitempty"`
-	Copysets           uint64     `protobuf:"varint,6,opt,name=copysets" json:"copysets,omitempty"`
-	CopysetsWithLeader uint64     `protobuf:"varint,7,opt,name=copysets_with_leader" json:"copysets_with_leader,omitempty"`
-	CopysetsFull       uint64     `protobuf:"varint,8,opt,name=copysets_full" json:"copysets_full,omitempty"` // all replicas caught up
-	CapacityBytes      uint64     `protobuf:"varint,9,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
-	UsedBytes          uint64     `protobuf:"varint,10,opt,name=used_bytes" json:"used_bytes,omitempty"`
-	Processes          []*Process `protobuf:"bytes,11,rep,name=processes" json:"processes,omitempty"`
-	TrashedVolumes     uint64     `protobuf:"varint,12,opt,name=trashed_volumes" json:"trashed_volumes,omitempty"`
-	TrashedBytes       uint64     `protobuf:"varint,13,opt,name=trashed_bytes" json:"trashed_bytes,omitempty"` // of the pool, with all copies, that they keep from others
-	Features           []*Feature `protobuf:"bytes,14,rep,name=features" json:"features,omitempty"`
+	ClusterId          string        `protobuf:"bytes,1,opt,name=cluster_id" json:"cluster_id,omitempty"`
+	Version            string        `protobuf:"bytes,2,opt,name=version" json:"version,omitempty"`
+	Health             string        `protobuf:"bytes,3,opt,name=health" json:"health,omitempty"` // ok | degraded | unavailable
+	Problems           []string      `protobuf:"bytes,4,rep,name=problems" json:"problems,omitempty"`
+	Volumes            uint64        `protobuf:"varint,5,opt,name=volumes" json:"volumes,omitempty"`
+	Copysets           uint64        `protobuf:"varint,6,opt,name=copysets" json:"copysets,omitempty"`
+	CopysetsWithLeader uint64        `protobuf:"varint,7,opt,name=copysets_with_leader" json:"copysets_with_leader,omitempty"`
+	CopysetsFull       uint64        `protobuf:"varint,8,opt,name=copysets_full" json:"copysets_full,omitempty"` // all replicas caught up
+	CapacityBytes      uint64        `protobuf:"varint,9,opt,name=capacity_bytes" json:"capacity_bytes,omitempty"`
+	UsedBytes          uint64        `protobuf:"varint,10,opt,name=used_bytes" json:"used_bytes,omitempty"`
+	Processes          []*Process    `protobuf:"bytes,11,rep,name=processes" json:"processes,omitempty"`
+	TrashedVolumes     uint64        `protobuf:"varint,12,opt,name=trashed_volumes" json:"trashed_volumes,omitempty"`
+	TrashedBytes       uint64        `protobuf:"varint,13,opt,name=trashed_bytes" json:"trashed_bytes,omitempty"` // of the pool, with all copies, that they keep from others
+	Features           []*Feature    `protobuf:"bytes,14,rep,name=features" json:"features,omitempty"`
+	Scrub              *ScrubWindows `protobuf:"bytes,15,opt,name=scrub" json:"scrub,omitempty"` // absent: scrubbing needs no window
 }
 
 func (x *ClusterStatusResponse) Reset() { *x = ClusterStatusResponse{} }
@@ -2832,6 +2939,13 @@ func (x *ClusterStatusResponse) GetTrashedBytes() uint64 {
 func (x *ClusterStatusResponse) GetFeatures() []*Feature {
 	if x != nil {
 		return x.Features
+	}
+	return nil
+}
+
+func (x *ClusterStatusResponse) GetScrub() *ScrubWindows {
+	if x != nil {
+		return x.Scrub
 	}
 	return nil
 }
@@ -3781,6 +3895,106 @@ func (x *SetLimitResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(
 func (x *SetLimitResponse) GetLimit() *Limit {
 	if x != nil {
 		return x.Limit
+	}
+	return nil
+}
+
+type GetScrubWindowsRequest struct {
+	PoolId uint64 `protobuf:"varint,1,opt,name=pool_id" json:"pool_id,omitempty"` // 0: the only one
+}
+
+func (x *GetScrubWindowsRequest) Reset() { *x = GetScrubWindowsRequest{} }
+
+func (x *GetScrubWindowsRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *GetScrubWindowsRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *GetScrubWindowsRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+type GetScrubWindowsResponse struct {
+	Windows *ScrubWindows `protobuf:"bytes,1,opt,name=windows" json:"windows,omitempty"`
+}
+
+func (x *GetScrubWindowsResponse) Reset() { *x = GetScrubWindowsResponse{} }
+
+func (x *GetScrubWindowsResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *GetScrubWindowsResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *GetScrubWindowsResponse) GetWindows() *ScrubWindows {
+	if x != nil {
+		return x.Windows
+	}
+	return nil
+}
+
+type SetScrubWindowsRequest struct {
+	PoolId  uint64 `protobuf:"varint,1,opt,name=pool_id" json:"pool_id,omitempty"` // 0: the only one
+	Windows string `protobuf:"bytes,2,opt,name=windows" json:"windows,omitempty"`  // empty: none, stores are scrubbed at any time
+	Zone    string `protobuf:"bytes,3,opt,name=zone" json:"zone,omitempty"`
+	Note    string `protobuf:"bytes,4,opt,name=note" json:"note,omitempty"`
+}
+
+func (x *SetScrubWindowsRequest) Reset() { *x = SetScrubWindowsRequest{} }
+
+func (x *SetScrubWindowsRequest) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *SetScrubWindowsRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SetScrubWindowsRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *SetScrubWindowsRequest) GetWindows() string {
+	if x != nil {
+		return x.Windows
+	}
+	return ""
+}
+
+func (x *SetScrubWindowsRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *SetScrubWindowsRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type SetScrubWindowsResponse struct {
+	Windows *ScrubWindows `protobuf:"bytes,1,opt,name=windows" json:"windows,omitempty"`
+}
+
+func (x *SetScrubWindowsResponse) Reset() { *x = SetScrubWindowsResponse{} }
+
+func (x *SetScrubWindowsResponse) Marshal(in []byte) ([]byte, error) {
+	return prutal.MarshalAppend(in, x)
+}
+
+func (x *SetScrubWindowsResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SetScrubWindowsResponse) GetWindows() *ScrubWindows {
+	if x != nil {
+		return x.Windows
 	}
 	return nil
 }
@@ -5159,6 +5373,8 @@ type AdminService interface {
 	SetScheduler(ctx context.Context, req *SetSchedulerRequest) (res *SetSchedulerResponse, err error)
 	ListLimits(ctx context.Context, req *ListLimitsRequest) (res *ListLimitsResponse, err error)
 	SetLimit(ctx context.Context, req *SetLimitRequest) (res *SetLimitResponse, err error)
+	GetScrubWindows(ctx context.Context, req *GetScrubWindowsRequest) (res *GetScrubWindowsResponse, err error)
+	SetScrubWindows(ctx context.Context, req *SetScrubWindowsRequest) (res *SetScrubWindowsResponse, err error)
 	CreateDirectory(ctx context.Context, req *CreateDirectoryRequest) (res *CreateDirectoryResponse, err error)
 	ListDirectories(ctx context.Context, req *ListDirectoriesRequest) (res *ListDirectoriesResponse, err error)
 	RemoveDirectory(ctx context.Context, req *RemoveDirectoryRequest) (res *RemoveDirectoryResponse, err error)

@@ -162,6 +162,20 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"GetScrubWindows": kitex.NewMethodInfo(
+		getScrubWindowsHandler,
+		newGetScrubWindowsArgs,
+		newGetScrubWindowsResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"SetScrubWindows": kitex.NewMethodInfo(
+		setScrubWindowsHandler,
+		newSetScrubWindowsArgs,
+		newSetScrubWindowsResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 	"CreateDirectory": kitex.NewMethodInfo(
 		createDirectoryHandler,
 		newCreateDirectoryArgs,
@@ -2657,6 +2671,228 @@ func (p *SetLimitResult) GetResult() interface{} {
 	return p.Success
 }
 
+func getScrubWindowsHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.GetScrubWindowsRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).GetScrubWindows(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *GetScrubWindowsArgs:
+		success, err := handler.(v1.AdminService).GetScrubWindows(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*GetScrubWindowsResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newGetScrubWindowsArgs() interface{} {
+	return &GetScrubWindowsArgs{}
+}
+
+func newGetScrubWindowsResult() interface{} {
+	return &GetScrubWindowsResult{}
+}
+
+type GetScrubWindowsArgs struct {
+	Req *v1.GetScrubWindowsRequest
+}
+
+func (p *GetScrubWindowsArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *GetScrubWindowsArgs) Unmarshal(in []byte) error {
+	msg := new(v1.GetScrubWindowsRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var GetScrubWindowsArgs_Req_DEFAULT *v1.GetScrubWindowsRequest
+
+func (p *GetScrubWindowsArgs) GetReq() *v1.GetScrubWindowsRequest {
+	if !p.IsSetReq() {
+		return GetScrubWindowsArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *GetScrubWindowsArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *GetScrubWindowsArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type GetScrubWindowsResult struct {
+	Success *v1.GetScrubWindowsResponse
+}
+
+var GetScrubWindowsResult_Success_DEFAULT *v1.GetScrubWindowsResponse
+
+func (p *GetScrubWindowsResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *GetScrubWindowsResult) Unmarshal(in []byte) error {
+	msg := new(v1.GetScrubWindowsResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *GetScrubWindowsResult) GetSuccess() *v1.GetScrubWindowsResponse {
+	if !p.IsSetSuccess() {
+		return GetScrubWindowsResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *GetScrubWindowsResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.GetScrubWindowsResponse)
+}
+
+func (p *GetScrubWindowsResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *GetScrubWindowsResult) GetResult() interface{} {
+	return p.Success
+}
+
+func setScrubWindowsHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.SetScrubWindowsRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).SetScrubWindows(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *SetScrubWindowsArgs:
+		success, err := handler.(v1.AdminService).SetScrubWindows(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*SetScrubWindowsResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newSetScrubWindowsArgs() interface{} {
+	return &SetScrubWindowsArgs{}
+}
+
+func newSetScrubWindowsResult() interface{} {
+	return &SetScrubWindowsResult{}
+}
+
+type SetScrubWindowsArgs struct {
+	Req *v1.SetScrubWindowsRequest
+}
+
+func (p *SetScrubWindowsArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *SetScrubWindowsArgs) Unmarshal(in []byte) error {
+	msg := new(v1.SetScrubWindowsRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var SetScrubWindowsArgs_Req_DEFAULT *v1.SetScrubWindowsRequest
+
+func (p *SetScrubWindowsArgs) GetReq() *v1.SetScrubWindowsRequest {
+	if !p.IsSetReq() {
+		return SetScrubWindowsArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *SetScrubWindowsArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *SetScrubWindowsArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type SetScrubWindowsResult struct {
+	Success *v1.SetScrubWindowsResponse
+}
+
+var SetScrubWindowsResult_Success_DEFAULT *v1.SetScrubWindowsResponse
+
+func (p *SetScrubWindowsResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *SetScrubWindowsResult) Unmarshal(in []byte) error {
+	msg := new(v1.SetScrubWindowsResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *SetScrubWindowsResult) GetSuccess() *v1.SetScrubWindowsResponse {
+	if !p.IsSetSuccess() {
+		return SetScrubWindowsResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *SetScrubWindowsResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.SetScrubWindowsResponse)
+}
+
+func (p *SetScrubWindowsResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *SetScrubWindowsResult) GetResult() interface{} {
+	return p.Success
+}
+
 func createDirectoryHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
 	switch s := arg.(type) {
 	case *streaming.Args:
@@ -4426,6 +4662,26 @@ func (p *kClient) SetLimit(ctx context.Context, Req *v1.SetLimitRequest) (r *v1.
 	_args.Req = Req
 	var _result SetLimitResult
 	if err = p.c.Call(ctx, "SetLimit", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) GetScrubWindows(ctx context.Context, Req *v1.GetScrubWindowsRequest) (r *v1.GetScrubWindowsResponse, err error) {
+	var _args GetScrubWindowsArgs
+	_args.Req = Req
+	var _result GetScrubWindowsResult
+	if err = p.c.Call(ctx, "GetScrubWindows", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) SetScrubWindows(ctx context.Context, Req *v1.SetScrubWindowsRequest) (r *v1.SetScrubWindowsResponse, err error) {
+	var _args SetScrubWindowsArgs
+	_args.Req = Req
+	var _result SetScrubWindowsResult
+	if err = p.c.Call(ctx, "SetScrubWindows", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

@@ -32,6 +32,8 @@ type Client interface {
 	SetScheduler(ctx context.Context, Req *v1.SetSchedulerRequest, callOptions ...callopt.Option) (r *v1.SetSchedulerResponse, err error)
 	ListLimits(ctx context.Context, Req *v1.ListLimitsRequest, callOptions ...callopt.Option) (r *v1.ListLimitsResponse, err error)
 	SetLimit(ctx context.Context, Req *v1.SetLimitRequest, callOptions ...callopt.Option) (r *v1.SetLimitResponse, err error)
+	GetScrubWindows(ctx context.Context, Req *v1.GetScrubWindowsRequest, callOptions ...callopt.Option) (r *v1.GetScrubWindowsResponse, err error)
+	SetScrubWindows(ctx context.Context, Req *v1.SetScrubWindowsRequest, callOptions ...callopt.Option) (r *v1.SetScrubWindowsResponse, err error)
 	CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest, callOptions ...callopt.Option) (r *v1.CreateDirectoryResponse, err error)
 	ListDirectories(ctx context.Context, Req *v1.ListDirectoriesRequest, callOptions ...callopt.Option) (r *v1.ListDirectoriesResponse, err error)
 	RemoveDirectory(ctx context.Context, Req *v1.RemoveDirectoryRequest, callOptions ...callopt.Option) (r *v1.RemoveDirectoryResponse, err error)
@@ -180,6 +182,16 @@ func (p *kAdminServiceClient) ListLimits(ctx context.Context, Req *v1.ListLimits
 func (p *kAdminServiceClient) SetLimit(ctx context.Context, Req *v1.SetLimitRequest, callOptions ...callopt.Option) (r *v1.SetLimitResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.SetLimit(ctx, Req)
+}
+
+func (p *kAdminServiceClient) GetScrubWindows(ctx context.Context, Req *v1.GetScrubWindowsRequest, callOptions ...callopt.Option) (r *v1.GetScrubWindowsResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.GetScrubWindows(ctx, Req)
+}
+
+func (p *kAdminServiceClient) SetScrubWindows(ctx context.Context, Req *v1.SetScrubWindowsRequest, callOptions ...callopt.Option) (r *v1.SetScrubWindowsResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.SetScrubWindows(ctx, Req)
 }
 
 func (p *kAdminServiceClient) CreateDirectory(ctx context.Context, Req *v1.CreateDirectoryRequest, callOptions ...callopt.Option) (r *v1.CreateDirectoryResponse, err error) {
