@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"sync"
@@ -167,6 +168,7 @@ type fakeNode struct {
 	lacks    uint64              // features that its program does not have
 	level    uint64
 	oldest   uint64
+	process  uint64
 	last     *v1.HeartbeatNodeResponse
 }
 
@@ -182,10 +184,11 @@ func newNode(r *rig, i int) *fakeNode {
 }
 
 func (n *fakeNode) register() error {
+	n.process = rand.Uint64() | 1
 	resp, err := n.r.Node.RegisterNode(ctx, &v1.RegisterNodeRequest{
 		Name: n.name, Zone: n.zone, Addr: n.addr, Pid: 1, ClusterId: n.cluster, Stores: n.stores,
 		Version: n.program, Features: admin.Features &^ n.lacks, Level: n.level,
-		OldestLevel: n.oldest,
+		OldestLevel: n.oldest, Incarnation: n.process,
 	})
 	if err != nil {
 		return err
@@ -214,6 +217,7 @@ func (n *fakeNode) beat(w *raft) error {
 	req := &v1.HeartbeatNodeRequest{
 		ClusterId: n.cluster, NodeId: n.id, DesiredVersion: n.version,
 		Features: admin.Features &^ n.lacks, Level: n.level, Version: n.program,
+		Incarnation: n.process,
 	}
 	if n.dropped {
 		req.DeletedVolumes = n.deletes

@@ -63,6 +63,7 @@ func (c *cluster) nodeRecord(req *v1.RegisterNodeRequest) *v1.Node {
 		NodeId: c.nodeNames[req.Name], Name: req.Name, Zone: req.Zone, Addr: req.Addr,
 		Pid: req.Pid, Version: clip(req.Version, maxTextBytes),
 		AdminUrl: clip(req.AdminUrl, maxTextBytes), Features: req.Features, Level: req.Level,
+		Incarnation: req.Incarnation,
 	}
 	if old := c.nodes[rec.NodeId]; old != nil {
 		rec.Draining = old.rec.Draining
@@ -75,6 +76,7 @@ func (c *cluster) nodeRecord(req *v1.RegisterNodeRequest) *v1.Node {
 func (c *cluster) welcome(n *node, stores int, now time.Time) {
 	n.heard, n.upSince, n.reports, n.transfers, n.claims = now, now, nil, nil, nil
 	n.sums, n.sum, n.outside, n.raw, n.taken = nil, 0, nil, nil, 0
+	n.process = n.rec.Incarnation
 	c.touchNode(n)
 	c.weighFeatures(now)
 	rec := n.rec
@@ -246,6 +248,9 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 		return nil, admin.Errorf(admin.ErrNotFound, "control: node %d is not registered; register "+
 			"first", req.NodeId)
 	}
+	if err := c.checkProcess(n, req.Incarnation); err != nil {
+		return nil, err
+	}
 	if !c.up(n, now) {
 		n.upSince = now
 	}
@@ -258,6 +263,21 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 	c.hear(n)
 	c.takeDeleted(n, req.DeletedVolumes)
 	return c.orders(n, req.DesiredVersion, known, now), nil
+}
+
+// checkProcess refuses a process that another has followed under the same name and with the same
+// stores, as copies of a machine do. Two of them would vote twice. A control plane that does not
+// know who came last takes the first that it hears.
+func (c *cluster) checkProcess(n *node, incarnation uint64) error {
+	if n.process == 0 {
+		n.process = incarnation
+	}
+	if incarnation == 0 || n.process == incarnation {
+		return nil
+	}
+	return admin.Errorf(admin.ErrForeign, "control: node %s was started after this process, with "+
+		"the same stores, as process %d at %s; this one must end: was its machine or its disk "+
+		"copied?", n.rec.Name, n.rec.Pid, n.rec.Addr)
 }
 
 // orders is what a node shall do that has just been heard. known says that all of its reports are.

@@ -84,6 +84,7 @@ type node struct {
 	wasUp     bool   // at the last tick, to log changes
 	told      string // the kind of the last event of it
 	desired   uint64 // version of its desired state
+	process   uint64 // incarnation of the one that counts; 0: unknown
 	taken     uint64 // version that it has taken over, by its last heartbeat; 0: none
 	stores    map[uint64]bool
 	reports   map[uint64]*v1.ReplicaReport   // by copyset, as of the last heartbeat
@@ -228,7 +229,9 @@ func (c *cluster) addNode(rec *v1.Node) *node {
 		n = &node{desired: c.topology, stores: map[uint64]bool{}}
 		c.nodes[rec.NodeId] = n
 	}
-	n.rec = rec
+	if n.rec = rec; c.restored == nil { // those of a backup are of its time
+		n.process = rec.Incarnation
+	}
 	c.nodeNames[rec.Name] = rec.NodeId
 	return n
 }

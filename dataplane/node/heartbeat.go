@@ -79,7 +79,7 @@ func (n *Node) register(ctx context.Context) (time.Duration, error) {
 	req := &v1.RegisterNodeRequest{Name: n.cfg.Name, Zone: n.cfg.Zone, Addr: n.addr,
 		Pid: uint64(os.Getpid()), Version: n.cfg.Version, ClusterId: n.clusterID,
 		AdminUrl: n.adminURL(), Features: admin.Features, Level: admin.Level,
-		OldestLevel: admin.OldestControlLevel}
+		OldestLevel: admin.OldestControlLevel, Incarnation: n.process}
 	for _, s := range n.stores {
 		mark := s.LogMark()
 		req.Stores = append(req.Stores, &v1.StoreIdentity{Uuid: s.UUID(), Path: s.Path(),
@@ -139,6 +139,7 @@ func (n *Node) tell(ctx context.Context) (again bool, err error) {
 		n.told.Lost()
 		return false, err
 	}
+	n.answered.Store(time.Now().UnixNano())
 	again = n.told.Answered(resp)
 	n.volumes.wanted = resp.WantVolumes
 	if resp.DesiredPresent {
@@ -284,7 +285,8 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 	n.mu.Lock()
 	req := &v1.HeartbeatNodeRequest{ClusterId: n.clusterID, NodeId: n.nodeID,
 		DesiredVersion: n.desired, DeletedVolumes: slices.Clone(n.deleted),
-		Features: admin.Features, Level: admin.Level, Version: n.cfg.Version}
+		Features: admin.Features, Level: admin.Level, Version: n.cfg.Version,
+		Incarnation: n.process}
 	n.mu.Unlock()
 	now := time.Now()
 	n.volumes.begin(now)

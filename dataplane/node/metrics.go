@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ashlar-storage/ashlar/io/buf"
@@ -12,6 +14,7 @@ import (
 type nodeSample struct {
 	transport transport.Stats
 	pool      buf.Stats
+	silence   time.Duration // of the control plane
 }
 
 // collectors are the metrics of this node.
@@ -21,7 +24,8 @@ func (n *Node) collectors() []prometheus.Collector {
 		each(&n.cfg, n.cfg.Name, n.cfg.Zone, n.cfg.Version)
 	}
 	node.Look = func(each func(*nodeSample, ...string)) {
-		each(&nodeSample{transport: n.server.Stats(), pool: n.pool.Stats()})
+		each(&nodeSample{transport: n.server.Stats(), pool: n.pool.Stats(),
+			silence: time.Since(time.Unix(0, n.answered.Load()))})
 	}
 	stores.Look = func(each func(*storeSample, ...string)) {
 		for _, s := range n.stores {
@@ -83,5 +87,9 @@ func nodeMetrics() []ops.Metric[nodeSample] {
 			ops.Gauge, func(t *s) int64 { return t.pool.ArenaBytes }),
 		metric("buffer_used_bytes", "Memory for payloads that is in use.", "bytes", ops.Gauge,
 			func(t *s) int64 { return t.pool.InUseBytes }),
+		{Name: "ashlar_node_control_silence_seconds", Kind: ops.Gauge, Unit: "seconds",
+			Help: "Since the control plane last answered a heartbeat. Serving goes on without " +
+				"it; nothing is repaired, and no volume opened.",
+			Value: func(t *s) float64 { return t.silence.Seconds() }},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -103,7 +104,9 @@ type Node struct {
 	lists     chan struct{} // one for each list of chunks being made for a peer
 	news      chan struct{} // of leaders that may have changed
 
-	adopted atomic.Bool // a desired state has been seen: no hurry any more
+	adopted  atomic.Bool  // a desired state has been seen: no hurry any more
+	answered atomic.Int64 // ns; when the control plane last answered a heartbeat, or the start
+	process  uint64       // a number that no other process has
 
 	mu        sync.Mutex
 	clusterID string
@@ -138,7 +141,9 @@ func Start(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("node: %w", err)
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, pool: pool, addr: cfg.Listen,
-		lists: make(chan struct{}, listsMax), news: make(chan struct{}, 1)}
+		lists: make(chan struct{}, listsMax), news: make(chan struct{}, 1),
+		process: rand.Uint64() | 1}
+	n.answered.Store(time.Now().UnixNano())
 	n.routes.Store(&map[uint64]*store.Owner{})
 	if n.clients, err = admin.Dial(cfg.Control); err != nil {
 		return nil, fmt.Errorf("node: control plane: %w", err)

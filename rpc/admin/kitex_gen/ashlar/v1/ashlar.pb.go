@@ -797,10 +797,11 @@ type Node struct {
 	State               string   `protobuf:"bytes,7,opt,name=state" json:"state,omitempty"` // up | offline
 	LastHeartbeatUnixNs int64    `protobuf:"varint,8,opt,name=last_heartbeat_unix_ns" json:"last_heartbeat_unix_ns,omitempty"`
 	Stores              []*Store `protobuf:"bytes,9,rep,name=stores" json:"stores,omitempty"`
-	AdminUrl            string   `protobuf:"bytes,10,opt,name=admin_url" json:"admin_url,omitempty"` // of its admin listener; empty: it has none
-	Draining            bool     `protobuf:"varint,11,opt,name=draining" json:"draining,omitempty"`  // the replicas on all of its stores shall go to other nodes
-	Features            uint64   `protobuf:"varint,12,opt,name=features" json:"features,omitempty"`  // that its program has, a bit each: see Feature
-	Level               uint64   `protobuf:"varint,13,opt,name=level" json:"level,omitempty"`        // of this interface that its program speaks; 0: it does not say, which is 1
+	AdminUrl            string   `protobuf:"bytes,10,opt,name=admin_url" json:"admin_url,omitempty"`      // of its admin listener; empty: it has none
+	Draining            bool     `protobuf:"varint,11,opt,name=draining" json:"draining,omitempty"`       // the replicas on all of its stores shall go to other nodes
+	Features            uint64   `protobuf:"varint,12,opt,name=features" json:"features,omitempty"`       // that its program has, a bit each: see Feature
+	Level               uint64   `protobuf:"varint,13,opt,name=level" json:"level,omitempty"`             // of this interface that its program speaks; 0: it does not say, which is 1
+	Incarnation         uint64   `protobuf:"varint,14,opt,name=incarnation" json:"incarnation,omitempty"` // of the process that registered last; 0: it did not say
 }
 
 func (x *Node) Reset() { *x = Node{} }
@@ -896,6 +897,13 @@ func (x *Node) GetFeatures() uint64 {
 func (x *Node) GetLevel() uint64 {
 	if x != nil {
 		return x.Level
+	}
+	return 0
+}
+
+func (x *Node) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
 	}
 	return 0
 }
@@ -1012,6 +1020,7 @@ type RegisterNodeRequest struct {
 	Features    uint64           `protobuf:"varint,9,opt,name=features" json:"features,omitempty"`          // that the node's program has, a bit each: see Feature
 	Level       uint64           `protobuf:"varint,10,opt,name=level" json:"level,omitempty"`               // of this interface that it speaks; 0: 1
 	OldestLevel uint64           `protobuf:"varint,11,opt,name=oldest_level" json:"oldest_level,omitempty"` // of a control plane that it works with; 0: any
+	Incarnation uint64           `protobuf:"varint,12,opt,name=incarnation" json:"incarnation,omitempty"`   // a number that this process drew when it began; 0: none
 }
 
 func (x *RegisterNodeRequest) Reset() { *x = RegisterNodeRequest{} }
@@ -1093,6 +1102,13 @@ func (x *RegisterNodeRequest) GetLevel() uint64 {
 func (x *RegisterNodeRequest) GetOldestLevel() uint64 {
 	if x != nil {
 		return x.OldestLevel
+	}
+	return 0
+}
+
+func (x *RegisterNodeRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
 	}
 	return 0
 }
@@ -1527,6 +1543,7 @@ type HeartbeatNodeRequest struct {
 	Features     uint64   `protobuf:"varint,11,opt,name=features" json:"features,omitempty"`          // as in RegisterNodeRequest: another control plane may have taken that one
 	Version      string   `protobuf:"bytes,12,opt,name=version" json:"version,omitempty"`             // likewise; not in a partial one
 	Level        uint64   `protobuf:"varint,13,opt,name=level" json:"level,omitempty"`                // likewise
+	Incarnation  uint64   `protobuf:"varint,14,opt,name=incarnation" json:"incarnation,omitempty"`    // as in RegisterNodeRequest: one that another process followed is refused
 }
 
 func (x *HeartbeatNodeRequest) Reset() { *x = HeartbeatNodeRequest{} }
@@ -1622,6 +1639,13 @@ func (x *HeartbeatNodeRequest) GetVersion() string {
 func (x *HeartbeatNodeRequest) GetLevel() uint64 {
 	if x != nil {
 		return x.Level
+	}
+	return 0
+}
+
+func (x *HeartbeatNodeRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
 	}
 	return 0
 }
