@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ashlar-storage/ashlar/cmd/ashlar/gateway"
 	"github.com/ashlar-storage/ashlar/controlplane/server"
 	"github.com/ashlar-storage/ashlar/dataplane/node"
 	"github.com/ashlar-storage/ashlar/rpc/ops"
@@ -55,8 +56,9 @@ func metricsPage(page string, tables map[string]string) string {
 func TestManualNamesEveryMetricAndNoOther(t *testing.T) {
 	page := manual(t, "metrics.md")
 	want := metricsPage(page, map[string]string{"node": metricTable(node.Metrics()),
-		"control": metricTable(server.Metrics())})
-	for _, first := range []string{"ashlar_node_info", "ashlar_cluster_info"} {
+		"control": metricTable(server.Metrics()), "gateway": metricTable(gateway.Metrics())})
+	for _, first := range []string{"ashlar_node_info", "ashlar_cluster_info",
+		"ashlar_gateway_info"} {
 		if !strings.Contains(want, first) {
 			t.Fatalf("docs/metrics.md lacks the mark of the table of %s", first)
 		}

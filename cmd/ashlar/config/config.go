@@ -105,6 +105,7 @@ type Gateway struct {
 	Socket   string   `yaml:"socket"`    // NBD, path of a unix socket; empty: none
 	Timeout  Duration `yaml:"timeout"`   // how long one operation is retried before it fails
 	ReadOnly bool     `yaml:"read_only"` // every export refuses writes
+	Admin    Admin    `yaml:",inline"`
 	Log      Log      `yaml:"log"`
 }
 
@@ -250,7 +251,8 @@ func (g *Gateway) Check() error {
 	if g.Timeout == 0 {
 		return invalid("timeout", "zero", "write a duration, such as 30s")
 	}
-	return first(checkName("name", g.Name), checkAddrs("control", g.Control), g.Log.check())
+	return first(checkName("name", g.Name), checkAddrs("control", g.Control), g.Admin.check(),
+		g.Log.check())
 }
 
 func (l Log) check() error {

@@ -11,7 +11,8 @@ import (
 // RunGateway serves volumes over NBD.
 func RunGateway(ctx context.Context, cfg config.Gateway, env Env) error {
 	g := gateway.Config{Name: cfg.Name, Control: cfg.Control, ReadOnly: cfg.ReadOnly,
-		Timeout: time.Duration(cfg.Timeout), Logger: env.Logger}
+		Timeout: time.Duration(cfg.Timeout), Logger: env.Logger, Version: env.Version,
+		Admin: adminOf(cfg.Admin)}
 	if cfg.Listen != "" {
 		g.Listen = append(g.Listen, cfg.Listen)
 	}

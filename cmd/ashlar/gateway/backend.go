@@ -30,6 +30,7 @@ type volume interface {
 	Refresh(context.Context) error
 	Submit(*client.Op)
 	Flush() error
+	Stats() client.Stats
 	Close() error
 }
 

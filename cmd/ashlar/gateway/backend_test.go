@@ -49,6 +49,8 @@ func (v *fakeVolume) Flush() error {
 	return v.fatal
 }
 
+func (v *fakeVolume) Stats() client.Stats { return client.Stats{Reads: 7, Inflight: 2} }
+
 func (v *fakeVolume) Close() error {
 	v.closed.Add(1)
 	return nil

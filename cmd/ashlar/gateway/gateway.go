@@ -13,6 +13,7 @@ import (
 	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/client"
 	"github.com/ashlar-storage/ashlar/rpc/nbd"
+	"github.com/ashlar-storage/ashlar/rpc/ops"
 )
 
 // Config of a gateway.
@@ -22,6 +23,8 @@ type Config struct {
 	Listen   []string      // host:port or unix:/path, at least one
 	Timeout  time.Duration // of one operation; 0: the client's default
 	ReadOnly bool          // every export refuses writes
+	Version  string        // of the program
+	Admin    ops.Config    // where metrics and profiles are served; its Logger is this one
 	Logger   *slog.Logger  // nil: slog.Default()
 	Ready    func()        // if not nil, called when it serves
 }
@@ -56,10 +59,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			}
 			return v, nil
 		}}
-	return serve(ctx, cfg, back, clients)
+	return serve(ctx, cfg, back, clients, blocks.NetStats)
 }
 
-func serve(ctx context.Context, cfg Config, back *backend, clients *admin.Clients) error {
+func serve(ctx context.Context, cfg Config, back *backend, clients *admin.Clients,
+	net func() client.NetStats,
+) (err error) {
 	server, err := nbd.NewServer(nbd.Config{Backend: back, Logger: cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
@@ -71,6 +76,11 @@ func serve(ctx context.Context, cfg Config, back *backend, clients *admin.Client
 		}
 		cfg.Logger.Info("serving", "protocol", "nbd", "addr", at.String())
 	}
+	tools, err := listenAdmin(counters{cfg: &cfg, server: server, net: net, back: back})
+	if err != nil {
+		return errors.Join(err, server.Close())
+	}
+	defer func() { err = errors.Join(err, tools.Close()) }()
 	if cfg.Ready != nil {
 		cfg.Ready()
 	}
