@@ -64,6 +64,9 @@ func (c *cluster) explained(req *v1.ExplainRequest, now time.Time) (*account, er
 	id, _ := strconv.ParseUint(req.Id, 10, 64) // nothing has the number 0
 	switch req.Object {
 	case aCopyset:
+		if a := c.explainUnsettled(id, now); a != nil {
+			return a, nil
+		}
 		if g := c.copysets[id]; g != nil {
 			return c.explainCopyset(g, now), nil
 		}
@@ -129,8 +132,13 @@ func (c *cluster) explainCopyset(g *copyset, now time.Time) *account {
 // explainOperators says what the scheduler does with a copyset, and what it cannot do yet.
 func (c *cluster) explainOperators(a *account, g *copyset, now time.Time) {
 	if j := g.rec.Joining; j != nil {
-		a.then("%s takes the place of replica %d (%s): %s", c.replicaName(j),
-			g.rec.LeavingReplicaId, whyOf(g.rec), c.progress(g, now))
+		if isGivenUp(g.rec) {
+			a.then("%s, whose %s was cancelled, is given up: %s", c.replicaName(j), whyOf(g.rec),
+				c.undoing(g, now))
+		} else {
+			a.then("%s takes the place of replica %d (%s): %s", c.replicaName(j),
+				g.rec.LeavingReplicaId, whyOf(g.rec), c.progress(g, now))
+		}
 	}
 	for i := range c.waits {
 		if w := &c.waits[i]; w.Copyset == g.rec.CopysetId {

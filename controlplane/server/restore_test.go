@@ -411,6 +411,31 @@ func TestChangeThatEndsAfterTheConfirmationIsTakenOver(t *testing.T) {
 	}
 }
 
+func TestExplainSaysThatACopysetIsNotConfirmedSinceARestore(t *testing.T) {
+	r := newReality(t, 4)
+	path := r.save()
+	r.restore(path)
+	explain := func(id string) *v1.ExplainResponse {
+		t.Helper()
+		e, err := r.Admin.Explain(ctx, &v1.ExplainRequest{Object: "copyset", Id: id})
+		r.ok(err)
+		return e
+	}
+	r.tick(time.Second)
+	e := explain("1")
+	if !strings.Contains(e.Summary, "is not confirmed by its leader since the metadata were "+
+		"restored") || !slices.Contains(e.WaitsFor, "its leader to say who its members are: no "+
+		"leader has reported") || strings.Contains(strings.Join(e.Why, "\n"), "has no leader") {
+		t.Errorf("%+v", e)
+	}
+	_, err := r.Admin.Explain(ctx, &v1.ExplainRequest{Object: "copyset", Id: "9999"})
+	has(t, err, admin.ErrNotFound, "9999")
+	r.converge()
+	if e := explain("1"); !strings.Contains(e.Summary, "is well") {
+		t.Errorf("once it is confirmed: %+v", e)
+	}
+}
+
 // With nothing but the cluster's id, nodes, stores and copysets come back from what runs.
 func TestClusterWithoutMetadataIsTakenUpFromItsNodes(t *testing.T) {
 	r := newReality(t, 4)

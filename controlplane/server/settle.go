@@ -310,6 +310,36 @@ func (c *cluster) settleProblems() []string {
 		strings.Join(why, "; "))}
 }
 
+// explainUnsettled is about a copyset of which the metadata are not sure since they were restored;
+// nil for all others. What its record says of leaders and members does not count.
+func (c *cluster) explainUnsettled(id uint64, now time.Time) *account {
+	g := c.copysets[id]
+	at := slices.IndexFunc(c.unsettled, func(u unsettled) bool { return u.copyset == id })
+	if !c.isUnsettled(id) || g == nil && at < 0 {
+		return nil
+	}
+	a := newAccount(aCopyset, id, "", healthUnavailable)
+	a.says("copyset %d is not confirmed by its leader since the metadata were restored; it serves "+
+		"as it did, as far as its replicas run", id)
+	if g == nil {
+		a.because("the metadata, which are older, do not know it; nodes have told of it")
+	} else {
+		a.because("the metadata, which are older, may have other members than it has by now")
+		for _, m := range g.rec.Replicas {
+			if n := c.nodes[m.NodeId]; n != nil && !c.up(n, now) {
+				c.explainSilence(a, n, now)
+			}
+		}
+	}
+	if at >= 0 {
+		a.waitsFor("its leader to say who its members are: %s", c.unsettled[at].missing)
+	} else {
+		a.waitsFor("its leader to say who its members are")
+	}
+	a.then("what its leader says becomes the record; until then nothing of it is moved or repaired")
+	return a
+}
+
 // unled are the copysets of a node that are not settled and that nobody leads, by all that was
 // reported.
 func (c *cluster) unled(n *node, now time.Time) (ids []uint64) {
