@@ -24,6 +24,15 @@ func isGivenUp(rec *v1.Copyset) bool {
 	return rec.Joining != nil && rec.Joining.ReplicaId <= rec.GivenUpReplicaId
 }
 
+// noteGivenUp keeps the list of what is being cancelled.
+func (c *cluster) noteGivenUp(rec *v1.Copyset) {
+	if isGivenUp(rec) {
+		c.givingUp[rec.CopysetId] = true
+	} else {
+		delete(c.givingUp, rec.CopysetId)
+	}
+}
+
 // tooLate is what is said of a replacement that is done though somebody cancelled it.
 func tooLate(rec *v1.Copyset) string {
 	if isGivenUp(rec) {
@@ -214,11 +223,8 @@ func (c *cluster) unheard(g *copyset) (names []string) {
 
 // finishCancelled has leaders confirm that new members never vote, and forgets those then.
 func (c *cluster) finishCancelled(now time.Time) error {
-	for _, id := range c.order {
+	for _, id := range sortedIDs(c.givingUp) {
 		g := c.copysets[id]
-		if !isGivenUp(g.rec) {
-			continue
-		}
 		var err error
 		if said := c.confirmsEnd(g, now); said != nil {
 			err = c.endCancelled(g, said)

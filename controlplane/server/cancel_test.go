@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/controlplane/schedule"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
@@ -14,6 +15,7 @@ import (
 // whose new member has not caught up.
 func (w *world) moving() *v1.Operator {
 	w.t.Helper()
+	w.pause(schedule.BalanceReplica, true, "")
 	_, err := w.Admin.DrainNode(ctx, &v1.DrainNodeRequest{Name: "n1"})
 	w.ok(err)
 	for range 30 {
@@ -21,7 +23,7 @@ func (w *world) moving() *v1.Operator {
 		w.tick(time.Second)
 		for _, op := range w.operators().Operators {
 			if op.Kind == "drain-replica" && op.State == "running" {
-				w.raft.slow = op.ToReplicaId
+				w.raft.learner = op.ToReplicaId
 				w.beat()
 				return op
 			}
@@ -192,7 +194,7 @@ func (w *world) holds(g *v1.Copyset, n *fakeNode) bool { return member(g, 0, n.i
 func TestAMoveWhoseNewMemberVotesCannotBeCancelled(t *testing.T) {
 	w := newWideWorld(t, 4)
 	op := w.moving()
-	w.raft.slow = 0
+	w.raft.learner = 0
 	w.beat()
 	_, err := w.cancel(op.CopysetId, "")
 	has(t, err, admin.ErrBusy, "cannot be cancelled any more: its new member")
@@ -208,7 +210,7 @@ func TestAMoveThatIsCancelledTooLateIsDone(t *testing.T) {
 	op := w.moving()
 	_, err := w.cancel(op.CopysetId, "")
 	w.ok(err)
-	w.raft.slow = 0
+	w.raft.learner = 0
 	w.goOn(3, w.nodes...)
 	if g := w.copyset(op.CopysetId); g.Joining != nil || !member(g, op.ToReplicaId, 0) {
 		t.Errorf("%+v", g)

@@ -202,6 +202,8 @@ type raft struct {
 	leader map[uint64]uint64
 	term   map[uint64]uint64
 	slow   uint64 // a member that has not caught up
+	// learner is a member that has not everything yet.
+	learner uint64
 	// stubborn leaders keep a learner that was given up.
 	stubborn bool
 	instead  uint64            // whose place another had taken, when a learner was given up
@@ -302,18 +304,10 @@ func (n *fakeNode) report(g *v1.Copyset, w *raft) *v1.ReplicaReport {
 		report.Voters = append(report.Voters, id)
 	}
 	report.Recorded = true
-	learns := slices.Contains(report.Voters, w.slow)
-	if learns && (w.slow > g.GivenUpReplicaId || w.stubborn) {
-		report.Learners = append(report.Learners, w.slow)
-	}
-	if learns && w.slow <= g.GivenUpReplicaId && g.GivenUpHeard && !w.stubborn {
-		report.GivenUpReplicaId = w.slow
-		report.Voters = slices.DeleteFunc(report.Voters, func(id uint64) bool {
-			return id == w.instead
-		})
-	}
+	w.learns(g, report)
 	report.Voters = slices.DeleteFunc(report.Voters, func(id uint64) bool {
-		return id == g.LeavingReplicaId && !learns || id == w.slow
+		return id == g.LeavingReplicaId && w.learner != g.Joining.GetReplicaId() ||
+			id == w.slow || id == w.learner
 	})
 	if n.lost[g.CopysetId] == report.ReplicaId {
 		report.State, report.Detail = "damaged", "frame lost"
@@ -326,6 +320,21 @@ func (n *fakeNode) report(g *v1.Copyset, w *raft) *v1.ReplicaReport {
 		}
 	}
 	return report
+}
+
+// learns adds to a report the learner, if it is of the copyset, and what becomes of it when it is
+// given up.
+func (w *raft) learns(g *v1.Copyset, report *v1.ReplicaReport) {
+	switch {
+	case !slices.Contains(report.Voters, w.learner):
+	case w.learner > g.GivenUpReplicaId || w.stubborn:
+		report.Learners = append(report.Learners, w.learner)
+	case g.GivenUpHeard:
+		report.GivenUpReplicaId = w.learner
+		report.Voters = slices.DeleteFunc(report.Voters, func(id uint64) bool {
+			return id == w.instead
+		})
+	}
 }
 
 // world is a rig with nodes that have their copysets and elected leaders.

@@ -162,6 +162,7 @@ func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.T
 	}
 	concerned := append(admin.Members(g.rec), admin.Members(rec)...)
 	g.rec, g.version, c.topology = rec, topology, topology
+	c.noteGivenUp(rec)
 	c.relate(g, concerned)
 	for _, m := range concerned {
 		if n := c.nodes[m.NodeId]; n != nil {
@@ -213,6 +214,9 @@ func (c *cluster) describeLost(g *copyset, m *v1.Replica, now time.Time) string 
 	at := fmt.Sprintf("copyset %d: replica %d on store %d", g.rec.CopysetId, m.ReplicaId, m.StoreId)
 	if s, n := c.stores[m.StoreId], c.nodes[m.NodeId]; s != nil && n != nil {
 		at += fmt.Sprintf(" (%s on node %s)", s.rec.Path, n.rec.Name)
+	}
+	if isGivenUp(g.rec) && m.ReplicaId == g.rec.LeavingReplicaId {
+		return at + " is damaged or lost, and making it anew was cancelled"
 	}
 	if j := g.rec.Joining; j != nil && m.ReplicaId == g.rec.LeavingReplicaId {
 		what := "was damaged and is being rebuilt"

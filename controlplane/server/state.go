@@ -59,6 +59,7 @@ type cluster struct {
 	set       map[string]*v1.Limit            // limits that differ from the configuration
 	scrub     *v1.ScrubWindows                // nil: none
 	windows   window.Week                     // the same
+	givingUp  map[uint64]bool                 // copysets whose replacement is being cancelled
 	common    uint64                          // features that all nodes have
 	journal   journal
 	sessions  map[uint64]*session
@@ -144,7 +145,7 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 		copysets: map[uint64]*copyset{}, volumes: map[uint64]*v1.Volume{},
 		space: newNamespace(), trash: map[uint64]bool{}, deletions: map[uint64]*deletion{},
 		paused: map[schedule.Kind]*v1.Scheduler{},
-		tuned:  cfg.Schedule, set: map[string]*v1.Limit{},
+		tuned:  cfg.Schedule, set: map[string]*v1.Limit{}, givingUp: map[uint64]bool{},
 		mapped:   mapped{bytes: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
 		tally: newTally(),
@@ -257,6 +258,7 @@ func (c *cluster) addCopyset(rec *v1.Copyset) {
 		c.order = append(c.order, rec.CopysetId)
 	}
 	g.rec, g.version = rec, c.topology
+	c.noteGivenUp(rec)
 	c.relate(g, admin.Members(rec))
 }
 
