@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"sync"
@@ -59,6 +58,8 @@ type rig struct {
 	cfg   Config
 	clock *clock
 	srv   *Server
+	// processes is how many were started.
+	processes uint64
 	*admin.Clients
 	stop func()
 }
@@ -184,7 +185,8 @@ func newNode(r *rig, i int) *fakeNode {
 }
 
 func (n *fakeNode) register() error {
-	n.process = rand.Uint64() | 1
+	n.r.processes++
+	n.process = n.r.processes
 	resp, err := n.r.Node.RegisterNode(ctx, &v1.RegisterNodeRequest{
 		Name: n.name, Zone: n.zone, Addr: n.addr, Pid: 1, ClusterId: n.cluster, Stores: n.stores,
 		Version: n.program, Features: admin.Features &^ n.lacks, Level: n.level,

@@ -266,14 +266,19 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 }
 
 // checkProcess refuses a process that another has followed under the same name and with the same
-// stores, as copies of a machine do. Two of them would vote twice. A control plane that does not
-// know who came last takes the first that it hears.
+// stores, as copies of a machine do. Two of them would vote twice. Of two the one that began later
+// stays: where another has registered since, which a call does that was long under way, it
+// registers again. A control plane that does not know who came last takes the first that it hears.
 func (c *cluster) checkProcess(n *node, incarnation uint64) error {
 	if n.process == 0 {
 		n.process = incarnation
 	}
-	if incarnation == 0 || n.process == incarnation {
+	switch {
+	case incarnation == 0 || n.process == incarnation:
 		return nil
+	case incarnation > n.process:
+		return admin.Errorf(admin.ErrNotFound, "control: node %s: an older process of it "+
+			"registered since; register again", n.rec.Name)
 	}
 	return admin.Errorf(admin.ErrForeign, "control: node %s was started after this process, with "+
 		"the same stores, as process %d at %s; this one must end: was its machine or its disk "+

@@ -44,6 +44,13 @@ func TestAControlPlaneThatDoesNotKnowWhoCameLastTakesTheFirst(t *testing.T) {
 	c.mu.Unlock()
 	w.ok(second.beat(w.raft))
 	has(t, first.beat(w.raft), admin.ErrForeign, "this one must end")
+	// A registration of the one before was long under way, and comes last.
+	c.mu.Lock()
+	c.nodes[first.id].process = first.process
+	c.mu.Unlock()
+	has(t, second.beat(w.raft), admin.ErrNotFound, "register again")
+	w.ok(second.register())
+	w.ok(second.beat(w.raft))
 	old := w.nodes[2]
 	old.process = 0 // of a release that draws no number
 	w.ok(old.beat(w.raft))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -106,7 +105,7 @@ type Node struct {
 
 	adopted  atomic.Bool  // a desired state has been seen: no hurry any more
 	answered atomic.Int64 // ns; when the control plane last answered a heartbeat, or the start
-	process  uint64       // a number that no other process has
+	process  uint64       // when this process began, ns
 
 	mu        sync.Mutex
 	clusterID string
@@ -142,7 +141,7 @@ func Start(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, pool: pool, addr: cfg.Listen,
 		lists: make(chan struct{}, listsMax), news: make(chan struct{}, 1),
-		process: rand.Uint64() | 1}
+		process: uint64(time.Now().UnixNano())}
 	n.answered.Store(time.Now().UnixNano())
 	n.routes.Store(&map[uint64]*store.Owner{})
 	if n.clients, err = admin.Dial(cfg.Control); err != nil {

@@ -1020,7 +1020,7 @@ type RegisterNodeRequest struct {
 	Features    uint64           `protobuf:"varint,9,opt,name=features" json:"features,omitempty"`          // that the node's program has, a bit each: see Feature
 	Level       uint64           `protobuf:"varint,10,opt,name=level" json:"level,omitempty"`               // of this interface that it speaks; 0: 1
 	OldestLevel uint64           `protobuf:"varint,11,opt,name=oldest_level" json:"oldest_level,omitempty"` // of a control plane that it works with; 0: any
-	Incarnation uint64           `protobuf:"varint,12,opt,name=incarnation" json:"incarnation,omitempty"`   // a number that this process drew when it began; 0: none
+	Incarnation uint64           `protobuf:"varint,12,opt,name=incarnation" json:"incarnation,omitempty"`   // when this process began, in nanoseconds by its own clock; 0: it does not say
 }
 
 func (x *RegisterNodeRequest) Reset() { *x = RegisterNodeRequest{} }
