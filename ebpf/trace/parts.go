@@ -2,7 +2,6 @@ package trace
 
 import (
 	"slices"
-	"sort"
 
 	"github.com/ashlar-storage/ashlar/ebpf/mark"
 )
@@ -15,6 +14,25 @@ const (
 	PartProcessor = "processor"
 )
 
+// what numbers the parts of a request: its stages come first.
+type what uint8
+
+const (
+	logWait what = mark.Stages + iota
+	logWrite
+	link
+	processor
+	whats
+)
+
+// partName is what a report calls a part.
+func (s *Span) partName(w what) string {
+	if w < logWait {
+		return s.cfg.Stages[w]
+	}
+	return [...]string{PartLogWait, PartLogWrite, PartLink, PartProcessor}[w-logWait]
+}
+
 // place is where a part of a request was spent.
 type place struct {
 	node uint64
@@ -23,7 +41,7 @@ type place struct {
 
 // part is a piece of a request's time. All parts of a request add up to its time.
 type part struct {
-	what  string
+	what  what
 	where place
 	began int64
 	took  int64
@@ -31,7 +49,7 @@ type part struct {
 
 // device reports whether the part is one device operation, which no processor is needed for but at
 // its end.
-func (p *part) device() bool { return p.what == PartLogWrite }
+func (p *part) device() bool { return p.what == logWrite }
 
 // parts takes a request apart.
 func (s *Span) parts(o *mark.Op, to []part) []part {
@@ -43,11 +61,11 @@ func (s *Span) parts(o *mark.Op, to []part) []part {
 		case i == s.cfg.Commit && o.Index != 0:
 			to = s.commitParts(o, at, at+ns, to)
 		default:
-			to = append(to, part{s.cfg.Stages[i], place{node: o.Node}, at, ns})
+			to = append(to, part{what(i), place{node: o.Node}, at, ns})
 		}
 		at += ns
 	}
-	return s.withoutDelays(to)
+	return s.withoutDelays(o.Arrived, at, to)
 }
 
 // commitParts divides the commit stage, from and until, by what decided when it ended.
@@ -59,22 +77,22 @@ func (s *Span) commitParts(o *mark.Op, from, until int64, to []part) []part {
 		follower = s.appended(o, ack.From)
 	}
 	c := cutter{to: to, at: from, until: until}
-	commit, leader := s.cfg.Stages[s.cfg.Commit], place{node: o.Node}
+	commit, leader := what(s.cfg.Commit), place{node: o.Node}
 	switch {
 	case ack == nil && own == nil:
 	case ack == nil || own != nil && own.Taken <= until && ownDecided(own, ack, follower):
 		c.cut(commit, leader, own.Queued)
-		c.cut(PartLogWait, leader, own.Began)
-		c.cut(PartLogWrite, leader, own.Durable)
+		c.cut(logWait, leader, own.Began)
+		c.cut(logWrite, leader, own.Durable)
 	default:
-		link, there := place{node: o.Node, peer: ack.From}, place{node: ack.From}
+		way, there := place{node: o.Node, peer: ack.From}, place{node: ack.From}
 		if follower != nil {
 			late := within(follower, from, ack.At)
-			c.cut(PartLink, link, follower.Queued+late)
-			c.cut(PartLogWait, there, follower.Began+late)
-			c.cut(PartLogWrite, there, follower.Durable+late)
+			c.cut(link, way, follower.Queued+late)
+			c.cut(logWait, there, follower.Began+late)
+			c.cut(logWrite, there, follower.Durable+late)
 		}
-		c.cut(PartLink, link, ack.At)
+		c.cut(link, way, ack.At)
 	}
 	c.cut(commit, leader, until)
 	return c.to
@@ -108,7 +126,7 @@ type cutter struct {
 	at, until int64
 }
 
-func (c *cutter) cut(what string, where place, end int64) {
+func (c *cutter) cut(what what, where place, end int64) {
 	if end = min(end, c.until); end > c.at {
 		c.to = append(c.to, part{what, where, c.at, end - c.at})
 		c.at = end
@@ -117,23 +135,29 @@ func (c *cutter) cut(what string, where place, end int64) {
 
 // appended finds the append that brought a request's entry to a node's log.
 func (s *Span) appended(o *mark.Op, node uint64) (found *mark.Append) {
-	s.eachAppend(o, func(a *mark.Append) {
-		if a.Node == node {
-			found = a
-		}
-	})
+	e, target := s.copysets[o.Copyset], s.targetOf(node)
+	if e == nil || target < 0 {
+		return nil
+	}
+	e.appends[target].with(o.Term, o.Index, func(a *mark.Append) { found = a })
 	return found
 }
 
 // lastAck is the word of a follower that came last before a request was committed, of those that
 // told of its entry first.
-func (s *Span) lastAck(o *mark.Op, from, until int64) *mark.Ack {
-	all := s.acks[o.Copyset]
-	i := sort.Search(len(all), func(i int) bool { return all[i].At >= from })
-	var last *mark.Ack
-	var heard []uint64
-	for ; i < len(all) && all[i].At <= until; i++ {
-		a := &all[i]
+func (s *Span) lastAck(o *mark.Op, from, until int64) (last *mark.Ack) {
+	e := s.copysets[o.Copyset]
+	if e == nil {
+		return nil
+	}
+	var room [8]uint64 // more followers are rare
+	heard := room[:0]
+	later := e.since(from)
+	for i := range later {
+		a := &later[i]
+		if a.At > until {
+			break
+		}
 		if a.Term != o.Term || a.Index < o.Index || a.Node != o.Node ||
 			slices.Contains(heard, a.From) {
 			continue
@@ -143,42 +167,64 @@ func (s *Span) lastAck(o *mark.Op, from, until int64) *mark.Ack {
 	return last
 }
 
-// withoutDelays takes from each part what a thread of its nodes waited for a processor meanwhile,
-// and makes that a part of its own.
-func (s *Span) withoutDelays(parts []part) []part {
-	n := len(parts)
-	for i := range n {
-		for _, node := range []uint64{parts[i].where.node, parts[i].where.peer} {
-			p := &parts[i]
-			target := s.targetOf(node)
-			if target < 0 {
+// withoutDelays takes from each part of a request, from and until, what a thread of its nodes
+// waited for a processor meanwhile, and makes that a part of its own.
+func (s *Span) withoutDelays(from, until int64, parts []part) []part {
+	var room [8]around // more nodes are rare
+	seen := room[:0]
+	for i := range len(parts) {
+		for _, node := range [...]uint64{parts[i].where.node, parts[i].where.peer} {
+			if node == 0 {
 				continue
 			}
-			if d := min(s.delayed(target, p), p.took); d > 0 {
+			at := slices.IndexFunc(seen, func(a around) bool { return a.node == node })
+			if at < 0 {
+				at = len(seen)
+				seen = append(seen, s.around(node, from, until))
+			}
+			p := &parts[i]
+			if d := min(seen[at].delayed(p), p.took); d > 0 {
 				p.took -= d
-				parts = append(parts, part{PartProcessor, place{node: node}, p.began, d})
+				parts = append(parts, part{processor, place{node: node}, p.began, d})
 			}
 		}
 	}
 	return parts
 }
 
+// around are a node's delays while a request was under way.
+type around struct {
+	node   uint64
+	delays []Delay
+}
+
 // deviceEnd is how near to a device operation's end a delay must have ended to have been that of
 // the thread that waited for it.
 const deviceEnd = int64(500e3)
 
+// around finds the delays of a node.
+func (s *Span) around(node uint64, from, until int64) around {
+	if target := s.targetOf(node); target >= 0 {
+		return around{node, s.delays[target].between(from, until)}
+	}
+	return around{node: node}
+}
+
 // delayed is the most that one thread of a process waited for a processor during a part. Threads
 // that are on no request's way wait all the time where processors are busy, so that all their waits
 // together would be nearly any part's time.
-func (s *Span) delayed(target int, p *part) (most int64) {
-	all, far, end := s.delays[target], s.delaysReach[target], p.began+p.took
-	i := sort.Search(len(all), func(i int) bool { return all[i].Began >= end })
-	for i--; i >= 0 && far[i] > p.began; i-- {
-		until := all[i].Began + all[i].Took
+func (a *around) delayed(p *part) (most int64) {
+	end := p.began + p.took
+	for i := range a.delays {
+		d := &a.delays[i]
+		if d.Began >= end {
+			break
+		}
+		until := d.Began + d.Took
 		if p.device() && (until < end-deviceEnd || until > end+deviceEnd) {
 			continue
 		}
-		most = max(most, min(until, end)-max(all[i].Began, p.began))
+		most = max(most, min(until, end)-max(d.Began, p.began))
 	}
 	return most
 }

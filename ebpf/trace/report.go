@@ -18,18 +18,19 @@ type Times struct {
 	Max   time.Duration `json:"max_ns"`
 }
 
-// timesOf sums sorted times up.
-func timesOf(all []int64) Times {
-	if len(all) == 0 {
+// timesOf sums n times up, of which at gives the one of each rank, from 0.
+func timesOf(n int, at func(rank int) int64) Times {
+	if n == 0 {
 		return Times{}
 	}
-	at := func(q float64) time.Duration {
-		return time.Duration(all[min(int(q*float64(len(all))), len(all)-1)])
+	share := func(q float64) time.Duration {
+		return time.Duration(at(min(int(q*float64(n)), n-1)))
 	}
-	return Times{Count: len(all), P50: at(0.5), P99: at(0.99), P999: at(0.999), Max: at(1)}
+	return Times{Count: n, P50: share(0.5), P99: share(0.99), P999: share(0.999), Max: share(1)}
 }
 
-// Row is one part of requests, at one place or at all.
+// Row is one part of requests, at one place or at all. Its P50, P99 and P999 are right to a
+// sixty-fourth of themselves; see fine.
 type Row struct {
 	Part  string `json:"part"`
 	Where string `json:"where"` // "": everywhere
@@ -86,7 +87,7 @@ func (s *Span) Report() Report {
 
 // partKey names a part at a place, or everywhere.
 type partKey struct {
-	what  string
+	what  what
 	where place
 }
 
@@ -96,35 +97,49 @@ var everywhere = place{}
 type dissection struct {
 	span   *Span
 	totals []int64
-	parts  map[partKey][]int64
-	tail   int64 // from which time on a request belongs to the tail
-	median map[string]int64
-	excess map[partKey]int64
-	sum    int64 // of excess
+	parts  [whats][]*spent // everywhere first
+	tail   int64           // from which time on a request belongs to the tail
+	median [whats]int64
+	sum    int64 // of what is spent too much
 	slow   int
 }
 
+// spent is the time of one part at one place.
+type spent struct {
+	where  place
+	times  fine
+	excess int64 // in the tail
+}
+
+// at is what a part took at a place. There are few places: of each part as many as nodes, of links
+// as pairs of them.
+func (d *dissection) at(what what, where place) *spent {
+	for _, s := range d.parts[what] {
+		if s.where == where {
+			return s
+		}
+	}
+	s := &spent{where: where}
+	d.parts[what] = append(d.parts[what], s)
+	return s
+}
+
 func (s *Span) kind(kind uint8) Kind {
-	d := dissection{span: s, parts: map[partKey][]int64{}, median: map[string]int64{},
-		excess: map[partKey]int64{}}
+	d := dissection{span: s}
 	failed := s.each(kind, 0, func(o *mark.Op, parts []part) {
 		d.totals = append(d.totals, o.Took())
-		for _, p := range parts {
-			d.note(partKey{p.what, everywhere}, p.took)
-			d.note(partKey{p.what, p.where}, p.took)
+		for i := range parts {
+			d.at(parts[i].what, parts[i].where).times.add(parts[i].took)
 		}
 	})
 	slices.Sort(d.totals)
-	k := Kind{Total: timesOf(d.totals), Failed: failed}
+	k := Kind{Failed: failed,
+		Total: timesOf(len(d.totals), func(rank int) int64 { return d.totals[rank] })}
 	if k.Total.Count == 0 {
 		return k
 	}
 	d.tail = d.totals[len(d.totals)-1-(len(d.totals)-1)/tailShare]
-	for key, all := range d.parts {
-		if slices.Sort(all); key.where == everywhere {
-			d.median[key.what] = d.typical(all)
-		}
-	}
+	d.sumUp()
 	s.each(kind, d.tail, d.blame)
 	k.Tail, k.From = d.slow, time.Duration(d.tail)
 	k.Rows = d.rows()
@@ -150,13 +165,30 @@ func (s *Span) each(kind uint8, least int64, f func(o *mark.Op, parts []part)) (
 	return failed
 }
 
-func (d *dissection) note(k partKey, ns int64) { d.parts[k] = append(d.parts[k], ns) }
+// sumUp adds to each part what it took everywhere, and its median.
+func (d *dissection) sumUp() {
+	for what, places := range d.parts {
+		if len(places) == 0 {
+			continue
+		}
+		slices.SortFunc(places, func(a, b *spent) int {
+			return cmp.Or(cmp.Compare(a.where.node, b.where.node),
+				cmp.Compare(a.where.peer, b.where.peer))
+		})
+		all := &spent{where: everywhere}
+		for _, s := range places {
+			all.times.merge(&s.times)
+		}
+		d.parts[what] = slices.Insert(places, 0, all)
+		d.median[what] = d.typical(&all.times)
+	}
+}
 
 // typical is the median of a part over all requests, those without it included.
-func (d *dissection) typical(sorted []int64) int64 {
-	without := len(d.totals) - len(sorted)
-	if at := len(d.totals)/2 - without; at >= 0 && at < len(sorted) {
-		return sorted[at]
+func (d *dissection) typical(times *fine) int64 {
+	without := len(d.totals) - times.n
+	if at := len(d.totals)/2 - without; at >= 0 && at < times.n {
+		return times.rank(at)
 	}
 	return 0
 }
@@ -165,43 +197,29 @@ func (d *dissection) typical(sorted []int64) int64 {
 // share.
 func (d *dissection) blame(_ *mark.Op, parts []part) {
 	d.slow++
-	for _, p := range parts {
+	for i := range parts {
+		p := &parts[i]
 		if more := p.took - d.median[p.what]; more > 0 {
-			d.excess[partKey{p.what, p.where}] += more
-			d.excess[partKey{p.what, everywhere}] += more
+			d.at(p.what, p.where).excess += more
+			d.parts[p.what][0].excess += more
 			d.sum += more
 		}
 	}
 }
 
 func (d *dissection) rows() []Row {
-	order := append(slices.Clone(d.span.cfg.Stages), PartLogWait, PartLogWrite, PartLink,
-		PartProcessor)
 	var rows []Row
-	for _, what := range order {
-		for _, where := range d.places(what) {
-			key := partKey{what, where}
-			row := Row{Part: what, Where: d.span.name(where), Times: timesOf(d.parts[key])}
+	for w, places := range d.parts {
+		for _, s := range places {
+			row := Row{Part: d.span.partName(what(w)), Where: d.span.name(s.where),
+				Times: timesOf(s.times.n, s.times.rank)}
 			if d.sum > 0 {
-				row.Tail = float64(d.excess[key]) / float64(d.sum)
+				row.Tail = float64(s.excess) / float64(d.sum)
 			}
 			rows = append(rows, row)
 		}
 	}
 	return rows
-}
-
-// places are where a part was spent: everywhere first.
-func (d *dissection) places(what string) (all []place) {
-	for k := range d.parts {
-		if k.what == what {
-			all = append(all, k.where)
-		}
-	}
-	slices.SortFunc(all, func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.node, b.node), cmp.Compare(a.peer, b.peer))
-	})
-	return all
 }
 
 // name says where a place is.
@@ -245,24 +263,27 @@ const allPeers = ^uint64(0)
 // links of a node are slow, the node's end of them is a cause beside each.
 func (d *dissection) causes() map[partKey]int64 {
 	causes, links, longest := map[partKey]int64{}, map[uint64]int64{}, map[uint64]int64{}
-	for k, ns := range d.excess {
-		if k.where == everywhere {
-			continue
-		}
-		switch k.what {
-		case PartLogWait:
-			k.what = PartLogWrite
-		case PartLink:
-			for _, node := range []uint64{k.where.node, k.where.peer} {
-				links[node] += ns
-				longest[node] = max(longest[node], ns)
+	for w, places := range d.parts {
+		for _, s := range places {
+			if s.where == everywhere {
+				continue
 			}
+			k := partKey{what(w), s.where}
+			switch k.what {
+			case logWait:
+				k.what = logWrite
+			case link:
+				for _, node := range []uint64{k.where.node, k.where.peer} {
+					links[node] += s.excess
+					longest[node] = max(longest[node], s.excess)
+				}
+			}
+			causes[k] += s.excess
 		}
-		causes[k] += ns
 	}
 	for node, ns := range links {
 		if longest[node] <= ns*3/4 {
-			causes[partKey{PartLink, place{node, allPeers}}] = ns
+			causes[partKey{link, place{node, allPeers}}] = ns
 		}
 	}
 	return causes
@@ -272,19 +293,19 @@ func (d *dissection) causes() map[partKey]int64 {
 func (s *Span) accuse(k partKey) string {
 	node := s.nodeName(k.where.node)
 	switch k.what {
-	case PartLogWrite:
+	case logWrite:
 		return "the device of " + s.deviceName(k.where.node) + ", in writes of its log"
-	case PartLink:
+	case link:
 		if k.where.peer == allPeers {
 			return "the ways between " + node + " and the other nodes"
 		}
 		return "the way between " + node + " and " + s.nodeName(k.where.peer)
-	case PartProcessor:
+	case processor:
 		return "processors of " + node + ", for which its threads wait"
-	case s.cfg.Stages[s.cfg.Read]:
+	case what(s.cfg.Read):
 		return "the device of " + s.deviceName(k.where.node) + ", in reads"
 	}
-	return "stage " + k.what + " on " + node
+	return "stage " + s.partName(k.what) + " on " + node
 }
 
 func (s *Span) deviceName(node uint64) string {

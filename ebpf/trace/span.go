@@ -3,6 +3,7 @@ package trace
 import (
 	"cmp"
 	"slices"
+	"sort"
 
 	"github.com/ashlar-storage/ashlar/ebpf/mark"
 )
@@ -65,32 +66,27 @@ type Resend struct {
 
 // Span gathers the events of a stretch of time.
 type Span struct {
-	cfg     Config
-	ops     []mark.Op
-	appends map[uint64][]mark.Append // by copyset
-	acks    map[uint64][]mark.Ack
-	delays  [][]Delay // by target
-	bios    [][]Bio
-	rings   [][]RingOp
-	others  int
-	nodeOf  []uint64 // by target; 0: it has not said yet
+	cfg      Config
+	ops      []mark.Op
+	copysets map[uint64]*entries
+	delays   []stretches // by target
+	bios     [][]Bio
+	rings    [][]RingOp
+	others   int
+	nodeOf   []uint64 // by target; 0: it has not said yet
 	// answered is the time of all requests that were answered well, by their stages, and elapsed
 	// from their arrivals to the telling.
 	answered, elapsed int64
 	resent            int
 	skipped           int
-	sorted            bool
-	// When appends and delays are sorted: how far those up to each reach.
-	appendsReach map[uint64][]uint64
-	delaysReach  [][]int64
+	unsorted          bool
 }
 
 // NewSpan begins a stretch.
 func NewSpan(cfg Config) *Span {
 	n := len(cfg.Targets)
-	return &Span{cfg: cfg, appends: map[uint64][]mark.Append{}, acks: map[uint64][]mark.Ack{},
-		delays: make([][]Delay, n), bios: make([][]Bio, n),
-		rings: make([][]RingOp, n), nodeOf: make([]uint64, n)}
+	return &Span{cfg: cfg, copysets: map[uint64]*entries{}, delays: make([]stretches, n),
+		bios: make([][]Bio, n), rings: make([][]RingOp, n), nodeOf: make([]uint64, n)}
 }
 
 // Next is a Span for what comes after this one. It knows which process is which node.
@@ -100,6 +96,21 @@ func (s *Span) Next() *Span {
 	return n
 }
 
+// Begin forgets what was gathered and begins another stretch in the same memory, which costs less
+// than new memory, with the same knowledge of which process is which node.
+func (s *Span) Begin() {
+	s.ops = s.ops[:0]
+	for _, e := range s.copysets {
+		e.begin()
+	}
+	for i := range s.delays {
+		s.delays[i] = stretches{all: s.delays[i].all[:0], reach: s.delays[i].reach[:0]}
+		s.bios[i], s.rings[i] = s.bios[i][:0], s.rings[i][:0]
+	}
+	s.others, s.answered, s.elapsed, s.resent, s.skipped = 0, 0, 0, 0, 0
+	s.unsorted = false
+}
+
 // room counts an event that is not a request in, or out.
 func (s *Span) room(target int) bool {
 	if target < 0 || target >= len(s.nodeOf) || s.others >= MaxOthers {
@@ -107,7 +118,6 @@ func (s *Span) room(target int) bool {
 		return false
 	}
 	s.others++
-	s.sorted = false
 	return true
 }
 
@@ -130,7 +140,7 @@ func (s *Span) Op(target int, o *mark.Op, at int64) {
 func (s *Span) Append(target int, a *mark.Append) {
 	if s.room(target) {
 		s.nodeOf[target] = a.Node
-		s.appends[a.Copyset] = append(s.appends[a.Copyset], *a)
+		s.of(a.Copyset).append(target, a)
 	}
 }
 
@@ -138,14 +148,15 @@ func (s *Span) Append(target int, a *mark.Append) {
 func (s *Span) Ack(target int, a *mark.Ack) {
 	if s.room(target) {
 		s.nodeOf[target] = a.Node
-		s.acks[a.Copyset] = append(s.acks[a.Copyset], *a)
+		s.of(a.Copyset).ack(a)
 	}
 }
 
 // Delay takes a thread's wait for a processor.
 func (s *Span) Delay(target int, d Delay) {
 	if s.room(target) {
-		s.delays[target] = append(s.delays[target], d)
+		s.delays[target].all = append(s.delays[target].all, d)
+		s.unsorted = true
 	}
 }
 
@@ -174,40 +185,51 @@ func (s *Span) targetOf(node uint64) int {
 	return slices.Index(s.nodeOf, node)
 }
 
-// sort puts the events in an order in which they are found.
+// of is what is known of a copyset's entries.
+func (s *Span) of(copyset uint64) *entries {
+	e := s.copysets[copyset]
+	if e == nil {
+		e = &entries{appends: make([]run, len(s.nodeOf))}
+		s.copysets[copyset] = e
+	}
+	return e
+}
+
+// sort puts the delays in an order in which they are found.
 func (s *Span) sort() {
-	if s.sorted {
+	if !s.unsorted {
 		return
 	}
-	s.sorted = true
-	s.appendsReach = make(map[uint64][]uint64, len(s.appends))
-	for copyset, all := range s.appends {
-		slices.SortFunc(all, func(a, b mark.Append) int { return cmp.Compare(a.First, b.First) })
-		s.appendsReach[copyset] = reach(all, appendEnd)
-	}
-	for _, all := range s.acks {
-		slices.SortFunc(all, func(a, b mark.Ack) int { return cmp.Compare(a.At, b.At) })
-	}
-	s.delaysReach = make([][]int64, len(s.delays))
-	for i, all := range s.delays {
-		slices.SortFunc(all, func(a, b Delay) int { return cmp.Compare(a.Began, b.Began) })
-		s.delaysReach[i] = reach(all, func(d *Delay) int64 { return d.Began + d.Took })
+	s.unsorted = false
+	for i := range s.delays {
+		s.delays[i].sort()
 	}
 }
 
-// reach is for each of some stretches, in the order of their beginnings, how far it and those
-// before it go: who looks for what covers a point goes back from there until nothing reaches it any
-// more.
-func reach[T any, N cmp.Ordered](all []T, end func(*T) N) []N {
-	to := make([]N, len(all))
-	for i := range all {
-		to[i] = end(&all[i])
-		if i > 0 {
-			to[i] = max(to[i], to[i-1])
-		}
-	}
-	return to
+// stretches are a process's delays, when they are sorted by their beginnings, and how far each and
+// those before it reach: who looks for what covers a point goes back from there until nothing
+// reaches it any more.
+type stretches struct {
+	all   []Delay
+	reach []int64
 }
 
-// appendEnd is the index behind an append's entries.
-func appendEnd(a *mark.Append) uint64 { return a.First + uint64(a.Count) }
+func (t *stretches) sort() {
+	slices.SortFunc(t.all, func(a, b Delay) int { return cmp.Compare(a.Began, b.Began) })
+	t.reach = t.reach[:0]
+	far := int64(0)
+	for i := range t.all {
+		far = max(far, t.all[i].Began+t.all[i].Took)
+		t.reach = append(t.reach, far)
+	}
+}
+
+// between are the delays that may overlap a stretch of time, and some that do not.
+func (t *stretches) between(from, until int64) []Delay {
+	end := sort.Search(len(t.all), func(i int) bool { return t.all[i].Began >= until })
+	begin := end
+	for begin > 0 && t.reach[begin-1] > from {
+		begin--
+	}
+	return t.all[begin:end]
+}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/ebpf/mark"
@@ -94,10 +93,13 @@ func (s *Span) logMoments(t *Timeline, nodes []uint64) []uint64 {
 			nodes = append(nodes, a.Node)
 		}
 	})
+	e := s.copysets[o.Copyset]
+	if e == nil {
+		return nodes
+	}
 	var heard []uint64
-	for i := range s.acks[o.Copyset] {
-		a := &s.acks[o.Copyset][i]
-		if a.At >= o.Arrived && a.Term == o.Term && a.Index >= o.Index && a.Node == o.Node &&
+	for _, a := range e.since(o.Arrived) {
+		if a.Term == o.Term && a.Index >= o.Index && a.Node == o.Node &&
 			!slices.Contains(heard, a.From) && a.At <= o.Arrived+int64(t.Took) {
 			heard = append(heard, a.From)
 			t.add(a.At, 0, t.Node, "has the word of "+s.nodeName(a.From))
@@ -116,7 +118,7 @@ func (s *Span) systemMoments(t *Timeline, nodes []uint64) {
 			continue
 		}
 		name := s.cfg.Targets[target].Name
-		for _, d := range s.delays[target] {
+		for _, d := range s.delays[target].all {
 			if d.Began < until && d.Began+d.Took > from {
 				t.add(d.Began, d.Took, name, fmt.Sprintf("thread %d waits for processor %d",
 					d.Thread, d.CPU))
@@ -138,12 +140,9 @@ func (s *Span) systemMoments(t *Timeline, nodes []uint64) {
 
 // eachAppend gives the appends that brought a request's entry to any log.
 func (s *Span) eachAppend(o *mark.Op, each func(*mark.Append)) {
-	all, far := s.appends[o.Copyset], s.appendsReach[o.Copyset]
-	i := sort.Search(len(all), func(i int) bool { return all[i].First > o.Index })
-	for i--; i >= 0 && far[i] > o.Index; i-- {
-		a := &all[i]
-		if a.Term == o.Term && appendEnd(a) > o.Index {
-			each(a)
+	if e := s.copysets[o.Copyset]; e != nil {
+		for i := range e.appends {
+			e.appends[i].with(o.Term, o.Index, each)
 		}
 	}
 }

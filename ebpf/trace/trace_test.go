@@ -3,7 +3,9 @@ package trace
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -122,16 +124,17 @@ func TestVerdictNamesWhatMadeTheTail(t *testing.T) {
 func TestVerdictNamesTheNodeWhoseLinksAreAllSlow(t *testing.T) {
 	slow := func(w *write) { w.answer = 20 * ms }
 	s := spanOf(slow, slow)
-	for i, a := range s.acks[7] { // the last was decided by node 3, in the same way
+	entries := s.copysets[7]
+	for i, a := range entries.acks { // the last was decided by node 3, in the same way
 		if a.Index == 102 {
-			s.acks[7][i].From = 5 - a.From
+			entries.acks[i].From = 5 - a.From
 		}
 	}
-	for i, a := range s.appends[7] {
-		if a.First == 102 && a.Node == 2 {
-			s.appends[7][i].Node = 3
-		}
-	}
+	second := &entries.appends[1].all
+	last := (*second)[len(*second)-1]
+	*second = (*second)[:len(*second)-1]
+	last.Node = 3
+	s.Append(2, &last)
 	if got := verdictOf(t, s); !strings.Contains(got, "the ways between n1 and the other nodes") {
 		t.Errorf("verdict %q", got)
 	}
@@ -196,7 +199,7 @@ func TestWritesOfAFollowerAreAsLongWhateverItsClockSays(t *testing.T) {
 		took := map[string]int64{}
 		var sum int64
 		for _, p := range s.parts(&s.ops[0], nil) {
-			took[p.what] += p.took
+			took[s.partName(p.what)] += p.took
 			sum += p.took
 		}
 		if took[PartLogWrite] != w.there || took[PartLogWait] != 5*us || sum != total {
@@ -217,10 +220,10 @@ func TestPartsAddUpToTheWhole(t *testing.T) {
 			s.Delay(r.IntN(3), Delay{Began: some(4*ms) - ms, Took: some(2 * ms)})
 		}
 		if r.IntN(4) == 0 {
-			s.appends = map[uint64][]mark.Append{}
+			s.copysets[7].appends = make([]run, 3)
 		}
 		if r.IntN(4) == 0 {
-			s.acks = map[uint64][]mark.Ack{}
+			s.copysets[7].acks = nil
 		}
 		o := &s.ops[0]
 		sum := int64(0)
@@ -241,10 +244,10 @@ func TestUntracedFollowerIsAllLink(t *testing.T) {
 	w := typical(0)
 	w.there = 20 * ms
 	w.tell(s, 1)
-	s.appends[7] = slices.DeleteFunc(s.appends[7], func(a mark.Append) bool { return a.Node == 2 })
+	s.copysets[7].appends[1] = run{}
 	s.nodeOf[1] = 0
 	for _, p := range s.parts(&s.ops[0], nil) {
-		if p.what == PartLink && p.took > 20*ms && s.name(p.where) == "n1 - node 2" {
+		if p.what == link && p.took > 20*ms && s.name(p.where) == "n1 - node 2" {
 			return
 		}
 	}
@@ -343,4 +346,110 @@ func TestHistogramIsPrintedAsTracersDo(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("printed\n%s\nwant\n%s", out.String(), want)
 	}
+}
+
+func TestTimesAreCountedToASixtyFourth(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var f, half fine
+	var all []int64
+	for i := range 5000 {
+		ns := int64(math.Exp(r.Float64() * 27)) // to nine minutes
+		if all = append(all, ns); i%2 == 0 {
+			half.add(ns)
+		} else {
+			f.add(ns)
+		}
+	}
+	f.merge(&half)
+	slices.Sort(all)
+	for rank, want := range all {
+		if got := f.rank(rank); got < want-want/64 || got > want+want/64 {
+			t.Fatalf("rank %d is %d, counted as %d", rank, want, got)
+		}
+	}
+	if f.n != len(all) || f.rank(len(all)-1) != all[len(all)-1] {
+		t.Errorf("%d of %d, the longest %d of %d", f.n, len(all), f.rank(f.n-1), all[len(all)-1])
+	}
+	f.add(-1)
+	f.add(math.MaxInt64)
+	if f.rank(0) != 0 || f.rank(f.n-1) != math.MaxInt64 {
+		t.Errorf("from %d to %d", f.rank(0), f.rank(f.n-1))
+	}
+}
+
+func TestASpanThatBeginsAgainKnowsNothingButTheNodes(t *testing.T) {
+	s := spanOf(func(w *write) { w.ownWrite = 20 * ms })
+	s.Delay(0, Delay{Began: 1, Took: 2})
+	s.Bio(0, Bio{})
+	s.Ring(0, RingOp{})
+	s.Resend(0, Resend{})
+	s.Op(-1, &mark.Op{}, 0)
+	want := verdictOf(t, s)
+	s.Begin()
+	if r := s.Report(); !reflect.DeepEqual(r, Report{}) {
+		t.Errorf("left: %+v", r)
+	}
+	if s.nodeOf[0] != 1 || s.others != 0 || len(s.bios[0])+len(s.rings[0]) != 0 {
+		t.Errorf("nodes %v, %d others", s.nodeOf, s.others)
+	}
+	again := spanOf(func(w *write) { w.ownWrite = 20 * ms })
+	for i := range again.ops {
+		s.Op(0, &again.ops[i], again.ops[i].Arrived)
+	}
+	for target := range again.copysets[7].appends {
+		for _, a := range again.copysets[7].appends[target].all {
+			s.Append(target, &a)
+		}
+	}
+	for _, a := range again.copysets[7].acks {
+		s.Ack(0, &a)
+	}
+	if got := verdictOf(t, s); got != want {
+		t.Errorf("verdict %q, then %q", want, got)
+	}
+}
+
+// Appends come out of order when a leader's term ends, and acks when two processes tell of them.
+func TestWhatComesOutOfOrderIsFound(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 200 {
+		e := entries{appends: make([]run, 1)}
+		for _, i := range r.Perm(30) {
+			e.append(0, &mark.Append{Term: 1, First: uint64(i) * 10, Count: uint32(1 + r.IntN(15))})
+			e.ack(&mark.Ack{At: int64(i), Index: uint64(i)})
+		}
+		for index := range uint64(300) {
+			found, want := 0, 0
+			e.appends[0].with(1, index, func(*mark.Append) { found++ })
+			for _, a := range e.appends[0].all {
+				if a.First <= index && index < appendEnd(&a) {
+					want++
+				}
+			}
+			if found != want {
+				t.Fatalf("entry %d was found %d times, was there %d times", index, found, want)
+			}
+		}
+		if later := e.since(12); len(later) != 18 || later[0].At != 12 || later[17].At != 29 {
+			t.Fatalf("acks since 12: %+v", later)
+		}
+	}
+}
+
+// BenchmarkReport gives what a write costs the tracer, from its events to the report.
+func BenchmarkReport(b *testing.B) {
+	const writes = 40_000
+	s := NewSpan(config())
+	for b.Loop() {
+		s.Begin()
+		for i := range writes {
+			w := typical(int64(i) * 50 * us)
+			w.tell(s, uint64(i)+1)
+			if i%4 == 0 {
+				s.Delay(i%3, Delay{Began: w.at, Took: 150 * us})
+			}
+		}
+		s.Report()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/writes, "ns/write")
 }

@@ -24,7 +24,7 @@ func (r *traceRun) stagesCommand() *cobra.Command {
 	return cmd
 }
 
-// stageTracer is a Span that is begun anew with every report.
+// stageTracer is a Span that begins again with every report.
 type stageTracer struct {
 	run *traceRun
 	*trace.Span
@@ -34,6 +34,6 @@ func (t *stageTracer) polled() error { return nil }
 
 func (t *stageTracer) report() error {
 	r := t.Span.Report()
-	t.Span = t.Span.Next()
+	t.Span.Begin()
 	return view.WriteTrace(t.run.app.stdout, t.run.json, view.Stages(r))
 }
