@@ -34,3 +34,4 @@ static long (*bpf_probe_read_user)(void *to, u32 size, const void *from) = (void
 static void *(*bpf_ringbuf_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
 static void (*bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static void (*bpf_ringbuf_discard)(void *data, u64 flags) = (void *)133;
+static u64 (*bpf_get_attach_cookie)(void *regs) = (void *)174;

@@ -12,7 +12,7 @@
 //
 // # How it fails
 //
-// Events wait in one ring of 8 MiB for whoever calls Poll; nobody is woken for them. Those that
+// Events wait in one ring of 16 MiB for whoever calls Poll; nobody is woken for them. Those that
 // find it full are lost, and Counts says how many each process lost. At 20,000 writes a second
 // three replicas fill it in about a second. Histograms in the kernel lose nothing.
 //

@@ -21,7 +21,7 @@ type Sink interface {
 	Ring(target int, r trace.RingOp)
 }
 
-// The kinds of events, as in probe.bpf.c.
+// The kinds of events, as in probe.bpf.c. Those of marks have one record or more.
 const (
 	eventOp = iota + 1
 	eventAppend
@@ -34,9 +34,10 @@ const (
 
 // Decoder decodes events, one after the other in the same memory.
 type Decoder struct {
-	op     probeOpEvent
-	app    probeAppendEvent
-	ack    probeAckEvent
+	head   probeHead
+	op     mark.Op
+	app    mark.Append
+	ack    mark.Ack
 	delay  probeDelayEvent
 	bio    probeBioEvent
 	resend probeResendEvent
@@ -54,7 +55,7 @@ func Version() [sha256.Size]byte { return sha256.Sum256(sources) }
 const slotBits = 16
 
 // headSize is the size of what all events begin with.
-const headSize = int(unsafe.Sizeof(probeOpEvent{}.Head))
+const headSize = int(unsafe.Sizeof(probeHead{}))
 
 // Decode hands one event on, as the programs of this package write them. Anything else it leaves
 // alone.
@@ -62,15 +63,15 @@ func (e *Decoder) Decode(raw []byte, to Sink) {
 	if len(raw) < headSize {
 		return
 	}
-	kind := *(*uint32)(unsafe.Pointer(&raw[0]))
-	target := int(*(*uint32)(unsafe.Pointer(&raw[4])))
+	fill(&e.head, raw[:headSize])
+	kind, target := e.head.Kind, int(e.head.Target)
 	switch {
-	case kind == eventOp && fill(&e.op, raw):
-		to.Op(target, (*mark.Op)(unsafe.Pointer(&e.op.Op)), int64(e.op.Head.At))
-	case kind == eventAppend && fill(&e.app, raw):
-		to.Append(target, (*mark.Append)(unsafe.Pointer(&e.app.Append)))
-	case kind == eventAck && fill(&e.ack, raw):
-		to.Ack(target, (*mark.Ack)(unsafe.Pointer(&e.ack.Ack)))
+	case kind == eventOp:
+		records(e.head.Count, &e.op, raw, func(o *mark.Op) { to.Op(target, o, int64(e.head.At)) })
+	case kind == eventAppend:
+		records(e.head.Count, &e.app, raw, func(a *mark.Append) { to.Append(target, a) })
+	case kind == eventAck:
+		records(e.head.Count, &e.ack, raw, func(a *mark.Ack) { to.Ack(target, a) })
 	case kind == eventDelay && fill(&e.delay, raw):
 		to.Delay(target, trace.Delay{Began: int64(e.delay.Began), Took: int64(e.delay.Took),
 			Thread: e.delay.Tid, CPU: e.delay.Cpu})
@@ -84,6 +85,20 @@ func (e *Decoder) Decode(raw []byte, to Sink) {
 	case kind == eventRing && fill(&e.ring, raw):
 		to.Ring(target, trace.RingOp{Began: int64(e.ring.Began), Took: int64(e.ring.Took),
 			Tag: e.ring.UserData >> slotBits, Opcode: e.ring.Opcode})
+	}
+}
+
+// records gives the first n records of an event of marks, behind which there may be room for more;
+// none if it is too short for them.
+func records[T any](n uint16, room *T, raw []byte, each func(*T)) {
+	raw = raw[headSize:]
+	size := int(unsafe.Sizeof(*room))
+	if int(n)*size > len(raw) {
+		return
+	}
+	for i := range int(n) {
+		fill(room, raw[i*size:(i+1)*size])
+		each(room)
 	}
 }
 

@@ -37,15 +37,16 @@ type Claim struct {
 var Claims = []Claim{
 	{Marks, 5, 15, "requests by stage, appends to the log, acks", "amd64; symbols in the binary",
 		[]string{"mark_ops", "mark_appends", "mark_acks"}},
-	{RunQueue, 5, 18, "time awake without a processor", "BTF",
-		[]string{"run_wakeup", "run_wakeup_new", "run_switch"}},
+	{RunQueue, 5, 18, "time awake without a processor",
+		"BTF, CONFIG_SCHED_INFO, CONFIG_FAIR_GROUP_SCHED",
+		[]string{"run_switch"}},
 	{Block, 5, 18, "device operations by process, requests by device", "BTF",
 		[]string{"block_bio_queue", "block_bio_complete", "block_rq_issue",
 			"block_rq_complete"}},
 	{Ring, 6, 3, "operations on an io_uring", "BTF", []string{"ring_submit", "ring_complete"}},
 	{TCP, 6, 3, "age of data in sockets, segments sent again", "BTF",
 		[]string{"tcp_ready", "tcp_read", "tcp_resend"}},
-	{Resends, 6, 3, "segments sent again", "BTF", []string{"tcp_read", "tcp_resend"}},
+	{Resends, 6, 3, "segments sent again", "BTF", []string{"tcp_resend"}},
 }
 
 // All are the features that do not do the same twice.

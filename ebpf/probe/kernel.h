@@ -13,9 +13,28 @@ typedef long long s64;
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct rq {
+	u64 clock; /* ns, of sched_info */
+};
+
+struct cfs_rq {
+	struct rq *rq;
+};
+
+struct sched_entity {
+	struct cfs_rq *cfs_rq; /* of the processor that the thread is at, of whatever class it is */
+};
+
+struct sched_info {
+	u64 run_delay;	 /* ns in queues that it has left */
+	u64 last_queued; /* when it came into the one where it is; 0: into none */
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
+	struct sched_entity se;
+	struct sched_info sched_info;
 };
 
 struct block_device {
@@ -63,8 +82,21 @@ struct sock_common {
 	u16 skc_dport; /* the port there, in the network's */
 };
 
+struct inode {
+	unsigned long i_ino;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
+struct socket {
+	struct file *file;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket;
 };
 
 #pragma clang attribute pop

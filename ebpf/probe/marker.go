@@ -56,8 +56,10 @@ func offsetOf(path, symbol string) (uint64, error) {
 	return 0, fmt.Errorf("%s: %w: %s", path, link.ErrNoSymbol, symbol)
 }
 
-// attach puts a program on its marker in one process. Its name says which: mark_ops is that of ops.
-func (p *program) attach(pid int, name string, prog *ebpf.Program) (link.Link, error) {
+// attach puts a program on its marker in one process, a target. Its name says which: mark_ops is
+// that of ops.
+func (p *program) attach(pid, target int, name string, prog *ebpf.Program) (link.Link, error) {
 	function := markPackage + strings.TrimPrefix(name, "mark_") + ".abi0"
-	return p.exe.Uprobe(function, prog, &link.UprobeOptions{PID: pid, RefCtrOffset: p.armed})
+	return p.exe.Uprobe(function, prog, &link.UprobeOptions{PID: pid, RefCtrOffset: p.armed,
+		Cookie: uint64(target)})
 }

@@ -18,7 +18,7 @@ enum {
 	LAYOUT = 1,	 /* mark.Layout */
 	MARK_BATCH = 64, /* mark.Batch: records that one call of a marker may bring */
 	TARGETS = 16,
-	WAITING = 1 << 16, /* threads, by the last bits of their numbers */
+	THREADS = 1 << 16, /* by the last bits of their numbers */
 	MERGED = 32, /* bios of a request that are looked at */
 	/* Buckets of times: four to each power of two, from 1.024 us to 34 s. */
 	FIRST_POWER = 10,
@@ -49,9 +49,10 @@ struct hist {
 };
 
 struct head {
-	u32 kind;
+	u16 kind;
+	u16 count; /* records that follow; of marks more than one */
 	u32 target;
-	u64 at; /* when it was told; of marks only */
+	u64 at; /* when it was told; of requests only */
 };
 
 /* As in ebpf/mark. */
@@ -110,7 +111,7 @@ struct bio_event {
 /* A segment that TCP sent once more. */
 struct resend_event {
 	struct head head;
-	u64 at;
+	u64 at, inode;	   /* the socket's, by which it is known whose it is */
 	u32 local, remote; /* ports */
 };
 
@@ -133,6 +134,7 @@ const struct ring_event *go_ring __attribute__((unused));
 /* What the loader sets. */
 const volatile u64 min_delay = 0; /* ns: shorter delays are counted, not told */
 const volatile u64 min_bio = 0; /* of ring operations, too */
+const volatile u64 untimed = 0; /* 1: nothing is counted in histograms */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -143,7 +145,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
+	__uint(max_entries, 16 << 20);
 } events SEC(".maps");
 
 struct {
@@ -198,6 +200,8 @@ inline_ u32 bucket_of(u64 ns)
 
 inline_ void add_time(u32 target, enum time_kind kind, u64 ns)
 {
+	if (untimed)
+		return;
 	u32 key = target * TIME_KINDS + kind;
 	struct hist *h = bpf_map_lookup_elem(&times, &key);
 	if (!h)
@@ -216,6 +220,7 @@ inline_ void add_time(u32 target, enum time_kind kind, u64 ns)
 		type *e_ = bpf_ringbuf_reserve(&events, sizeof(type), 0);         \
 		if (e_) {                                                         \
 			e_->head.kind = what;                                     \
+			e_->head.count = 1;                                       \
 			e_->head.target = target_;                                \
 			e_->head.at = 0;                                          \
 		} else {                                                          \
@@ -233,111 +238,133 @@ struct mark_args {
 	u64 first, count, layout;
 };
 
-#define MARKER(name, type, event, member, kind)                                            \
+/*
+ * The records of one call go into one event, in the room for `most` of them. Room that stays empty is
+ * not written to; one reservation for all costs less than one for each, and than an exact size.
+ */
+#define TELL(record, what, most)                                                           \
+	do {                                                                               \
+		struct {                                                                   \
+			struct head head;                                                  \
+			struct record all[most];                                           \
+		} *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);                        \
+		if (!e) {                                                                  \
+			count(target, COUNT_LOST, n);                                      \
+			return 0;                                                          \
+		}                                                                          \
+		e->head.kind = what;                                                       \
+		e->head.count = n;                                                         \
+		e->head.target = target;                                                   \
+		e->head.at = what == EVENT_OP ? bpf_ktime_get_ns() : 0;                    \
+		if (bpf_probe_read_user(e->all, n * sizeof(struct record),                 \
+					(void *)args.first)) {                             \
+			count(target, COUNT_LOST, n);                                      \
+			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);                          \
+			return 0;                                                          \
+		}                                                                          \
+		submit(e);                                                                 \
+		return 0;                                                                  \
+	} while (0)
+
+/* Which process it is, whoever attached the program has said with it. */
+#define MARKER(name, record, what)                                                         \
 	SEC("uprobe/" #name)                                                               \
 	int mark_##name(struct pt_regs *regs)                                              \
 	{                                                                                  \
-		u32 *t = target();                                                         \
 		struct mark_args args;                                                     \
-		if (!t || bpf_probe_read_user(&args, sizeof(args), (void *)(regs->sp + 8))) \
+		u32 target = bpf_get_attach_cookie(regs);                                  \
+		if (bpf_probe_read_user(&args, sizeof(args), (void *)(regs->sp + 8)))      \
 			return 0;                                                          \
+		u64 n = args.count;                                                        \
 		if (args.layout != LAYOUT) {                                               \
-			count(*t, COUNT_FOREIGN, args.count);                              \
+			count(target, COUNT_FOREIGN, n);                                   \
 			return 0;                                                          \
 		}                                                                          \
-		u64 now = bpf_ktime_get_ns();                                              \
-		for (u32 i = 0; i < MARK_BATCH && i < args.count; i++) {                   \
-			struct event *e = reserve(struct event, kind, *t);                 \
-			if (!e)                                                            \
-				continue;                                                  \
-			e->head.at = now;                                                  \
-			if (bpf_probe_read_user(&e->member, sizeof(e->member),             \
-						(void *)(args.first + i * sizeof(e->member)))) { \
-				count(*t, COUNT_LOST, 1);                                  \
-				bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);                  \
-				continue;                                                  \
-			}                                                                  \
-			submit(e);                                                         \
-		}                                                                          \
+		if (n <= 1)                                                                \
+			TELL(record, what, 1);                                             \
+		if (n <= 2)                                                                \
+			TELL(record, what, 2);                                             \
+		if (n <= 4)                                                                \
+			TELL(record, what, 4);                                             \
+		if (n <= 8)                                                                \
+			TELL(record, what, 8);                                             \
+		if (n <= 16)                                                               \
+			TELL(record, what, 16);                                            \
+		if (n <= 32)                                                               \
+			TELL(record, what, 32);                                            \
+		if (n <= MARK_BATCH)                                                       \
+			TELL(record, what, MARK_BATCH);                                    \
+		count(target, COUNT_LOST, n); /* more than mark.Batch */                   \
 		return 0;                                                                  \
 	}
 
-MARKER(ops, op, op_event, op, EVENT_OP)
-MARKER(appends, append, append_event, append, EVENT_APPEND)
-MARKER(acks, ack, ack_event, ack, EVENT_ACK)
+MARKER(ops, op, EVENT_OP)
+MARKER(appends, append, EVENT_APPEND)
+MARKER(acks, ack, EVENT_ACK)
 
 /* ---- run queue: how long a thread that could run had to wait ---- */
 
-struct waiting {
-	u64 since; /* 0: it does not wait */
-	u32 tid, target;
+struct ran {
+	u64 waited; /* in its life, when it last left a processor */
+	u32 tid, pad;
 };
 
 /*
- * Threads by the last bits of their numbers: these programs run at each switch of each processor, and
- * an array is found without a hash. Of two threads with the same bits that wait at one time, the wait
- * of the one that came first is not counted.
+ * Threads by the last bits of their numbers: the program runs at each switch of each processor, and
+ * an array is found without a hash. Neighbours are far from each other, as they run on different
+ * processors at one time. Of two threads with the same bits, what one of them waited at other
+ * processors than the one that it was given at last is not known.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, WAITING);
+	__uint(max_entries, THREADS);
 	__type(key, u32);
-	__type(value, struct waiting);
-} runnable SEC(".maps");
+	__type(value, struct ran);
+} threads SEC(".maps");
 
-inline_ struct waiting *waiting_of(u32 tid)
+inline_ struct ran *ran_of(u32 tid)
 {
-	u32 slot = tid & (WAITING - 1);
-	return bpf_map_lookup_elem(&runnable, &slot);
+	u32 slot = tid * 0x9e37 & (THREADS - 1);
+	return bpf_map_lookup_elem(&threads, &slot);
 }
 
-inline_ void could_run(struct task_struct *task)
-{
-	u32 *t = target_of(task->tgid);
-	if (!t)
-		return;
-	struct waiting *w = waiting_of(task->pid);
-	if (!w)
-		return;
-	w->tid = task->pid;
-	w->target = *t;
-	w->since = bpf_ktime_get_ns();
-}
-
-SEC("tp_btf/sched_wakeup")
-int run_wakeup(u64 *args)
-{
-	could_run((void *)args[0]);
-	return 0;
-}
-
-SEC("tp_btf/sched_wakeup_new")
-int run_wakeup_new(u64 *args)
-{
-	could_run((void *)args[0]);
-	return 0;
-}
-
+/*
+ * The kernel itself keeps since when a thread has been in a processor's queue, and how long it was in
+ * those that it has left, so that nobody has to look at wake-ups. At this point the one that comes is
+ * still in the queue.
+ */
 SEC("tp_btf/sched_switch")
 int run_switch(u64 *args)
 {
-	struct task_struct *next = (void *)args[2];
-	if (args[3] == 0) /* it was running: another took its processor */
-		could_run((void *)args[1]);
-	u32 tid = next->pid;
-	struct waiting *w = waiting_of(tid);
-	if (!w || w->tid != tid || !w->since)
+	struct task_struct *prev = (void *)args[1], *next = (void *)args[2];
+	u32 tid = prev->pid;
+	struct ran *r = ran_of(tid);
+	if (r && tid) {
+		r->waited = prev->sched_info.run_delay;
+		r->tid = tid;
+	}
+	tid = next->pid;
+	u64 since = next->sched_info.last_queued;
+	if (!tid || !since)
 		return 0;
-	u64 began = w->since, took = bpf_ktime_get_ns() - began;
-	u32 target = w->target;
-	w->since = 0;
-	add_time(target, TIME_RUN_QUEUE, took);
+	u64 took = next->se.cfs_rq->rq->clock - since;
+	if ((s64)took < 0)
+		took = 0;
+	r = ran_of(tid);
+	if (r && r->tid == tid)
+		took += next->sched_info.run_delay - r->waited;
+	if (untimed && took < min_delay)
+		return 0;
+	u32 *t = target_of(next->tgid);
+	if (!t)
+		return 0;
+	add_time(*t, TIME_RUN_QUEUE, took);
 	if (took < min_delay)
 		return 0;
-	struct delay_event *e = reserve(struct delay_event, EVENT_DELAY, target);
+	struct delay_event *e = reserve(struct delay_event, EVENT_DELAY, *t);
 	if (!e)
 		return 0;
-	e->began = began;
+	e->began = bpf_ktime_get_ns() - took;
 	e->took = took;
 	e->tid = tid;
 	e->cpu = bpf_get_smp_processor_id();
@@ -450,6 +477,8 @@ const struct hist no_times = {};
 SEC("tp_btf/block_rq_issue")
 int block_rq_issue(u64 *args)
 {
+	if (untimed)
+		return 0;
 	u64 key = args[0], now = bpf_ktime_get_ns();
 	bpf_map_update_elem(&requests, &key, &now, BPF_ANY);
 	return 0;
@@ -464,6 +493,8 @@ int block_rq_complete(u64 *args)
 	struct bio *bio = rq->bio;
 	for (int i = 0; i < MERGED && bio; i++, bio = bio->bi_next)
 		bio_ended((u64)bio);
+	if (untimed)
+		return 0;
 	u64 *at = bpf_map_lookup_elem(&requests, &key);
 	if (!at)
 		return 0;
@@ -593,18 +624,20 @@ int tcp_read(u64 *args)
 	return 0;
 }
 
+/*
+ * Whose the socket is, the reader finds out, from what is open in which process: that is asked for
+ * when a segment was lost, and not at each one that came. One that finds no room is counted as the
+ * first process's.
+ */
 SEC("tp_btf/tcp_retransmit_skb")
 int tcp_resend(u64 *args)
 {
 	struct sock *sk = (void *)args[0];
-	u64 key = args[0];
-	struct received *r = bpf_map_lookup_elem(&sockets, &key);
-	if (!r)
-		return 0;
-	struct resend_event *e = reserve(struct resend_event, EVENT_RESEND, r->target);
+	struct resend_event *e = reserve(struct resend_event, EVENT_RESEND, 0);
 	if (!e)
 		return 0;
 	e->at = bpf_ktime_get_ns();
+	e->inode = sk->sk_socket->file->f_inode->i_ino;
 	e->local = sk->__sk_common.skc_num;
 	e->remote = __builtin_bswap16(sk->__sk_common.skc_dport);
 	submit(e);

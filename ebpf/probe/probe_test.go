@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,7 +115,7 @@ func TestMarkersTellOfEveryRecordAsItWas(t *testing.T) {
 
 func TestEventsThatFindNoRoomAreCounted(t *testing.T) {
 	p, m := attachMarks(t)
-	const sent = 100_000
+	const sent = 200_000
 	m.Send(t, "ops", sent)
 	got := poll(t, p, &told{})
 	counts, err := p.Counts(0)
@@ -164,21 +166,137 @@ func TestDeviceOperationsAreTimed(t *testing.T) {
 	}
 }
 
+// contend has two threads want one processor for so long, and gives what each of them waited at
+// least: the time less what it ran, by its own clock.
+func contend(t *testing.T, long time.Duration) (waited [2]time.Duration) {
+	t.Helper()
+	var one unix.CPUSet
+	must(t, unix.SchedGetaffinity(0, &one))
+	for cpu, left := 0, one.Count(); left > 1; cpu++ {
+		if one.IsSet(cpu) {
+			one.Clear(cpu)
+			left--
+		}
+	}
+	errs := make(chan error)
+	for i := range waited {
+		go func() {
+			runtime.LockOSThread() // and never unlocks it: the thread ends with the goroutine
+			errs <- unix.SchedSetaffinity(0, &one)
+			var ran, ran0 unix.Timespec
+			_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ran0)
+			began := time.Now()
+			for time.Since(began) < long {
+			}
+			_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ran)
+			waited[i] = time.Since(began) - time.Duration(ran.Nano()-ran0.Nano())
+			errs <- nil
+		}()
+	}
+	for range 2 * len(waited) {
+		must(t, <-errs)
+	}
+	return waited
+}
+
 func TestWaitsForAProcessorAreTimed(t *testing.T) {
 	p := attach(t, RunQueue)
-	deadline := time.Now().Add(10 * time.Second)
-	for h := (trace.Hist{}); h.N < 100; {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d waits were seen", h.N)
+	waited := contend(t, 300*time.Millisecond)
+	got := poll(t, p, &told{})
+	threads, all := map[uint32]time.Duration{}, time.Duration(0)
+	for _, d := range got.delays {
+		if d.Took < 0 || d.Began <= 0 || d.Began+d.Took > mark.Now() {
+			t.Errorf("delay %+v", d)
 		}
-		time.Sleep(time.Millisecond)
-		var err error
-		h, err = p.Times(0, TimesRunQueue)
-		must(t, err)
+		threads[d.Thread] += time.Duration(d.Took)
+		all += time.Duration(d.Took)
 	}
-	if got := poll(t, p, &told{}); len(got.delays) == 0 || got.delays[0].Took <= 0 {
-		t.Errorf("delays: %v", got.delays)
+	var most []time.Duration
+	for _, took := range threads {
+		most = append(most, took)
 	}
+	slices.Sort(most)
+	slices.Sort(waited[:])
+	for i, want := range waited {
+		if got := most[len(most)-2+i]; got < want*8/10 || got > want*11/10+2*time.Millisecond {
+			t.Errorf("a thread waited %v, it was told of %v", want, got)
+		}
+	}
+	h, err := p.Times(0, TimesRunQueue)
+	must(t, err)
+	if int(h.N) < len(got.delays) || time.Duration(h.Sum) < all {
+		t.Errorf("%d waits of %v counted, %d of %v told", h.N, time.Duration(h.Sum),
+			len(got.delays), all)
+	}
+}
+
+// Without histograms only long waits are looked at; they are told all the same.
+func TestLongWaitsAreToldWithoutHistograms(t *testing.T) {
+	needsRoot(t, RunQueue)
+	const least = time.Millisecond
+	p, err := Attach(Config{Processes: []int{os.Getpid()}, Features: []Feature{RunQueue},
+		MinDelay: least, Untimed: true})
+	must(t, err)
+	defer p.Close()
+	contend(t, 100*time.Millisecond)
+	got := poll(t, p, &told{})
+	for _, d := range got.delays {
+		if d.Took < int64(least) {
+			t.Errorf("a short one: %+v", d)
+		}
+	}
+	h, err := p.Times(0, TimesRunQueue)
+	must(t, err)
+	if len(got.delays) == 0 || h.N != 0 {
+		t.Errorf("%d told, %d counted", len(got.delays), h.N)
+	}
+}
+
+// A connection whose other end does not answer sends its first segment again after a second.
+func TestResentSegmentsAreTheirProcesses(t *testing.T) {
+	p := attach(t, Resends)
+	m := probetest.Start(t)
+	other, err := Attach(Config{Processes: []int{m.PID}, Features: []Feature{Resends}})
+	must(t, err)
+	defer other.Close()
+	port := fullListener(t)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port,
+		Addr: [4]byte{127, 0, 0, 1}}); !errors.Is(err, unix.EINPROGRESS) {
+		t.Fatalf("connect: %v", err)
+	}
+	var got told
+	for end := time.Now().Add(10 * time.Second); len(got.resends) == 0; {
+		if time.Sleep(20 * time.Millisecond); time.Now().After(end) {
+			t.Fatal("nothing was sent again in 10 s")
+		}
+		poll(t, p, &got)
+	}
+	if r := got.resends[0]; int(r.Remote) != port || r.At <= 0 {
+		t.Errorf("%+v, to port %d", r, port)
+	}
+	if theirs := poll(t, other, &told{}); len(theirs.resends) != 0 {
+		t.Errorf("told of another process: %+v", theirs.resends)
+	}
+}
+
+// fullListener is the port of one that takes no connection any more.
+func fullListener(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(t, unix.Listen(fd, 0))
+	at, err := unix.Getsockname(fd)
+	must(t, err)
+	port := at.(*unix.SockaddrInet4).Port
+	first, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	must(t, err)
+	t.Cleanup(func() { first.Close() })
+	return port
 }
 
 func TestDataInSocketsIsTimed(t *testing.T) {
@@ -251,6 +369,10 @@ func TestUnmetConditionsAreNamed(t *testing.T) {
 	good := system{major: 6, minor: 18, release: "6.18.1", btf: true, root: true}
 	if why := good.unmet(claimOf(TCP)); why != nil {
 		t.Errorf("refused: %v", why)
+	}
+	if why := good.unmet(claimOf(RunQueue)); why == nil ||
+		!strings.Contains(why.Error(), "CONFIG_SCHED_INFO") {
+		t.Errorf("a kernel that keeps no waits: %v", why)
 	}
 	for want, change := range map[string]func(*system){
 		"it needs 6.3":    func(s *system) { s.major, s.minor, s.release = 5, 19, "5.19.0" },

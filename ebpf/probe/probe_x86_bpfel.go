@@ -15,13 +15,8 @@ import (
 
 type probeAckEvent struct {
 	_    structs.HostLayout
-	Head struct {
-		_      structs.HostLayout
-		Kind   uint32
-		Target uint32
-		At     uint64
-	}
-	Ack struct {
+	Head probeHead
+	Ack  struct {
 		_       structs.HostLayout
 		Copyset uint64
 		Term    uint64
@@ -34,13 +29,8 @@ type probeAckEvent struct {
 }
 
 type probeAppendEvent struct {
-	_    structs.HostLayout
-	Head struct {
-		_      structs.HostLayout
-		Kind   uint32
-		Target uint32
-		At     uint64
-	}
+	_      structs.HostLayout
+	Head   probeHead
 	Append struct {
 		_       structs.HostLayout
 		Copyset uint64
@@ -68,13 +58,8 @@ type probeBioBegun struct {
 }
 
 type probeBioEvent struct {
-	_    structs.HostLayout
-	Head struct {
-		_      structs.HostLayout
-		Kind   uint32
-		Target uint32
-		At     uint64
-	}
+	_      structs.HostLayout
+	Head   probeHead
 	Began  uint64
 	Took   uint64
 	Sector uint64
@@ -85,13 +70,8 @@ type probeBioEvent struct {
 }
 
 type probeDelayEvent struct {
-	_    structs.HostLayout
-	Head struct {
-		_      structs.HostLayout
-		Kind   uint32
-		Target uint32
-		At     uint64
-	}
+	_     structs.HostLayout
+	Head  probeHead
 	Began uint64
 	Took  uint64
 	Tid   uint32
@@ -104,6 +84,14 @@ type probeDeviceClass struct {
 	Class  uint32
 }
 
+type probeHead struct {
+	_      structs.HostLayout
+	Kind   uint16
+	Count  uint16
+	Target uint32
+	At     uint64
+}
+
 type probeHist struct {
 	_       structs.HostLayout
 	N       uint64
@@ -113,13 +101,8 @@ type probeHist struct {
 
 type probeOpEvent struct {
 	_    structs.HostLayout
-	Head struct {
-		_      structs.HostLayout
-		Kind   uint32
-		Target uint32
-		At     uint64
-	}
-	Op struct {
+	Head probeHead
+	Op   struct {
 		_       structs.HostLayout
 		Session uint64
 		Id      uint64
@@ -139,6 +122,13 @@ type probeOpEvent struct {
 	}
 }
 
+type probeRan struct {
+	_      structs.HostLayout
+	Waited uint64
+	Tid    uint32
+	Pad    uint32
+}
+
 type probeReceived struct {
 	_      structs.HostLayout
 	Since  uint64
@@ -147,14 +137,10 @@ type probeReceived struct {
 }
 
 type probeResendEvent struct {
-	_    structs.HostLayout
-	Head struct {
-		_      structs.HostLayout
-		Kind   uint32
-		Target uint32
-		At     uint64
-	}
+	_      structs.HostLayout
+	Head   probeHead
 	At     uint64
+	Inode  uint64
 	Local  uint32
 	Remote uint32
 }
@@ -168,25 +154,13 @@ type probeRingBegun struct {
 }
 
 type probeRingEvent struct {
-	_    structs.HostLayout
-	Head struct {
-		_      structs.HostLayout
-		Kind   uint32
-		Target uint32
-		At     uint64
-	}
+	_        structs.HostLayout
+	Head     probeHead
 	Began    uint64
 	Took     uint64
 	UserData uint64
 	Opcode   uint32
 	Pad      uint32
-}
-
-type probeWaiting struct {
-	_      structs.HostLayout
-	Since  uint64
-	Tid    uint32
-	Target uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -199,9 +173,9 @@ const (
 	probeMapEvents            = "events"
 	probeMapRequests          = "requests"
 	probeMapRingOps           = "ring_ops"
-	probeMapRunnable          = "runnable"
 	probeMapSockets           = "sockets"
 	probeMapTargets           = "targets"
+	probeMapThreads           = "threads"
 	probeMapTimes             = "times"
 	probeProgBlockBioComplete = "block_bio_complete"
 	probeProgBlockBioQueue    = "block_bio_queue"
@@ -213,8 +187,6 @@ const (
 	probeProgRingComplete     = "ring_complete"
 	probeProgRingSubmit       = "ring_submit"
 	probeProgRunSwitch        = "run_switch"
-	probeProgRunWakeup        = "run_wakeup"
-	probeProgRunWakeupNew     = "run_wakeup_new"
 	probeProgTcpRead          = "tcp_read"
 	probeProgTcpReady         = "tcp_ready"
 	probeProgTcpResend        = "tcp_resend"
@@ -228,6 +200,7 @@ const (
 	probeVarMinBio            = "min_bio"
 	probeVarMinDelay          = "min_delay"
 	probeVarNoTimes           = "no_times"
+	probeVarUntimed           = "untimed"
 )
 
 // loadProbe returns the embedded CollectionSpec for probe.
@@ -282,8 +255,6 @@ type probeProgramSpecs struct {
 	RingComplete     *ebpf.ProgramSpec `ebpf:"ring_complete"`
 	RingSubmit       *ebpf.ProgramSpec `ebpf:"ring_submit"`
 	RunSwitch        *ebpf.ProgramSpec `ebpf:"run_switch"`
-	RunWakeup        *ebpf.ProgramSpec `ebpf:"run_wakeup"`
-	RunWakeupNew     *ebpf.ProgramSpec `ebpf:"run_wakeup_new"`
 	TcpRead          *ebpf.ProgramSpec `ebpf:"tcp_read"`
 	TcpReady         *ebpf.ProgramSpec `ebpf:"tcp_ready"`
 	TcpResend        *ebpf.ProgramSpec `ebpf:"tcp_resend"`
@@ -299,9 +270,9 @@ type probeMapSpecs struct {
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Requests *ebpf.MapSpec `ebpf:"requests"`
 	RingOps  *ebpf.MapSpec `ebpf:"ring_ops"`
-	Runnable *ebpf.MapSpec `ebpf:"runnable"`
 	Sockets  *ebpf.MapSpec `ebpf:"sockets"`
 	Targets  *ebpf.MapSpec `ebpf:"targets"`
+	Threads  *ebpf.MapSpec `ebpf:"threads"`
 	Times    *ebpf.MapSpec `ebpf:"times"`
 }
 
@@ -319,6 +290,7 @@ type probeVariableSpecs struct {
 	MinBio   *ebpf.VariableSpec `ebpf:"min_bio"`
 	MinDelay *ebpf.VariableSpec `ebpf:"min_delay"`
 	NoTimes  *ebpf.VariableSpec `ebpf:"no_times"`
+	Untimed  *ebpf.VariableSpec `ebpf:"untimed"`
 }
 
 // probeObjects contains all objects after they have been loaded into the kernel.
@@ -347,9 +319,9 @@ type probeMaps struct {
 	Events   *ebpf.Map `ebpf:"events"`
 	Requests *ebpf.Map `ebpf:"requests"`
 	RingOps  *ebpf.Map `ebpf:"ring_ops"`
-	Runnable *ebpf.Map `ebpf:"runnable"`
 	Sockets  *ebpf.Map `ebpf:"sockets"`
 	Targets  *ebpf.Map `ebpf:"targets"`
+	Threads  *ebpf.Map `ebpf:"threads"`
 	Times    *ebpf.Map `ebpf:"times"`
 }
 
@@ -361,9 +333,9 @@ func (m *probeMaps) Close() error {
 		m.Events,
 		m.Requests,
 		m.RingOps,
-		m.Runnable,
 		m.Sockets,
 		m.Targets,
+		m.Threads,
 		m.Times,
 	)
 }
@@ -382,6 +354,7 @@ type probeVariables struct {
 	MinBio   *ebpf.Variable `ebpf:"min_bio"`
 	MinDelay *ebpf.Variable `ebpf:"min_delay"`
 	NoTimes  *ebpf.Variable `ebpf:"no_times"`
+	Untimed  *ebpf.Variable `ebpf:"untimed"`
 }
 
 // probePrograms contains all programs after they have been loaded into the kernel.
@@ -398,8 +371,6 @@ type probePrograms struct {
 	RingComplete     *ebpf.Program `ebpf:"ring_complete"`
 	RingSubmit       *ebpf.Program `ebpf:"ring_submit"`
 	RunSwitch        *ebpf.Program `ebpf:"run_switch"`
-	RunWakeup        *ebpf.Program `ebpf:"run_wakeup"`
-	RunWakeupNew     *ebpf.Program `ebpf:"run_wakeup_new"`
 	TcpRead          *ebpf.Program `ebpf:"tcp_read"`
 	TcpReady         *ebpf.Program `ebpf:"tcp_ready"`
 	TcpResend        *ebpf.Program `ebpf:"tcp_resend"`
@@ -417,8 +388,6 @@ func (p *probePrograms) Close() error {
 		p.RingComplete,
 		p.RingSubmit,
 		p.RunSwitch,
-		p.RunWakeup,
-		p.RunWakeupNew,
 		p.TcpRead,
 		p.TcpReady,
 		p.TcpResend,

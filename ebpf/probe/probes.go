@@ -27,6 +27,8 @@ type Config struct {
 	// MinDelay is from which length on a wait for a processor is told of on its own; MinBio a
 	// device's or a ring's operation. Shorter ones are counted only. 0: every one is told.
 	MinDelay, MinBio time.Duration
+	// Untimed leaves the histograms of Times and Devices empty, which costs less.
+	Untimed bool
 }
 
 // Probes are attached until Close. Its methods belong to one goroutine.
@@ -37,6 +39,7 @@ type Probes struct {
 	reader  *ringbuf.Reader
 	record  ringbuf.Record
 	decoder Decoder
+	sockets sockets
 	missing []error
 }
 
@@ -55,7 +58,7 @@ func Attach(cfg Config) (*Probes, error) {
 	// Kernels before 5.11 count programs and maps as locked memory. Where that may not be raised
 	// the loader's error says so.
 	_ = rlimit.RemoveMemlock()
-	p := &Probes{maps: map[string]*ebpf.Map{}}
+	p := &Probes{maps: map[string]*ebpf.Map{}, sockets: sockets{processes: cfg.Processes}}
 	if err := p.attach(cfg); err != nil {
 		p.Close()
 		return nil, err
@@ -111,7 +114,11 @@ func last(f Feature) int {
 
 // open makes the maps, which all features share, and names the processes to them.
 func (p *Probes) open(spec *ebpf.CollectionSpec, cfg Config) error {
-	set := map[string]uint64{"min_delay": uint64(cfg.MinDelay), "min_bio": uint64(cfg.MinBio)}
+	set := map[string]uint64{"min_delay": uint64(cfg.MinDelay), "min_bio": uint64(cfg.MinBio),
+		"untimed": 0}
+	if cfg.Untimed {
+		set["untimed"] = 1
+	}
 	for name, value := range set {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return err
@@ -158,13 +165,13 @@ func (p *Probes) feature(c *Claim, spec *ebpf.CollectionSpec, processes []int) e
 }
 
 func (p *Probes) markers(c *Claim, part *ebpf.Collection, processes []int) error {
-	for _, pid := range processes {
+	for i, pid := range processes {
 		exe, err := openProgram(pid)
 		if err != nil {
 			return err
 		}
 		for _, name := range c.programs {
-			l, err := exe.attach(pid, name, part.Programs[name])
+			l, err := exe.attach(pid, i, name, part.Programs[name])
 			if err != nil {
 				return fmt.Errorf("process %d: %w", pid, err)
 			}
@@ -191,7 +198,9 @@ func (p *Probes) Records(each func(raw []byte)) error {
 		if err != nil {
 			return fmt.Errorf("probe: events: %w", err)
 		}
-		each(p.record.RawSample)
+		if p.sockets.settle(p.record.RawSample) {
+			each(p.record.RawSample)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -42,6 +43,7 @@ type system struct {
 	release      string
 	btf          bool
 	root         bool
+	queues       bool   // the kernel keeps how long threads wait
 	lockdown     string // mode of the kernel; "": not built in, or not on
 }
 
@@ -54,11 +56,29 @@ func thisSystem() system {
 	}
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	s.btf = err == nil
+	s.queues = s.btf && keepsQueues()
 	s.root = os.Geteuid() == 0
 	if text, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil {
 		s.lockdown = lockdownMode(string(text))
 	}
 	return s
+}
+
+// keepsQueues reports whether the kernel's types have what the probe of the run queue reads.
+func keepsQueues() bool {
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return false
+	}
+	for name, field := range map[string]string{"sched_info": "last_queued",
+		"sched_entity": "cfs_rq", "cfs_rq": "rq"} {
+		var found *btf.Struct
+		if types.TypeByName(name, &found) != nil || !slices.ContainsFunc(found.Members,
+			func(m btf.Member) bool { return m.Name == field }) {
+			return false
+		}
+	}
+	return true
 }
 
 // version reads the first two numbers of a release.
@@ -92,6 +112,10 @@ func (s system) unmet(c *Claim) *Refused {
 	case !s.btf:
 		r.Cause = "the kernel does not describe its types (no /sys/kernel/btf/vmlinux)"
 		r.Fix = "use a kernel with CONFIG_DEBUG_INFO_BTF, as distributions build them"
+	case c.Feature == RunQueue && !s.queues:
+		r.Cause = "the kernel does not keep how long threads wait for a processor"
+		r.Fix = "use one with CONFIG_SCHED_INFO and CONFIG_FAIR_GROUP_SCHED, as distributions " +
+			"build them"
 	case s.lockdown == "confidentiality":
 		r.Cause = "the kernel is locked down for confidentiality, which forbids programs that " +
 			"read memory"

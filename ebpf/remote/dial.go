@@ -30,10 +30,9 @@ type Options struct {
 	Token    string
 	Roots    *x509.CertPool // that certificates must lead to; nil: the system's
 	Insecure bool           // send the token without TLS too
-	// Features, Optional, MinDelay and MinBio are as for probe.Attach. The processes are the
-	// node's.
-	Probes     probe.Config
-	Histograms bool // tell of those that the kernel counts
+	// Probes are as for probe.Attach, but the processes, which are the node's. Histograms come if
+	// it is not Untimed.
+	Probes probe.Config
 }
 
 // Dial begins a trace of the node whose admin listener has the URL. The context bounds the
@@ -70,7 +69,7 @@ func (s *Stream) begin(ctx context.Context, at *url.URL, o Options) error {
 	if err := s.askClock(ctx, at, o.Token); err != nil {
 		return err
 	}
-	req := request{probes: o.Probes, histograms: o.Histograms}
+	req := request{probes: o.Probes}
 	at.RawQuery = req.query().Encode()
 	body, err := s.get(ctx, at, o.Token)
 	if err != nil {

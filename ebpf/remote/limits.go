@@ -5,7 +5,7 @@ import "time"
 const (
 	// MaxFrame bounds a frame's payload, in bytes; a larger one ends the stream.
 	MaxFrame = 1 << 20
-	// maxTracers bounds the streams of one Handler, each of which has a ring of 8 MiB in the
+	// maxTracers bounds the streams of one Handler, each of which has a ring of 16 MiB in the
 	// kernel.
 	maxTracers = 2
 	// pollTime is how often a Handler looks for events, stateTime how often it tells of histograms.

@@ -145,8 +145,8 @@ func TestDamagedStreamsAreRefused(t *testing.T) {
 
 func TestRequestsCrossTheWire(t *testing.T) {
 	r := request{probes: probe.Config{Features: []probe.Feature{probe.RunQueue, probe.Marks},
-		Optional: []probe.Feature{probe.TCP}, MinDelay: time.Millisecond, MinBio: time.Hour},
-		histograms: true}
+		Optional: []probe.Feature{probe.TCP}, MinDelay: time.Millisecond, MinBio: time.Hour,
+		Untimed: true}}
 	got, err := parseRequest(r.query())
 	if err != nil || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", r) {
 		t.Errorf("%+v became %+v, %v", r, got, err)
@@ -204,7 +204,7 @@ func await(t *testing.T, s *Stream, to probe.Sink, enough func() bool) {
 func TestEventsOfAnotherMachinesProcessCome(t *testing.T) {
 	m := probetest.Start(t)
 	url := serve(t, m)
-	s, err := Dial(t.Context(), url, Options{Histograms: true, Probes: probe.Config{
+	s, err := Dial(t.Context(), url, Options{Probes: probe.Config{
 		Features: []probe.Feature{probe.Marks, probe.RunQueue}, MinDelay: time.Hour}})
 	must(t, err)
 	defer s.Close()

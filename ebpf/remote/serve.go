@@ -95,7 +95,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.cfg.Logger.Info("a trace begins", "by", who, "from", r.RemoteAddr,
 		"features", req.probes.Features)
 	s := &sending{w: w, control: http.NewResponseController(w), probes: probes,
-		histograms: req.histograms}
+		histograms: !req.probes.Untimed}
 	err = s.run(h.hello(probes), r.Context().Done())
 	h.cfg.Logger.Info("a trace ended", "by", who, "why", err)
 }
@@ -115,8 +115,7 @@ func (h *handler) hello(probes *probe.Probes) hello {
 
 // request is what a tracer wants.
 type request struct {
-	probes     probe.Config
-	histograms bool
+	probes probe.Config
 }
 
 func (r *request) query() url.Values {
@@ -128,7 +127,7 @@ func (r *request) query() url.Values {
 	for _, f := range r.probes.Optional {
 		q.Add("like", string(f))
 	}
-	if r.histograms {
+	if !r.probes.Untimed {
 		q.Set("histograms", "1")
 	}
 	return q
@@ -156,7 +155,7 @@ func parseRequest(q url.Values) (r request, err error) {
 	if r.probes.MinDelay, err = durationOf(q, "min_delay"); err != nil {
 		return r, err
 	}
-	r.histograms = q.Has("histograms")
+	r.probes.Untimed = !q.Has("histograms")
 	r.probes.MinBio, err = durationOf(q, "min_bio")
 	return r, err
 }

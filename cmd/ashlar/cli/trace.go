@@ -94,7 +94,7 @@ func (r *traceRun) verb(use, short string, needs, likes []probe.Feature,
 			defer stop()
 			delay, bio := limits()
 			return r.run(ctx, probe.Config{Features: needs, Optional: likes, MinDelay: delay,
-				MinBio: bio}, make)
+				MinBio: bio, Untimed: needs[0] == probe.Marks}, make)
 		}}
 	r.app.findFlags(cmd)
 	f := cmd.Flags()

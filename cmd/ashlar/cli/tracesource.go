@@ -42,8 +42,8 @@ func (f *farFlags) add(flags *pflag.FlagSet) {
 }
 
 // options reads the files.
-func (f *farFlags) options(cfg probe.Config, histograms bool) (remote.Options, error) {
-	o := remote.Options{Insecure: f.insecure, Probes: cfg, Histograms: histograms}
+func (f *farFlags) options(cfg probe.Config) (remote.Options, error) {
+	o := remote.Options{Insecure: f.insecure, Probes: cfg}
 	text, err := os.ReadFile(f.tokenFile)
 	if err != nil {
 		return o, fmt.Errorf("trace: --token-file: %w", err)
@@ -123,7 +123,7 @@ func (s *traceSources) openFar(ctx context.Context, cfg probe.Config, flags *far
 	if len(s.far) == 0 {
 		return nil
 	}
-	o, err := flags.options(cfg, len(cfg.Features) > 0 && cfg.Features[0] != probe.Marks)
+	o, err := flags.options(cfg)
 	if err != nil {
 		return err
 	}
