@@ -16,6 +16,12 @@ const (
 	// requestCost is what a request counts for in bytes beside its payload.
 	requestCost = 512
 
+	// marksHeld is how many appends and acks an owner holds back at most before it tells a
+	// tracer of them, and marksTime how old they grow before the next turn does; a beat brings
+	// one at the latest.
+	marksHeld = 32
+	marksTime = 2 * time.Millisecond
+
 	// runTurns is how many turns an event loop takes for an owner before it goes back to its
 	// sockets.
 	runTurns = 2

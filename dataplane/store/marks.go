@@ -10,12 +10,35 @@ import (
 // The records count in the same stages.
 var _ [mark.Stages]struct{} = [copyset.Stages]struct{}{}
 
-// marks is what a turn of an owner has to tell a tracer.
+// marks is what an owner has to tell a tracer. Requests are told in the turn that answers them, as
+// the kernel notes when that is. Appends and acks say themselves when they were, and are held back
+// until there are some: a call of a marker costs more than a record.
 type marks struct {
 	on      bool // one was attached when the turn began
 	ops     []mark.Op
 	appends []mark.Append
 	acks    []mark.Ack
+	held    int64 // since when there have been appends or acks, by the store's clock
+}
+
+// attach begins a turn. Of what was held back for a tracer that has gone nobody is told.
+func (t *marks) attach(on bool) {
+	if on != t.on {
+		*t = marks{on: on}
+	}
+}
+
+// hold notes when the first of the appends and acks came.
+func (t *marks) hold(now int64) {
+	if len(t.appends)+len(t.acks) == 0 {
+		t.held = now
+	}
+}
+
+// due reports whether appends and acks are told in this turn.
+func (t *marks) due(now int64) bool {
+	n := len(t.appends) + len(t.acks)
+	return n >= marksHeld || n > 0 && now-t.held >= int64(marksTime)
 }
 
 // uptimeOf is CLOCK_MONOTONIC at a time of the store's clock, both in ns.
@@ -35,6 +58,7 @@ func (o *Owner) noteAppend(m *member, a *copyset.Append) {
 	if count == 0 {
 		return
 	}
+	o.marks.hold(o.now)
 	o.marks.appends = append(o.marks.appends, mark.Append{Copyset: m.ID(), Term: term,
 		First: first, Count: uint32(count), Bytes: uint32(bytes),
 		Queued: o.store.uptimeOf(a.Queued), Began: o.store.uptimeOf(began),
@@ -47,6 +71,7 @@ func (o *Owner) markAck(m *member, msg *copyset.Message) {
 	if msg.Type != raftpb.MsgAppResp || msg.Reject || m.Leader() != m.Self() {
 		return
 	}
+	o.marks.hold(o.now)
 	o.marks.acks = append(o.marks.acks, mark.Ack{Copyset: m.ID(), Term: msg.Term,
 		Index: msg.Index, At: o.store.uptimeOf(o.now), From: o.nodeOf(m, msg.From),
 		Node: o.nodeOf(m, m.Self()), Store: o.store.meta.StoreID})
@@ -74,8 +99,7 @@ func (o *Owner) nodeOf(m *member, replica uint64) uint64 {
 	return 0
 }
 
-// sendMarks hands over what was gathered since the last turn that did. The answers have left, took
-// ns after this turn began.
+// sendMarks hands over what was gathered. The answers have left, took ns after this turn began.
 func (o *Owner) sendMarks(took int64) {
 	t := &o.marks
 	for i := range t.ops {
@@ -83,7 +107,10 @@ func (o *Owner) sendMarks(took int64) {
 		t.ops[i].Been |= 1 << copyset.StageReply
 	}
 	mark.Ops(t.ops)
-	mark.Appends(t.appends)
-	mark.Acks(t.acks)
-	t.ops, t.appends, t.acks = t.ops[:0], t.appends[:0], t.acks[:0]
+	t.ops = t.ops[:0]
+	if t.due(o.now) {
+		mark.Appends(t.appends)
+		mark.Acks(t.acks)
+		t.appends, t.acks = t.appends[:0], t.acks[:0]
+	}
 }

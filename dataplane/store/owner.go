@@ -270,7 +270,8 @@ func (o *Owner) locked(f func()) {
 func (o *Owner) turn(tick bool) {
 	events := o.queue.take(o.spare)
 	now := o.store.clock()
-	o.now, o.marks.on = now, mark.Attached()
+	o.now = now
+	o.marks.attach(mark.Attached())
 	if tick {
 		o.tick(now)
 	}
