@@ -11,7 +11,7 @@ import (
 )
 
 // stagesDelay is from which length on a thread's wait for a processor is looked for in requests.
-const stagesDelay = 100 * time.Microsecond
+const stagesDelay = 250 * time.Microsecond
 
 func (r *traceRun) stagesCommand() *cobra.Command {
 	cmd := r.verb("stages", "Time by stage and node, and what made the slow requests slow",
