@@ -96,7 +96,7 @@ nemesis: packages build ## a node killed, frozen, stopped and cut off under load
 		-run 'TestClientsGoOn$(if $(KINDS),/($(KINDS)))'
 	@echo "nemesis: ok"
 
-trace: packages build ## `ashlar trace` names a slow disk, a starved node and slow links, and counts what the nodes count; what it costs
+trace: packages build ## `ashlar trace` names a slow disk, a starved node and slow links, and counts what the nodes count; what it costs, at most a twentieth of a write
 	LANE=required go test -count=1 -v -timeout 20m ./perf/nemesis -run 'TestTrace|TestWhatTracing'
 	@echo "trace: ok"
 
