@@ -194,7 +194,7 @@ func (o *Owner) post(f func()) {
 // then sees to it. After runTurns the owner's goroutine goes on. It must not be called from a turn.
 func (o *Owner) Run() {
 	for range runTurns {
-		if !o.mu.TryLock() {
+		if !o.queue.waiting() || !o.mu.TryLock() {
 			return
 		}
 		if o.ended { // what still comes is for finish
@@ -203,11 +203,10 @@ func (o *Owner) Run() {
 		}
 		o.turn(false)
 		o.mu.Unlock()
-		if !o.queue.waiting() {
-			return
-		}
 	}
-	o.queue.kick()
+	if o.queue.waiting() {
+		o.queue.kick()
+	}
 }
 
 // goOn has the owners deal with completions: on the calling goroutine, which has brought them,

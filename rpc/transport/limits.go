@@ -9,8 +9,8 @@ import (
 
 // Bounds of a server and what happens at each.
 const (
-	// MaxLoops bounds the default number of event loops (which is the number
-	// of CPUs up to here).
+	// MaxLoops bounds the default number of event loops, which is half the number of CPUs and at
+	// least 1. On two, one loop makes larger batches than two, and wakes fewer threads.
 	MaxLoops = 4
 	// ReadBuffer is each event loop's read buffer in bytes: the most that one
 	// readable event takes from a socket, so that one fast sender cannot keep
@@ -62,4 +62,4 @@ const (
 	keepScratch = 64 << 10
 )
 
-func defaultLoops() int { return min(runtime.NumCPU(), MaxLoops) }
+func defaultLoops() int { return max(1, min(runtime.NumCPU()/2, MaxLoops)) }
