@@ -133,7 +133,8 @@ var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
 func (c *Command) size() int { return commandHeader + 4*len(c.CRCs) }
 
-// Decode reads a command, reusing c.CRCs. It fails with ErrBadCommand.
+// Decode reads a command. Its checksums are those in b where that is possible without a copy, so b
+// must stay as it is while they are used. It fails with ErrBadCommand.
 func (c *Command) Decode(b []byte) error {
 	if len(b) < commandHeader {
 		return fmt.Errorf("%w: %d bytes, the header has %d", ErrBadCommand, len(b), commandHeader)
@@ -155,10 +156,7 @@ func (c *Command) Decode(b []byte) error {
 	c.OpID, c.LowWater = le.Uint64(b[24:]), le.Uint64(b[32:])
 	c.Volume, c.Chunk = le.Uint64(b[40:]), le.Uint64(b[48:])
 	c.First, c.Count = le.Uint32(b[56:]), le.Uint32(b[60:])
-	c.CRCs = c.CRCs[:0]
-	for i := range n {
-		c.CRCs = append(c.CRCs, le.Uint32(b[commandHeader+4*i:]))
-	}
+	c.CRCs = commandCRCs(b)
 	return c.validate()
 }
 

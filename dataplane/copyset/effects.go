@@ -107,19 +107,17 @@ func NewMessage() *Message { return messages.Get().(*Message) }
 
 // Free releases the message and keeps its memory for another. Nobody may have it any more.
 func (m *Message) Free() {
-	payloads := m.Payloads
 	m.Release()
-	clear(payloads)
-	*m = Message{Payloads: payloads[:0]}
+	*m = Message{Payloads: m.Payloads}
 	messages.Put(m)
 }
 
-// Release gives back the payload references.
+// Release gives back the payload references. Their memory stays, for Free.
 func (m *Message) Release() {
 	for i := range m.Payloads {
 		m.Payloads[i].Release()
 	}
-	m.Payloads = nil
+	m.Payloads = m.Payloads[:0]
 }
 
 // Append is records for the store's log; raft goes on when they are durable.

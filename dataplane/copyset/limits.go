@@ -52,6 +52,10 @@ const (
 	maxPayloadPerMsg = 256 << 10
 	// commandSlab is the piece of memory in which the commands of some forty entries are made.
 	commandSlab = 4 << 10
+	// entryPiece is how many entries of messages are made at a time, payloadPiece how many of their
+	// references.
+	entryPiece   = 32
+	payloadPiece = 32
 	// maxInflightMsgs bounds the append messages under way to one follower: 4 MiB of payload when
 	// it catches up from the log, a fraction of a node's pool.
 	maxInflightMsgs = 16

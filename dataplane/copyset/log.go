@@ -22,6 +22,7 @@ type entryLog struct {
 	hard           raftpb.HardState
 	conf           raftpb.ConfState
 	snapshot       func() (raftpb.Snapshot, error)
+	copies         room[raftpb.Entry] // of entries, for messages
 }
 
 type logEntry struct {
@@ -138,7 +139,7 @@ func (l *entryLog) Entries(lo, hi, maxSize uint64) ([]raftpb.Entry, error) {
 		return nil, raft.ErrUnavailable
 	}
 	size, payload := uint64(0), 0
-	out := make([]raftpb.Entry, 0, min(hi-lo, 64))
+	out := l.copies.take(int(min(hi-lo, entryPiece)), entryPiece)[:0]
 	for i := lo; i < hi; i++ {
 		e := l.get(i)
 		size += uint64(e.entry.Size())

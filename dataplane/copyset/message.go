@@ -216,11 +216,12 @@ func (m *Message) decodeEntries(r *reader, count int, payload []byte, b *buf.Buf
 	if count > len(r.b)/entryHeader {
 		return fmt.Errorf("%w: %d entries in %d bytes", ErrBadMessage, count, len(r.b))
 	}
-	if count > 0 {
-		m.Entries = make([]raftpb.Entry, count) // raft keeps it
-		m.Payloads = append(m.Payloads, make([]Payload, count)...)
+	if count == 0 {
+		return r.ends(payload)
 	}
-	data := make([]byte, 0, len(r.b)-count*entryHeader)
+	var data []byte
+	m.Entries, data = arrivalRoom(count, len(r.b)-count*entryHeader)
+	m.Payloads = append(m.Payloads, make([]Payload, count)...)
 	for i := range count {
 		e := &m.Entries[i]
 		e.Term, e.Index = r.u64(), m.Index+1+uint64(i)
@@ -237,6 +238,11 @@ func (m *Message) decodeEntries(r *reader, count int, payload []byte, b *buf.Buf
 		}
 		payload = payload[blocks*BlockSize:]
 	}
+	return r.ends(payload)
+}
+
+// ends checks that nothing is left of a message.
+func (r *reader) ends(payload []byte) error {
 	if len(payload) != 0 || len(r.b) != 0 {
 		return fmt.Errorf("%w: %d payload and %d other bytes behind the entries", ErrBadMessage,
 			len(payload), len(r.b))

@@ -122,7 +122,8 @@ func (r *Replica) propose(fx *Effects) {
 		return
 	}
 	reqs := r.proposals
-	r.proposals = nil
+	r.proposals = r.proposed[:0] // a refusal can let another in
+	defer func() { clear(reqs); r.proposed = reqs }()
 	r.batch = r.batch[:0]
 	for _, q := range reqs {
 		r.batch = append(r.batch, raftpb.Entry{Data: q.cmd})
@@ -278,7 +279,7 @@ func (r *Replica) attach(m *Message) bool {
 	if len(m.Entries) == 0 {
 		return true
 	}
-	m.Payloads = make([]Payload, len(m.Entries))
+	m.Payloads = r.references.take(len(m.Entries), payloadPiece)
 	for i := range m.Entries {
 		le := r.entries.get(m.Entries[i].Index)
 		if le == nil || le.entry.Term != m.Entries[i].Term {

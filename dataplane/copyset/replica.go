@@ -76,6 +76,8 @@ type Replica struct {
 
 	unanswered unanswered
 	proposals  []*Request
+	proposed   []*Request // the memory of the last ones
+	references room[Payload]
 	room       []byte              // of slab
 	waiting    map[uint64]*Request // index -> the request proposed there
 	batch      []raftpb.Entry
