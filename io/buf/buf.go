@@ -3,6 +3,7 @@ package buf
 import (
 	"fmt"
 	"sync/atomic"
+	"unsafe"
 )
 
 // Buf is a run of arena memory held by one or more owners. Its methods other than Retain and
@@ -18,6 +19,13 @@ type Buf struct {
 // Bytes returns the buffer's memory: the length asked of Get, or set by Truncate since. It
 // starts on a BlockSize border. It must not be used after the owner's Release.
 func (b *Buf) Bytes() []byte { return b.mem[:b.n] }
+
+// Holds reports whether all of mem lies in Bytes.
+func (b *Buf) Holds(mem []byte) bool {
+	begin := uintptr(unsafe.Pointer(unsafe.SliceData(b.mem)))
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(mem)))
+	return at >= begin && at-begin <= uintptr(b.n) && len(mem) <= b.n-int(at-begin)
+}
 
 // Retain adds an owner and returns b. It panics when nobody holds b.
 func (b *Buf) Retain() *Buf {

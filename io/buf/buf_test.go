@@ -322,3 +322,22 @@ func TestAPoolKnowsItsMemory(t *testing.T) {
 		}
 	}
 }
+
+func TestBufferKnowsItsMemory(t *testing.T) {
+	p := newPool(t, 4<<20)
+	a, err := p.Get(5000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := p.Get(5000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := a.Bytes()
+	if !a.Holds(m) || !a.Holds(m[4999:]) || b.Holds(m) || a.Holds(make([]byte, 1)) ||
+		a.Holds(m[:5001]) {
+		t.Error("a buffer does not know what lies in it")
+	}
+	a.Release()
+	b.Release()
+}

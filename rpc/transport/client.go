@@ -48,7 +48,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (Conn, error) {
 		err = ctx.Err()
 	}
 	if err != nil {
-		_ = nc.Close()
+		_ = c.Close()
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", ErrTimeout, ctx.Err())
 		}
@@ -62,6 +62,8 @@ type clientConn struct {
 	nc           net.Conn
 	in           io.Reader // reads nc
 	addr         string
+	name         string // of the transport
+	meter        *Counts
 	pool         *buf.Pool
 	peer         wire.Hello
 	writeTimeout time.Duration
@@ -87,8 +89,11 @@ type clientConn struct {
 func newClientConn(nc net.Conn, addr string, cfg Config) *clientConn {
 	c := &clientConn{
 		nc: nc, in: socket.Reader(nc), addr: addr, pool: cfg.Pool, writeTimeout: cfg.WriteTimeout,
-		recv: make([]byte, recvBuffer),
+		recv: make([]byte, recvBuffer), name: nc.RemoteAddr().Network(),
 	}
+	c.meter = cfg.Meter.Of(c.name)
+	c.meter.Open.Add(1)
+	c.meter.Made.Add(1)
 	if c.writeTimeout == 0 {
 		c.writeTimeout = DefaultWriteTimeout
 	}
@@ -130,12 +135,14 @@ func (c *clientConn) greet(own wire.Hello) error {
 
 func (c *clientConn) Peer() wire.Hello   { return c.peer }
 func (c *clientConn) RemoteAddr() string { return c.addr }
+func (c *clientConn) Transport() string  { return c.name }
 
 // Close unblocks Send and Recv, which then give ErrClosed.
 func (c *clientConn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
+	c.meter.Open.Add(-1)
 	return c.nc.Close()
 }
 
@@ -197,6 +204,9 @@ func (c *clientConn) settle(err error) error {
 	c.left = nil
 	if cap(c.vec) > 4*maxIov {
 		c.vec = nil
+	}
+	if err == nil {
+		c.meter.Sent.Add(c.out.flow)
 	}
 	c.out.release()
 	if err != nil {
@@ -345,6 +355,7 @@ func (c *clientConn) fill(n int) error {
 func (c *clientConn) readPayload(p []byte) error {
 	n := copy(p, c.recv[c.r:c.w])
 	c.r += n
+	c.meter.Received.Add(Flow{Payloads: 1, Bytes: int64(len(p)), Copied: int64(n)})
 	if n == len(p) {
 		return nil
 	}

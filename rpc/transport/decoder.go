@@ -19,6 +19,7 @@ type decoder struct {
 	scratch  []byte
 	borrowed bool
 	payload  *buf.Buf // nil while the payload is discarded
+	flow     Flow     // payloads since the owner looked last
 }
 
 type part uint8
@@ -59,6 +60,10 @@ func (d *decoder) next(p []byte) (f frame, rest []byte, ok bool, err error) {
 	}
 	f.Message = Message{Header: d.h, Meta: d.meta, Payload: d.payload}
 	f.noBuffer = d.h.PayloadLen > 0 && d.payload == nil
+	if d.payload != nil {
+		d.flow.Payloads++
+		d.flow.Bytes += int64(d.h.PayloadLen)
+	}
 	d.part, d.have, d.payload = partHead, 0, nil
 	return f, p, true, nil
 }
@@ -107,7 +112,7 @@ func (d *decoder) takeMeta(p []byte) (rest []byte, ok bool, err error) {
 func (d *decoder) takePayload(p []byte) (rest []byte, ok bool) {
 	n := min(int(d.h.PayloadLen)-d.have, len(p))
 	if d.payload != nil {
-		copy(d.payload.Bytes()[d.have:], p[:n])
+		d.flow.Copied += int64(copy(d.payload.Bytes()[d.have:], p[:n]))
 	}
 	d.have += n
 	return p[n:], d.have == int(d.h.PayloadLen)

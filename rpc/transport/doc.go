@@ -1,7 +1,8 @@
 // Package transport moves frames of rpc/wire between processes. It is the seam
-// under the native protocol: TCP and unix sockets now; a verbs transport joins
-// as another implementation of Conn and ServerConn, because payloads already
-// land in registered pool memory and leave by reference.
+// under the native protocol: TCP and unix sockets here, network cards in
+// rpc/rdma, which is another implementation of Conn and ServerConn, because
+// payloads land in registered pool memory and leave by reference. rpc/dial
+// chooses between them. A Meter counts what passes and what is copied.
 //
 // # What it promises
 //

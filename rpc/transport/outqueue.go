@@ -14,6 +14,7 @@ type outQueue struct {
 	frames []outFrame
 	refs   [][]byte
 	bytes  int64
+	flow   Flow // the payloads
 }
 
 type outFrame struct {
@@ -64,6 +65,10 @@ func (q *outQueue) add(m *Message, n int) {
 	}
 	q.frames = append(q.frames, f)
 	q.bytes += int64(f.head + n)
+	if n > 0 {
+		q.flow.Payloads++
+		q.flow.Bytes += int64(n)
+	}
 }
 
 // vector appends the pieces of the whole batch to dst, with neighbouring
@@ -100,6 +105,7 @@ func (q *outQueue) release() {
 	clear(q.frames)
 	clear(q.refs)
 	q.frames, q.refs, q.heads, q.bytes = q.frames[:0], q.refs[:0], q.heads[:0], 0
+	q.flow = Flow{}
 	if cap(q.heads) > keepScratch {
 		q.heads = nil
 	}

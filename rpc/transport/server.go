@@ -25,6 +25,7 @@ type Server struct {
 	loops   *gnet.Client
 
 	writable *writable
+	meter    *Counts
 
 	stop      chan struct{}
 	closeOnce sync.Once
@@ -87,6 +88,7 @@ func serve(ln net.Listener, addr string, h Handler, cfg ServerConfig) (*Server, 
 	s := &Server{
 		cfg: cfg, handler: h, log: cfg.Logger, ln: ln, addr: addr,
 		stop: make(chan struct{}), conns: make(map[uint64]*serverConn),
+		meter: cfg.Meter.Of(ln.Addr().Network()),
 	}
 	if err := s.start(); err != nil {
 		_ = ln.Close()
@@ -257,6 +259,8 @@ func (s *Server) newConn(remote string) *serverConn {
 	s.conns[c.id] = c
 	s.counts.open.Add(1)
 	s.counts.accepted.Add(1)
+	s.meter.Open.Add(1)
+	s.meter.Made.Add(1)
 	return c
 }
 
@@ -265,6 +269,7 @@ func (s *Server) forget(c *serverConn) {
 	defer s.mu.Unlock()
 	delete(s.conns, c.id)
 	s.counts.open.Add(-1)
+	s.meter.Open.Add(-1)
 }
 
 // sweep looks at every connection now and then. A time-out may last a tenth longer.

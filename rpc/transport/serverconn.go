@@ -104,6 +104,8 @@ func (c *serverConn) onTraffic(p []byte) {
 	c.reads.Add(1)
 	c.server.counts.reads.Add(1)
 	c.inside.Store(err == nil && c.dec.midFrame())
+	c.server.meter.Received.Add(c.dec.flow)
+	c.dec.flow = Flow{}
 
 	c.mu.Lock()
 	c.inBatch = false

@@ -38,19 +38,21 @@ var (
 // Sent: MetaLen and PayloadLen of the header are set by the transport. Meta is
 // copied and may be reused when the call returns. The payload is the bytes of
 // Body in order and then those of Payload, all by reference: they must not
-// change until Release is called. The transport calls Release (may be nil) and
-// drops one reference of Payload exactly once, whatever happens: after the
-// bytes left, or when they never will. Release must not block and must not
-// call back into the connection.
+// change until Release is called; the slice Body itself may be reused when the
+// call returns. The transport calls Release (may be nil) and drops one
+// reference of Payload exactly once, whatever happens: after the bytes left, or
+// when they never will. That may be after Send has returned, where the card or
+// the kernel takes the bytes from where they are. Release must not block and
+// must not call back into the connection.
 type Message struct {
 	Header  wire.Header
 	Meta    []byte
 	Payload *buf.Buf
 	Body    [][]byte
 	Release func()
-	// Room is the most payload in bytes that the answer to a sent request may carry. A transport that
-	// lets the peer place the payload opens so much memory to it; an answer that brings more is refused.
-	// TCP needs no room.
+	// Room is the most payload in bytes that the answer to a sent request may carry. A transport
+	// that lets the peer place the payload opens so much memory to it; an answer that brings more
+	// is refused. TCP needs no room.
 	Room int
 }
 
@@ -77,10 +79,10 @@ func releaseAll(msgs []Message) {
 // Recv from one at a time; Close unblocks both.
 type Conn interface {
 	// Send writes all messages, in order and with one vectored write where the
-	// kernel takes it, and returns when the kernel has the bytes. It blocks
-	// while the peer does not read, up to the write time-out; after any error
-	// but ErrTooBig the connection is dead. Release callbacks have run when it
-	// returns.
+	// kernel takes it, and returns when the kernel, or the card, has the frames.
+	// It blocks while the peer does not read, up to the write time-out; after any
+	// error but ErrTooBig the connection is dead. Memory outside the pool is free
+	// of references when it returns.
 	Send(msgs []Message) error
 	// TrySend is Send for a caller that must not block: what the kernel takes at
 	// once is sent. With Partial the rest waits by reference, and somebody must
@@ -118,6 +120,8 @@ type Config struct {
 	// DialTimeout bounds connecting and greeting; 0 means DefaultDialTimeout.
 	// An earlier deadline of the context wins.
 	DialTimeout time.Duration
+	// Meter, if set, counts what passes the connection.
+	Meter *Meter
 }
 
 // Handler receives what happens on a server's connections. All calls for one
@@ -182,6 +186,21 @@ type ServerConfig struct {
 	// HelloTimeout bounds the time to the greeting, FrameTimeout the time a
 	// begun frame may make no progress.
 	HelloTimeout, FrameTimeout time.Duration
+	// Meter, if set, counts what passes the connections.
+	Meter *Meter
 	// Logger gets one line per refused connection; nil means slog.Default().
 	Logger *slog.Logger
 }
+
+// Listener serves the connections of one transport: Server is that of sockets.
+type Listener interface {
+	// Addr is the address to dial.
+	Addr() string
+	Stats() Stats
+	// Close closes every connection and waits until all callbacks have returned.
+	Close() error
+}
+
+// ListenFunc starts a Listener at an address, with the handler that others may have too. It gives
+// nil and no error when the transport is not to be had there and need not be.
+type ListenFunc func(addr string, h Handler, cfg ServerConfig) (Listener, error)

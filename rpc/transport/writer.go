@@ -166,6 +166,7 @@ func (c *serverConn) writeCur() (full bool, err error) {
 	}
 	c.vec = nil
 	clear(c.base)
+	c.server.meter.Sent.Add(c.cur.flow)
 	c.cur.release()
 	return false, nil
 }
