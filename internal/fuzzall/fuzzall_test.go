@@ -13,7 +13,7 @@ func TestEveryRoomThatDecodesHasTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, room := range []string{"io/disk", "io/wal", "io/chunkfile", "dataplane/store",
-		"dataplane/copyset", "dataplane/peer", "rpc/wire"} {
+		"dataplane/copyset", "dataplane/peer", "rpc/wire", "rpc/rdma"} {
 		if !slices.ContainsFunc(targets, func(t target) bool { return t.pkg == room }) {
 			t.Errorf("%s has no fuzz target", room)
 		}

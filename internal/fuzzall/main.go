@@ -16,7 +16,7 @@ import (
 )
 
 // rooms are searched for fuzz targets.
-var rooms = []string{"io/*", "dataplane/*", "rpc/wire"}
+var rooms = []string{"io/*", "dataplane/*", "rpc/wire", "rpc/rdma"}
 
 var (
 	each = flag.Duration("time", 10*time.Second, "for each target")

@@ -466,4 +466,41 @@ var mutants = []mutant{
 	{"wire: a wrong crc for a block of zeroes", "P4", "rpc/wire/blocks.go",
 		`CRC32C(make([]byte, BlockSize))`, `CRC32C(make([]byte, BlockSize-1))`,
 		"./dataplane/store", "TestBlockOfZeroesIsRepairedToo"},
+
+	// Memory that a card may use.
+	{"rdma: memory comes back before the queue pair is closed", "P4", "rpc/rdma/life.go",
+		`		_ = c.qp.Close()`,
+		`		time.AfterFunc(50*time.Millisecond, func() { _ = c.qp.Close() })`,
+		"./rpc/rdma", "TestMemoryComesBackOnlyWhenTheQueuePairIsClosed"},
+	{"rdma: a window stays open when its payload was read", "P4", "rpc/rdma/outgoing.go",
+		`			m.closing.push(f)`, `			m.release(f)`,
+		"./rpc/rdma", "TestAKeyIsGoodForOneRequestOnly"},
+	{"rdma: an answer is delivered while the peer can change it", "P4", "rpc/rdma/incoming.go",
+		`	case r.roomWin.w != nil:`, `	case r.roomWin.w != nil && !placed:`,
+		"./rpc/rdma", "TestAnswersThatBreakTheProtocolEndTheConnection"},
+	{"rdma: a payload is delivered before it was read", "P4", "rpc/rdma/incoming.go",
+		`	f.done = len(f.pieces) == 0
+`, `	f.done = len(f.pieces) < 2
+`,
+		"./rpc/rdma", "TestEchoOfEverySize"},
+	{"rdma: the peer invalidates what was invalidated", "P10", "rpc/rdma/outgoing.go",
+		`	case a.key != 0 && whole && int32(a.index-m.told) >= 0:`,
+		`	case a.key != 0 && whole:`,
+		"./rpc/rdma", "TestMachinesDeliverInOrderAndFreeEverything"},
+	{"rdma: more credits are told than receives posted", "P10", "rpc/rdma/machine.go",
+		`	m.repost = append(m.repost, id)
+	m.owed++
+`, `	m.repost = append(m.repost, id)
+	m.owed += 2
+`,
+		"./rpc/rdma", "TestMachinesDeliverInOrderAndFreeEverything"},
+	{"rdma: rooms take the last windows", "P9", "rpc/rdma/outgoing.go",
+		`m.spare() < need+1+frameWindows {`, `m.spare() < 0 {`,
+		"./rpc/rdma", "TestRequestsThatNobodyAnswersHoldNothingBack"},
+	{"rdma: credits may be overdrawn", "P10", "rpc/rdma/machine.go",
+		`m.have > m.cfg.own {`, `m.have > 2*m.cfg.own {`,
+		"./rpc/rdma", "TestAPeerThatSendsPastItsCreditsIsClosedAtOnce"},
+	{"rdma: any proof will do", "P13", "rpc/rdma/conn.go",
+		`	if !hmac.Equal(f.meta, expect) {`, `	if !hmac.Equal(f.meta, f.meta) {`,
+		"./rpc/rdma", "TestKeysDecideWhoMayTalk"},
 }

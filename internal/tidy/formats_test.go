@@ -25,7 +25,7 @@ var formatSources = []string{
 	"dataplane/copyset/command.go", "dataplane/copyset/state.go", "dataplane/copyset/dedup.go",
 	"dataplane/copyset/message.go",
 	"dataplane/peer/codec.go", "ebpf/remote/wire.go",
-	"rpc/wire/header.go", "rpc/wire/io.go", "rpc/wire/hello.go",
+	"rpc/wire/header.go", "rpc/wire/io.go", "rpc/wire/hello.go", "rpc/rdma/format.go",
 	"controlplane/meta/backupformat.go",
 }
 
@@ -71,6 +71,8 @@ var versions = []struct {
 	{"stream of a trace", "ebpf/remote/wire.go", "streamVersion",
 		"ebpf/remote/testdata/stream-v1.golden", 8},
 	{"frame of the wire", "rpc/wire/limits.go", "FrameVersion", "rpc/wire/testdata/header.txt", 4},
+	{"message of an RDMA connection", "rpc/rdma/format.go", "FormatVersion",
+		"rpc/rdma/testdata/message-head.txt", 2},
 	{"backup of the metadata", "controlplane/meta/backupformat.go", "backupVersion",
 		"controlplane/meta/testdata/backup-v1.golden", 8},
 }

@@ -80,8 +80,9 @@ type Context interface {
 	NewSRQ(depth int) (SRQ, error)
 	// Listen takes connections at an address of the card; port 0 picks one.
 	Listen(addr netip.AddrPort, backlog int) (Listener, error)
-	// Dial connects a queue pair to a listener. The peer gets private (at most MaxPrivate bytes) with
-	// the request and the answer carries its own back. ErrRefused, or the context's error.
+	// Dial connects a queue pair to a listener. The peer gets private (at most MaxPrivate bytes)
+	// with the request and the answer carries its own back, also with ErrRefused. That, or the
+	// context's error; after an error there is no queue pair, and its memory is free.
 	Dial(ctx context.Context, addr netip.AddrPort, cfg QPConfig, private []byte) (QP, []byte, error)
 	Close() error
 }
@@ -113,8 +114,9 @@ type Listener interface {
 type Request interface {
 	Remote() netip.AddrPort
 	Private() []byte
-	// Accept makes the queue pair and waits until the connection stands. Receives in the shared
-	// queue, or posted by ready before the answer goes out, are there for the peer's first message.
+	// Accept makes the queue pair and waits until the connection stands; after an error there is
+	// none. Receives in the shared queue, or posted by ready before the answer goes out, are there
+	// for the peer's first message.
 	Accept(cfg QPConfig, private []byte, ready func(QP) error) (QP, error)
 	Reject(private []byte) error
 }
@@ -125,15 +127,15 @@ type QPConfig struct {
 	CQ CQ
 	// SRQ, if set, is where receives come from; Recvs is of no meaning then.
 	SRQ SRQ
-	// Sends and Recvs are the depths of the queues, SGEs the most pieces of a send, Inline the bytes
-	// a send may carry with Inlined (the card may allow more).
+	// Sends and Recvs are the depths of the queues, SGEs the most pieces of a send, Inline the
+	// bytes a send may carry with Inlined (the card may allow more).
 	Sends, Recvs, SGEs, Inline int
 	// Reads is the RDMA reads of each side that may be under way.
 	Reads int
 	// Ready is called by the dialling side before the request goes out: to post receives.
 	Ready func(QP) error
-	// RetryTimeout is about how long a peer that does not answer is tried before the queue pair breaks;
-	// 0 means DefaultRetryTimeout.
+	// RetryTimeout is about how long a peer that does not answer is tried before the queue pair
+	// breaks; 0 means DefaultRetryTimeout.
 	RetryTimeout time.Duration
 }
 
@@ -152,12 +154,13 @@ type QP interface {
 	PostRecv(recvs []Recv) error
 	// NewWindow makes a window, bound to nothing.
 	NewWindow() (Window, error)
-	// Gone is closed when the peer disconnected, vanished or the queue pair broke.
+	// Gone is closed when either side disconnected, the peer vanished or the queue pair broke.
 	Gone() <-chan struct{}
 	// Disconnect breaks the queue pair: everything posted completes (Flushed).
 	Disconnect()
-	// Close disconnects and waits until the card uses none of the memory named by requests; completions
-	// not yet polled may be lost. Its windows are gone with it.
+	// Close disconnects and waits until the card uses none of the memory named by requests;
+	// completions not yet polled may be lost, but those of receives of a shared queue come as
+	// Flushed with QP 0: they are to be posted again. Its windows are gone with it.
 	Close() error
 }
 
@@ -171,8 +174,8 @@ type SRQ interface {
 type CQ interface {
 	// Poll takes completions without waiting and returns how many.
 	Poll(into []Completion) (int, error)
-	// Wait sleeps until there is something to poll, Wake was called or the time is over (0: no limit).
-	// It may return early.
+	// Wait sleeps until there is something to poll, Wake was called or the time is over (0: no
+	// limit). It may return early.
 	Wait(limit time.Duration) error
 	// Wake ends a Wait, from any goroutine.
 	Wake()
@@ -234,8 +237,8 @@ type Send struct {
 	Imm    uint32
 	Window Window // OpBind
 	Access Access // OpBind
-	// Signalled asks for a completion. Fenced waits for earlier reads of this queue pair. Inlined has
-	// the memory copied by Post, so that it is free at once; it need not be registered.
+	// Signalled asks for a completion. Fenced waits for earlier reads of this queue pair. Inlined
+	// has the memory copied by Post, so that it is free at once; it need not be registered.
 	Signalled, Fenced, Inlined bool
 }
 
@@ -278,8 +281,8 @@ type Completion struct {
 	Status Status
 	// Vendor is the card's own code for a failure.
 	Vendor uint32
-	// Bytes is how much was received or read. Imm is that of OpRecvImm. Invalidated is the key of this
-	// side's window that the peer's OpSendInv closed, 0 for none.
+	// Bytes is how much was received or read. Imm is that of OpRecvImm. Invalidated is the key of
+	// this side's window that the peer's OpSendInv closed, 0 for none.
 	Bytes       int
 	Imm         uint32
 	Invalidated uint32
