@@ -83,7 +83,9 @@ func (n *Node) stats() map[string]any {
 			"pid": os.Getpid()},
 		"runtime":   runtimeStats(),
 		"pool":      numbers(reflect.ValueOf(n.pool.Stats())),
-		"transport": numbers(reflect.ValueOf(n.server.Stats())),
+		"transport": numbers(reflect.ValueOf(n.serverStats())),
+		"traffic":   traffic(&n.meter),
+		"peers":     traffic(&n.outward),
 		"stores":    stores,
 	}
 }

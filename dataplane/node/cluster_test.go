@@ -32,6 +32,9 @@ type cluster struct {
 	addrs    []string
 	copysets int
 	extra    map[int]string // a second store of a node
+	change   func(*Config)  // of the nodes; may be nil
+	stopped  func(i int)    // when node i has been closed; may be nil
+	dial     transport.Dialer
 	pool     *buf.Pool
 	mu       sync.Mutex
 	conns    map[string]transport.Conn
@@ -44,10 +47,24 @@ func startCluster(t testing.TB, nodes, copysets int) *cluster {
 	return startClusterOn(t, nodes, copysets, directory)
 }
 
+// startClusterWith changes what nodes are configured with.
+func startClusterWith(t testing.TB, nodes, copysets int, change func(*Config)) *cluster {
+	t.Helper()
+	return startClusterAs(t, nodes, copysets, directory, change)
+}
+
 // startClusterOn has stores of a kind: store makes one at a path that is free, or leaves the one
 // that is there, and returns its path.
 func startClusterOn(
 	t testing.TB, nodes, copysets int, store func(t testing.TB, path string) string,
+) *cluster {
+	t.Helper()
+	return startClusterAs(t, nodes, copysets, store, nil)
+}
+
+func startClusterAs(
+	t testing.TB, nodes, copysets int, store func(t testing.TB, path string) string,
+	change func(*Config),
 ) *cluster {
 	t.Helper()
 	pool, err := buf.NewPool(buf.Config{Bytes: 32 << 20})
@@ -59,8 +76,8 @@ func startClusterOn(
 		level = slog.LevelDebug
 	}
 	c := &cluster{t: t, dir: t.TempDir(), store: store, copysets: copysets, pool: pool,
-		conns: map[string]transport.Conn{},
-		log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))}
+		change: change, dial: transport.Dial, conns: map[string]transport.Conn{},
+		log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))}
 	c.nodes = make([]*Node, nodes)
 	if c.addrs, err = loopback.Addrs(nodes); err != nil { // a node comes back at its own
 		t.Fatal(err)
@@ -89,11 +106,15 @@ func (c *cluster) startNode(i int) {
 	if second := c.extra[i]; second != "" {
 		stores = append(stores, second)
 	}
-	n, err := Start(Config{Name: fmt.Sprintf("n%d", i+1), Zone: fmt.Sprintf("z%d", i+1),
+	cfg := Config{Name: fmt.Sprintf("n%d", i+1), Zone: fmt.Sprintf("z%d", i+1),
 		Listen: c.addrs[i], Control: "127.0.0.1:1", Stores: stores,
 		PoolBytes: 64 << 20, ChunkBytes: testChunk, SegmentBytes: 4 << 20, LogBytes: 32 << 20,
 		AllowVolatileCache: mayForget(c.t, c.dir),
-		ReserveChunks:      2, Logger: c.log.With("node", i+1)})
+		ReserveChunks:      2, Logger: c.log.With("node", i+1)}
+	if c.change != nil {
+		c.change(&cfg)
+	}
+	n, err := Start(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -122,6 +143,9 @@ func (c *cluster) stopNode(i int) {
 		c.nodes[i] = nil
 		if err := n.Close(); err != nil {
 			c.t.Errorf("node %d: %v", i+1, err)
+		}
+		if c.stopped != nil {
+			c.stopped(i)
 		}
 		if err := n.pool.Close(); err != nil {
 			c.t.Errorf("node %d: %v", i+1, err)
@@ -184,7 +208,7 @@ func (c *cluster) conn(addr string) (transport.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	conn, err := transport.Dial(ctx, addr, transport.Config{Pool: c.pool,
+	conn, err := c.dial(ctx, addr, transport.Config{Pool: c.pool,
 		Hello: wire.Hello{ClusterID: testCluster, Role: "client"}})
 	if err == nil {
 		c.conns[addr] = conn
@@ -225,7 +249,13 @@ func (c *cluster) try(addr string, op wire.Op, r wire.IORequest, payload []byte)
 	}
 	msg := transport.Message{Header: wire.Header{Op: op, ID: r.OpID}, Meta: r.AppendTo(nil)}
 	if payload != nil {
-		msg.Body = [][]byte{payload}
+		if msg.Payload, err = c.pool.Get(len(payload)); err != nil {
+			return nil, 0, err
+		}
+		copy(msg.Payload.Bytes(), payload)
+	}
+	if op == wire.OpRead {
+		msg.Room = int(r.Length)
 	}
 	err = conn.Send([]transport.Message{msg})
 	var m transport.Message

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +25,7 @@ func (n *Node) collectors() []prometheus.Collector {
 		each(&n.cfg, n.cfg.Name, n.cfg.Zone, n.cfg.Version)
 	}
 	node.Look = func(each func(*nodeSample, ...string)) {
-		each(&nodeSample{transport: n.server.Stats(), pool: n.pool.Stats(),
+		each(&nodeSample{transport: n.serverStats(), pool: n.pool.Stats(),
 			silence: time.Since(time.Unix(0, n.answered.Load()))})
 	}
 	stores.Look = func(each func(*storeSample, ...string)) {
@@ -34,13 +35,16 @@ func (n *Node) collectors() []prometheus.Collector {
 			each(&sample, s.Path())
 		}
 	}
-	return []prometheus.Collector{info, node, stores}
+	flows := trafficSource()
+	flows.Look = n.eachTraffic
+	return []prometheus.Collector{info, node, stores, flows}
 }
 
 // Metrics lists the metrics that a node serves, for the manual.
 func Metrics() []ops.Info {
 	info, node, stores := sources()
-	return append(append(info.Catalog(), node.Catalog()...), stores.Catalog()...)
+	return slices.Concat(info.Catalog(), node.Catalog(), stores.Catalog(),
+		trafficSource().Catalog())
 }
 
 func sources() (*ops.Source[Config], *ops.Source[nodeSample], *ops.Source[storeSample]) {

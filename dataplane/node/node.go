@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,10 @@ type Config struct {
 	Control string   // control plane, host:port
 	Stores  []string // one per disk: a directory, or a device that was formatted for it
 	Version string
-	// PoolBytes bounds the memory of all payloads; 0: DefaultPoolBytes.
+	// PoolBytes bounds the memory of all payloads; 0: DefaultPoolBytes. Pool, if set, is that
+	// memory: of who has registered it with a card.
 	PoolBytes int64
+	Pool      *buf.Pool
 	// ChunkBytes is the size of chunks in new stores, the same in the whole cluster; 0: 16 MiB.
 	ChunkBytes int64
 	// SegmentBytes is the size of log segments in new stores; 0: the default.
@@ -47,6 +50,10 @@ type Config struct {
 	// ScrubBytes is how many bytes in a second each store's scrubber reads; 0: the default,
 	// negative: it is off.
 	ScrubBytes int64
+	// Dial makes the connections to other nodes; nil means transport.Dial.
+	Dial transport.Dialer
+	// Further are transports that the node serves beside TCP, at the same address.
+	Further []transport.ListenFunc
 	// ReadIndex has leaders ask a majority for every read, instead of trusting leases and clocks.
 	ReadIndex bool
 	// FillBytes is how many bytes in a second each store gives to replicas that are filled from it
@@ -95,7 +102,9 @@ type Node struct {
 	volumes   volumeLists
 	told      admin.Told // by the heartbeats alone
 	links     *peer.Links
-	server    *transport.Server
+	servers   []transport.Listener // of all transports
+	meter     transport.Meter      // of the connections that come in
+	outward   transport.Meter      // of those to other nodes
 	clients   *admin.Clients
 	admin     *ops.Listener
 	routes    atomic.Pointer[map[uint64]*store.Owner] // copyset -> owner; replaced, never changed
@@ -132,10 +141,7 @@ func Start(cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	if cfg.PoolBytes == 0 {
-		cfg.PoolBytes = DefaultPoolBytes
-	}
-	pool, err := buf.NewPool(buf.Config{Bytes: cfg.PoolBytes})
+	pool, err := cfg.pool()
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
@@ -156,23 +162,27 @@ func Start(cfg Config) (*Node, error) {
 		return nil, errors.Join(err, n.Close())
 	}
 	hello := wire.Hello{ClusterID: n.clusterID, Role: "node", Name: cfg.Name}
-	n.links = peer.NewLinks(peer.Config{Pool: pool, Hello: hello, Logger: n.log,
-		Gone: n.peerGone})
+	n.links = peer.NewLinks(peer.Config{Pool: pool, Hello: hello, Logger: n.log, Dial: cfg.Dial,
+		Meter: &n.outward, Gone: n.peerGone})
 	for _, s := range n.stores {
 		s.Run()
 	}
 	n.reroute()
-	n.server, err = transport.Listen(cfg.Listen, n, transport.ServerConfig{Pool: pool, Hello: hello,
-		Logger: n.log})
-	if err != nil {
+	if err := n.listen(hello); err != nil {
 		return nil, errors.Join(fmt.Errorf("node: %w", err), n.Close())
 	}
-	n.addr = n.server.Addr()
 	if n.admin, err = n.listenAdmin(cfg.Admin); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	n.log.Info("serving", "addr", n.addr, "stores", len(n.stores))
 	return n, nil
+}
+
+func (cfg *Config) pool() (*buf.Pool, error) {
+	if cfg.Pool != nil {
+		return cfg.Pool, nil
+	}
+	return buf.NewPool(buf.Config{Bytes: cmp.Or(cfg.PoolBytes, DefaultPoolBytes)})
 }
 
 func (n *Node) openStore(path string) error {
@@ -259,8 +269,8 @@ func (n *Node) Close() error {
 	var errs []error
 	n.handOff()
 	errs = append(errs, n.admin.Close())
-	if n.server != nil {
-		errs = append(errs, n.server.Close())
+	for _, s := range n.servers {
+		errs = append(errs, s.Close())
 	}
 	if n.links != nil {
 		n.links.Close()
@@ -278,7 +288,7 @@ func (n *Node) Close() error {
 
 // handOff gives the leaderships of all stores away, while the connections are still there.
 func (n *Node) handOff() {
-	if n.server == nil {
+	if len(n.servers) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), handOffTime)

@@ -33,6 +33,7 @@ const (
 	listVersion   = 2 // 1 had no version, and pairs
 	listHead      = 4
 	listedChunk   = 24
+	listBytesMax  = listHead + MaxChunks*listedChunk
 )
 
 // ListRequest is the metadata of an OpSnapList.

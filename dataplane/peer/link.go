@@ -28,8 +28,12 @@ type Loader interface {
 
 // Config is shared by the links of a node.
 type Config struct {
-	Pool   *buf.Pool
-	Hello  wire.Hello
+	Pool  *buf.Pool
+	Hello wire.Hello
+	// Dial makes the connections; nil means transport.Dial.
+	Dial transport.Dialer
+	// Meter, if set, counts what passes them.
+	Meter  *transport.Meter
 	Logger *slog.Logger
 	// Gone, when set, is told whenever the address of a node refuses a connection: nobody listens
 	// there, so the process has ended, unless something on the way refuses for it. It must not
@@ -178,8 +182,8 @@ func (l *link) dial() (transport.Conn, error) {
 		case <-ctx.Done():
 		}
 	}()
-	return transport.Dial(ctx, l.addr, transport.Config{Pool: l.cfg.Pool, Hello: l.cfg.Hello,
-		WriteTimeout: writeTime, DialTimeout: dialTime})
+	return l.cfg.Dial(ctx, l.addr, transport.Config{Pool: l.cfg.Pool, Hello: l.cfg.Hello,
+		WriteTimeout: writeTime, DialTimeout: dialTime, Meter: l.cfg.Meter})
 }
 
 // serve uses a connection until it breaks or the link is closed.
@@ -265,6 +269,7 @@ func (l *link) drain(conn transport.Conn, block bool) error {
 		for i := range out.batch {
 			n := len(out.frames)
 			if err := l.frames(out, &out.batch[i]); err != nil {
+				unsent(out.frames[n:])
 				out.frames = out.frames[:n]
 				l.log.Warn("message dropped", "copyset", out.batch[i].m.Copyset, "err", err)
 				l.lost(&out.batch[i])
@@ -307,6 +312,8 @@ func (l *link) handOver(conn transport.Conn, handed transport.Sent) error {
 func (l *link) abandon(conn transport.Conn, handed transport.Sent) {
 	if handed == transport.Partial {
 		_ = conn.Finish() // it fails; senders that wait for their turn learn of it
+	} else {
+		unsent(l.out.frames)
 	}
 	l.finish(ErrUnreachable)
 	l.release()
@@ -352,8 +359,8 @@ func (l *link) receive(conn transport.Conn) {
 	}
 }
 
-// call sends a request and waits for its answer.
-func (l *link) call(op wire.Op, meta []byte) (transport.Message, error) {
+// call sends a request and waits for its answer, which may bring so many bytes of payload.
+func (l *link) call(op wire.Op, meta []byte, room int) (transport.Message, error) {
 	ch := make(chan result, 1)
 	l.mu.Lock()
 	conn := l.conn
@@ -365,7 +372,7 @@ func (l *link) call(op wire.Op, meta []byte) (transport.Message, error) {
 	id := l.nextCall
 	l.calls[id] = ch
 	l.mu.Unlock()
-	req := transport.Message{Header: wire.Header{Op: op, ID: id}, Meta: meta}
+	req := transport.Message{Header: wire.Header{Op: op, ID: id}, Meta: meta, Room: room}
 	if err := conn.Send([]transport.Message{req}); err != nil {
 		conn.Close()
 	}

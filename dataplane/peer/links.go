@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/rpc/transport"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -35,6 +36,9 @@ func (w *ways) of(m *copyset.Message) *link {
 func NewLinks(cfg Config) *Links {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = transport.Dial
 	}
 	return &Links{cfg: cfg, byAddr: map[string]*ways{}}
 }
@@ -90,7 +94,7 @@ func (ls *Links) Chunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.L
 		return nil, ErrUnreachable
 	}
 	req := ListRequest{Copyset: copysetID, Replica: to.ReplicaID, Applied: applied}
-	m, err := w.data.call(wire.OpSnapList, req.AppendTo(nil))
+	m, err := w.data.call(wire.OpSnapList, req.AppendTo(nil), listBytesMax)
 	if m.Payload != nil {
 		defer m.Payload.Release()
 	}
@@ -114,7 +118,7 @@ func (ls *Links) Blocks(to copyset.Peer, copysetID uint64, r copyset.PeerRead) (
 	req := BlocksRequest{Copyset: copysetID, Replica: to.ReplicaID, Volume: r.Chunk.Volume,
 		Chunk: r.Chunk.Index, First: r.First, Count: r.Count, Applied: r.Applied,
 		Urgent: r.Urgent}
-	m, err := w.data.call(wire.OpSnapRead, req.AppendTo(nil))
+	m, err := w.data.call(wire.OpSnapRead, req.AppendTo(nil), int(r.Count)*copyset.BlockSize)
 	if err == nil {
 		var resp wire.IOResponse
 		if err = resp.Decode(m.Meta); err == nil && m.Payload == nil {
@@ -142,7 +146,7 @@ func (ls *Links) Sums(to copyset.Peer, copysetID uint64, r copyset.PeerRead) ([]
 	}
 	req := BlocksRequest{Copyset: copysetID, Replica: to.ReplicaID, Volume: r.Chunk.Volume,
 		Chunk: r.Chunk.Index, First: r.First, Count: r.Count, Applied: r.Applied}
-	m, err := w.data.call(wire.OpSnapSums, req.AppendTo(nil))
+	m, err := w.data.call(wire.OpSnapSums, req.AppendTo(nil), 0)
 	if m.Payload != nil {
 		m.Payload.Release()
 	}

@@ -114,8 +114,9 @@ func (l *link) frames(out *outgoing, it *item) error {
 			return err
 		}
 		out.frames = append(out.frames, transport.Message{Header: wire.Header{Op: wire.OpRaft},
-			Meta: out.meta[meta:len(out.meta):len(out.meta)],
-			Body: out.body[body:len(out.body):len(out.body)]})
+			Meta:    out.meta[meta:len(out.meta):len(out.meta)],
+			Body:    out.body[body:len(out.body):len(out.body)],
+			Release: holdOf(part)})
 	}
 	return nil
 }

@@ -21,8 +21,8 @@ func node(t *testing.T) string {
 	var n atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		v := n.Add(1)
-		fmt.Fprintf(w, `{"runtime":{"mallocs":%d},"stores":[{"disk":{"write_bytes":%d}}]}`,
-			v*1000, v*8192)
+		fmt.Fprintf(w, `{"runtime":{"mallocs":%d},"stores":[{"disk":{"write_bytes":%d}}],
+			"traffic":{"tcp":{"received":{"copied":%d,"bytes":1}}}}`, v*1000, v*8192, v*3*4096)
 	}))
 	t.Cleanup(s.Close)
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.URL, "http://"))
@@ -34,14 +34,20 @@ func node(t *testing.T) string {
 
 func TestCostIsDividedByOperationsAndUserBytes(t *testing.T) {
 	ctx := context.Background()
-	w, err := Start(ctx, []Process{Self(), {Name: "n1", PID: os.Getpid(), Admin: node(t)}}, false)
+	self := Self()
+	read := 0.0
+	self.Counters = func() meter.Stats {
+		read++
+		return meter.Stats{"copied": read * 2048, "moved.tcp": read * 4096}
+	}
+	w, err := Start(ctx, []Process{self, {Name: "n1", PID: os.Getpid(), Admin: node(t)}}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(60 * time.Millisecond); time.Now().Before(end); {
 		_ = strings.Repeat("x", 100)
 	}
-	p, err := w.Stop(ctx, 100, 4096)
+	p, err := w.Stop(ctx, 100, 4096, 4096)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +59,8 @@ func TestCostIsDividedByOperationsAndUserBytes(t *testing.T) {
 	if p.CPU["client"] <= 0 || p.TotalCPU < p.CPU["client"] {
 		t.Errorf("CPU: %v of %v us", p.CPU, p.TotalCPU)
 	}
-	if text := p.String(); !strings.Contains(text, "bytes written by the nodes for each=4.00") {
+	if text := p.String(); !strings.Contains(text, "bytes written by the nodes for each=4.00") ||
+		!strings.Contains(text, "copies of each byte: client=0.5 nodes=3.0, over tcp") {
 		t.Error(text)
 	}
 }

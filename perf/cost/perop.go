@@ -24,6 +24,12 @@ type PerOp struct {
 	// Of the nodes together; absent when they are not known.
 	Allocations  *float64 `json:"allocations,omitempty"`
 	WrittenBytes *float64 `json:"written_bytes_per_user_byte,omitempty"`
+	// Copies is how often a byte of the data was copied in user space on its way through sockets
+	// and cards and to the caller: by the client and, each replica's, by the nodes. Carried is how
+	// often it passed a connection of the client, by transport. Absent when the client is none of
+	// this program.
+	Copies  map[string]float64 `json:"payload_copies,omitempty"`
+	Carried map[string]float64 `json:"payload_carried,omitempty"`
 	// Stages are where the operations' time went inside the nodes; absent unless asked for.
 	Stages []Stage `json:"stages,omitempty"`
 }
@@ -63,8 +69,8 @@ func Start(ctx context.Context, processes []Process, syscalls bool) (w *Watch, e
 	return w, err
 }
 
-// Stop says what each of ops operations cost, of which some wrote so many bytes.
-func (w *Watch) Stop(ctx context.Context, ops, written int64) (*PerOp, error) {
+// Stop says what each of ops operations cost, which moved so many bytes and wrote some of them.
+func (w *Watch) Stop(ctx context.Context, ops, moved, written int64) (*PerOp, error) {
 	p := &PerOp{Operations: ops, CPU: map[string]float64{}}
 	n := float64(max(ops, 1))
 	after, err := Read(ctx, w.processes)
@@ -83,6 +89,7 @@ func (w *Watch) Stop(ctx context.Context, ops, written int64) (*PerOp, error) {
 	}
 	p.TotalCPU = u.Total() * 1e6 / n
 	p.Others = max(u.Busy-u.Total(), 0) / u.Seconds
+	p.countCopies(&u, moved)
 	if len(u.Nodes) == 0 {
 		return p, nil
 	}
@@ -102,6 +109,26 @@ func (w *Watch) Stop(ctx context.Context, ops, written int64) (*PerOp, error) {
 	bytes := Between(w.before, after).Nodes["disk.write_bytes"] / float64(written)
 	p.WrittenBytes = &bytes
 	return p, nil
+}
+
+// countCopies divides what was copied by what was moved.
+func (p *PerOp) countCopies(u *Usage, moved int64) {
+	if len(u.Own) == 0 || moved == 0 {
+		return
+	}
+	p.Copies = map[string]float64{"client": u.Own["copied"] / float64(moved)}
+	p.Carried = map[string]float64{}
+	for name, n := range u.Own {
+		if t, ok := strings.CutPrefix(name, "moved."); ok && n > 0 {
+			p.Carried[t] = n / float64(moved)
+		}
+	}
+	for name, n := range u.Nodes {
+		traffic := strings.HasPrefix(name, "traffic.") || strings.HasPrefix(name, "peers.")
+		if traffic && strings.HasSuffix(name, ".copied") {
+			p.Copies["nodes"] += n / float64(moved)
+		}
+	}
 }
 
 func (w *Watch) count(p *PerOp, n float64) error {
@@ -130,6 +157,10 @@ func (p *PerOp) String() string {
 	}
 	if p.Allocations != nil {
 		fmt.Fprintf(&b, ", allocations of the nodes=%.1f", *p.Allocations)
+	}
+	if len(p.Copies) > 0 {
+		fmt.Fprintf(&b, ", copies of each byte: %s, over %s", perProcess(p.Copies, ""),
+			strings.Join(slices.Sorted(maps.Keys(p.Carried)), " and "))
 	}
 	if p.WrittenBytes != nil {
 		fmt.Fprintf(&b, ", bytes written by the nodes for each=%.2f", *p.WrittenBytes)

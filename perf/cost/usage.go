@@ -13,6 +13,8 @@ type Process struct {
 	Name  string
 	PID   int
 	Admin string // host:port of a node's admin listener; empty: it has no counters
+	// Counters, for this process, reads those of its clients; nil: there are none.
+	Counters func() meter.Stats
 }
 
 // Reading is what everything had used at one time.
@@ -21,11 +23,13 @@ type Reading struct {
 	Busy  time.Duration            // of the machine
 	CPU   map[string]time.Duration // of each process
 	Nodes meter.Stats              // summed over the nodes
+	Own   meter.Stats              // of this process' clients
 }
 
 // Read asks for all of it.
 func Read(ctx context.Context, processes []Process) (r *Reading, err error) {
-	r = &Reading{At: time.Now(), CPU: map[string]time.Duration{}, Nodes: meter.Stats{}}
+	r = &Reading{At: time.Now(), CPU: map[string]time.Duration{}, Nodes: meter.Stats{},
+		Own: meter.Stats{}}
 	for _, p := range processes {
 		if r.CPU[p.Name], err = meter.CPU(p.PID); err != nil {
 			return nil, fmt.Errorf("cost: process %s (pid %d): %w", p.Name, p.PID, err)
@@ -35,6 +39,9 @@ func Read(ctx context.Context, processes []Process) (r *Reading, err error) {
 		return nil, err
 	}
 	for _, p := range processes {
+		if p.Counters != nil {
+			r.Own = r.Own.Plus(p.Counters())
+		}
 		if p.Admin == "" {
 			continue
 		}
@@ -53,12 +60,13 @@ type Usage struct {
 	Busy    float64            `json:"busy_cpu_s"`
 	CPU     map[string]float64 `json:"cpu_s"`
 	Nodes   meter.Stats        `json:"nodes"`
+	Own     meter.Stats        `json:"own"`
 }
 
 // Between is what was used from a to z.
 func Between(a, z *Reading) Usage {
 	u := Usage{Seconds: z.At.Sub(a.At).Seconds(), Busy: (z.Busy - a.Busy).Seconds(),
-		CPU: map[string]float64{}, Nodes: z.Nodes.Minus(a.Nodes)}
+		CPU: map[string]float64{}, Nodes: z.Nodes.Minus(a.Nodes), Own: z.Own.Minus(a.Own)}
 	for name, cpu := range z.CPU {
 		u.CPU[name] = (cpu - a.CPU[name]).Seconds()
 	}

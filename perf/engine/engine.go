@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/perf/load"
 	"github.com/ashlar-storage/ashlar/rpc/client"
+	"github.com/ashlar-storage/ashlar/rpc/dial"
 )
 
 // ErrUnfit marks what an engine cannot do.
@@ -40,7 +42,12 @@ type Target interface {
 
 // Opener opens targets. It is not safe for concurrent use; its targets are.
 type Opener struct {
+	// Ways are the transports to nodes, but for the pool; set before the first target is opened.
+	Ways dial.Config
+
 	clients []*client.Client
+	pools   []*buf.Pool
+	sets    []*dial.Set
 	volumes map[string]*Volume
 }
 
@@ -74,7 +81,13 @@ func (o *Opener) Close() error {
 	for _, c := range o.clients {
 		errs = append(errs, c.Close())
 	}
-	o.volumes, o.clients = nil, nil
+	for _, s := range o.sets {
+		errs = append(errs, s.Close())
+	}
+	for _, p := range o.pools {
+		errs = append(errs, p.Close())
+	}
+	o.volumes, o.clients, o.sets, o.pools = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

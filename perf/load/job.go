@@ -49,6 +49,16 @@ type Engine interface {
 	Submit(op *Op)
 }
 
+// Lender is an engine that has memory of its own, which it writes from and reads into without
+// copying. A read may then set Op.Data to where the data came; it holds until the next Submit of
+// the operation, or Return.
+type Lender interface {
+	// Lend gives n bytes for all uses of an operation; nil when there are none.
+	Lend(op *Op, n int) []byte
+	// Return ends the operation's last use.
+	Return(op *Op)
+}
+
 // Job says what to do.
 type Job struct {
 	Reads  int // percent of operations that read: 0 writes, 100 reads

@@ -82,6 +82,7 @@ func Run(ctx context.Context, e Engine, j Job) (*Result, error) {
 	if j.Verify != nil && j.Verify.After && r.err == nil && j.Reads < 100 {
 		r.review()
 	}
+	r.giveBack()
 	res.Wrong, res.Lie = r.wrong, r.lie
 	switch {
 	case r.err != nil:
@@ -113,7 +114,13 @@ func newRun(e Engine, j *Job) *run {
 
 func (r *run) newSlot(i int) *slot {
 	_, most := r.job.bounds()
-	s := &slot{run: r, rng: rand.NewPCG(r.job.Seed, uint64(i)+3), buffer: aligned(most)}
+	s := &slot{run: r, rng: rand.NewPCG(r.job.Seed, uint64(i)+3)}
+	if l, ok := r.engine.(Lender); ok {
+		s.buffer = l.Lend(&s.op, most)
+	}
+	if s.buffer == nil {
+		s.buffer = aligned(most)
+	}
 	for k := 0; k+8 <= most; k += 8 {
 		binary.LittleEndian.PutUint64(s.buffer[k:], s.rng.Uint64())
 	}
@@ -124,6 +131,15 @@ func (r *run) newSlot(i int) *slot {
 		s.op.Done = func(op *Op) { op.slot.wake <- struct{}{} }
 	}
 	return s
+}
+
+// giveBack ends the use of what an engine has lent.
+func (r *run) giveBack() {
+	if l, ok := r.engine.(Lender); ok {
+		for _, s := range r.slots {
+			l.Return(&s.op)
+		}
+	}
 }
 
 // aligned is memory for direct I/O.

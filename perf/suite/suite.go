@@ -12,12 +12,15 @@ import (
 	"github.com/ashlar-storage/ashlar/perf/job"
 	"github.com/ashlar-storage/ashlar/perf/load"
 	"github.com/ashlar-storage/ashlar/perf/meter"
+	"github.com/ashlar-storage/ashlar/rpc/dial"
 )
 
 // Config is what a run needs of its surroundings.
 type Config struct {
 	// Find returns the control plane of the cluster that a job names, or is to use.
 	Find func(j *job.Job) (string, error)
+	// Ways are the transports to the nodes of a cluster.
+	Ways dial.Config
 	// Echo is a command that serves frames (echo.Spawn), for jobs of engine net without endpoint.
 	Echo []string
 	// Live, when set, is called twice a second while jobs run.
@@ -39,6 +42,8 @@ type Done struct {
 	Began  time.Time
 	Took   time.Duration // with verification
 	Usage  meter.Usage   // of the whole process meanwhile
+	// Counters are those of the clients that the jobs share, as they are now.
+	Counters func() meter.Stats
 }
 
 // Outcome is what a suite did.
@@ -63,6 +68,7 @@ func Run(ctx context.Context, jobs []*job.Job, cfg Config) (*Outcome, error) {
 		return nil, err
 	}
 	r := &running{cfg: cfg, opener: engine.NewOpener(), began: time.Now()}
+	r.opener.Ways = cfg.Ways
 	for first := 0; first < len(members) && err == nil; {
 		last := first
 		for last < len(members) && members[last].wave == members[first].wave {
@@ -142,7 +148,8 @@ func (r *running) open(ctx context.Context, m *member) (engine.Target, *Done, er
 		return nil, nil, errors.Join(err, t.Close())
 	}
 	l.Progress = new(load.Progress)
-	return t, &Done{Job: m.job, Clone: m.clone, Group: m.group, Wave: m.wave, Load: l}, nil
+	return t, &Done{Job: m.job, Clone: m.clone, Group: m.group, Wave: m.wave, Load: l,
+		Counters: r.opener.Counters}, nil
 }
 
 func (d *Done) run(ctx context.Context, t engine.Target) {

@@ -118,11 +118,17 @@ func BenchmarkWriteQD1(b *testing.B) { benchQD1(b, OpWrite) }
 func BenchmarkReadQD1(b *testing.B)  { benchQD1(b, OpRead) }
 
 func benchDeep(b *testing.B, kind Kind, depth int) {
+	benchOps(b, depth, func(_ *Volume, op *Op) { op.Kind, op.Data = kind, make([]byte, 4096) })
+}
+
+func benchOps(b *testing.B, depth int, set func(*Volume, *Op)) {
 	f, _ := startNull(b)
 	v := f.open(nil)
 	free := make(chan *Op, depth)
 	for range cap(free) {
-		free <- &Op{Kind: kind, Data: make([]byte, 4096), Done: func(op *Op) { free <- op }}
+		op := &Op{Done: func(op *Op) { free <- op }}
+		set(v, op)
+		free <- op
 	}
 	off := int64(0)
 	b.ReportAllocs()
@@ -131,12 +137,17 @@ func benchDeep(b *testing.B, kind Kind, depth int) {
 		if op.Err != nil {
 			b.Fatal(op.Err)
 		}
+		op.dropBufs()
 		op.Off = off
 		off = (off + 4096) % f.size
 		v.Submit(op)
 	}
 	for range cap(free) {
-		<-free
+		op := <-free
+		op.dropBufs()
+		if op.Buf != nil {
+			op.Buf.Release()
+		}
 	}
 	b.StopTimer()
 	n := v.c.NetStats()

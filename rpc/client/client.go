@@ -12,6 +12,7 @@ import (
 
 	"github.com/ashlar-storage/ashlar/io/buf"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+	"github.com/ashlar-storage/ashlar/rpc/transport"
 )
 
 // Config is for Connect. Zero fields get the defaults of limits.go.
@@ -22,6 +23,8 @@ type Config struct {
 	Control Control
 	// Pool gives the buffers in which read data arrives; nil makes one of DefaultPoolBytes.
 	Pool *buf.Pool
+	// Dial makes the connections to nodes; nil means transport.Dial.
+	Dial transport.Dialer
 	// Timeout is the deadline of each operation, noticed in steps of 50 ms.
 	Timeout time.Duration
 	// MaxInflight and MaxInflightBytes bound the operations of one volume between Submit and
@@ -59,6 +62,9 @@ func (c *Config) complete() error {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	if c.Dial == nil {
+		c.Dial = transport.Dial
+	}
 	if c.Seed == 0 {
 		c.Seed = uint64(time.Now().UnixNano())
 	}
@@ -77,6 +83,7 @@ type Client struct {
 	coarse  atomic.Int64 // now, at most a tick old
 	seed    atomic.Uint64
 	net     netCounters
+	meter   transport.Meter
 	timers  *timers
 	mapper  *mapper
 

@@ -13,9 +13,14 @@
 // The size of a volume only rises: when it is resized, operations may use the new part after the
 // next renewal of its session (Volume.Size tells), without a pause.
 //
-// Written data is never copied; it goes from the caller's slice to the socket and must not change
-// until Done. Read data is copied once, from the buffer it arrived in to the caller's slice. A
-// steady stream of operations allocates nothing.
+// Written data goes from the caller's slice to the socket and must not change until Done. Read data
+// is copied from the buffer it arrived in to the caller's slice. A steady stream of operations
+// allocates nothing.
+//
+// Who wants no copy at all uses the client's own buffers, which a network card can reach too:
+// Client.Buffer gives one to write from (Op.Buf, Volume.WriteBuf), and OpFetch (Volume.Fetch) hands
+// over the buffers in which answers arrived. Over a socket the kernel's copies are left, and one
+// from a connection's read buffer for short answers; Client.Traffic and Stats count them.
 //
 // # How it fails
 //
@@ -48,6 +53,16 @@
 //	v.Submit(&client.Op{Kind: client.OpRead, Off: 4096, Data: p, Done: func(op *client.Op) {
 //		// op.Err; must not block
 //	}})
+//
+//	b, err := c.Buffer(1 << 20)              // the same without a copy
+//	fill(b.Bytes())
+//	err = v.WriteBuf(b, 0)
+//	b.Release()
+//	bufs, err := v.Fetch(0, 1<<20)
+//	for _, b := range bufs {
+//		use(b.Bytes())
+//		b.Release()
+//	}
 //
 // # How it is made
 //

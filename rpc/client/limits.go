@@ -25,9 +25,10 @@ const (
 	// let in may pass it.
 	maxUnfinishedSpan = 1 << 13
 
-	// DefaultPoolBytes is the arena for arriving read data when Config.Pool is nil. Each
-	// connection holds at most one message of it, for the length of a copy.
-	DefaultPoolBytes = 32 << 20
+	// DefaultPoolBytes is the arena for arriving read data and for Client.Buffer when Config.Pool
+	// is nil; what is not used is address space only. An answer that finds no room in it is
+	// dropped, and asked for again after a pause.
+	DefaultPoolBytes = 64 << 20
 
 	// segmentsPerLookup is how many segments one mapping request asks for.
 	segmentsPerLookup = 256

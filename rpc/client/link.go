@@ -93,9 +93,11 @@ func (l *link) encode(x *piece) {
 		Header: wire.Header{Op: x.kind, ID: l.slots.add(x)},
 		Meta:   b.metas[begin:len(b.metas):len(b.metas)],
 	}
-	if x.kind == wire.OpWrite {
-		b.bodies = append(b.bodies, [1][]byte{x.data})
-		m.Body = b.bodies[len(b.bodies)-1][:]
+	switch x.kind {
+	case wire.OpRead:
+		m.Room = int(x.length)
+	case wire.OpWrite:
+		b.carry(&m, x)
 	}
 	b.msgs = append(b.msgs, m)
 	v.count.requests.Add(1)
@@ -222,6 +224,7 @@ func (l *link) bury() []*piece {
 			left = append(left, l.slots.takeAt(i))
 		}
 	}
+	unsent(l.fill.msgs)
 	l.fill.reset()
 	l.mu.Unlock()
 	close(l.wake)

@@ -82,8 +82,9 @@ func (p *peer) run(ctx context.Context) {
 	var delay time.Duration
 	for p.pause(ctx, delay) {
 		addr := p.address()
-		conn, err := transport.Dial(ctx, addr, transport.Config{
+		conn, err := p.c.cfg.Dial(ctx, addr, transport.Config{
 			Pool: p.c.pool, WriteTimeout: writeTimeout, DialTimeout: dialTimeout,
+			Meter: &p.c.meter,
 			Hello: wire.Hello{ClusterID: p.c.clusterID(), Role: "client", Name: p.c.cfg.Name},
 		})
 		if err != nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"sync"
 
+	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -18,7 +19,10 @@ type piece struct {
 	chunk  uint64
 	offset uint32 // bytes inside the chunk
 	length uint32
-	data   []byte // the user's memory; nil for zero
+	data   []byte   // the user's memory; nil for zero and for what is fetched
+	buf    *buf.Buf // data lies in it; the reference is the user's; nil: in none
+	got    *buf.Buf // what was fetched
+	at     int      // where the operation wants it
 	crcs   []uint32
 	id     uint64 // op id; 0 for reads, which need none
 	m      machine

@@ -79,18 +79,34 @@ func (w *worker) run(t *testing.T, stop chan struct{}) {
 			}
 			clear(w.want[off : off+size])
 		case 1, 2, 3, 4:
-			w.scribble(p)
-			copy(w.want[off:], p)
-			if _, err := w.v.WriteAt(p, w.base+int64(off)); err != nil {
-				t.Errorf("write: %v", err)
-			}
-			w.scribble(p)
+			w.write(t, p, off)
 		default:
 			if !w.same(t, p, off) {
 				t.Errorf("operation %d: content of %d+%d is wrong", n, w.base+int64(off), size)
 				return
 			}
 		}
+	}
+}
+
+// write writes from memory of its own or from a buffer, and scribbles over it afterwards.
+func (w *worker) write(t *testing.T, p []byte, off int) {
+	w.scribble(p)
+	copy(w.want[off:], p)
+	b, err := w.v.c.Buffer(len(p))
+	if err != nil || w.rng.IntN(2) == 0 {
+		_, err = w.v.WriteAt(p, w.base+int64(off))
+		w.scribble(p)
+	} else {
+		copy(b.Bytes(), p)
+		err = w.v.WriteBuf(b, w.base+int64(off))
+		w.scribble(b.Bytes())
+	}
+	if err != nil {
+		t.Errorf("write: %v", err)
+	}
+	if b != nil {
+		b.Release()
 	}
 }
 
@@ -104,10 +120,26 @@ func (w *worker) scribble(p []byte) {
 
 func (w *worker) same(t *testing.T, p []byte, off int) bool {
 	w.scribble(p)
+	if w.rng.IntN(2) == 0 {
+		return w.sameFetched(t, off, len(p))
+	}
 	if _, err := w.v.ReadAt(p, w.base+int64(off)); err != nil {
 		t.Errorf("read: %v", err)
 	}
 	return bytes.Equal(p, w.want[off:off+len(p)])
+}
+
+func (w *worker) sameFetched(t *testing.T, off, n int) bool {
+	bufs, err := w.v.Fetch(w.base+int64(off), int64(n))
+	if err != nil {
+		t.Errorf("fetch: %v", err)
+	}
+	var got []byte
+	for _, b := range bufs {
+		got = append(got, b.Bytes()...)
+		b.Release()
+	}
+	return bytes.Equal(got, w.want[off:off+n])
 }
 
 // rampage makes trouble until stop, and then leaves a cluster that works.

@@ -1,6 +1,10 @@
 package client
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/ashlar-storage/ashlar/rpc/transport"
+)
 
 // Stats is a snapshot of a volume's counters since it was opened.
 type Stats struct {
@@ -13,6 +17,7 @@ type Stats struct {
 	Overloaded            int64 // answers that asked to wait
 	Lost                  int64 // attempts ended by a broken connection
 	Silent                int64 // attempts given up after 2 s without an answer
+	CopiedBytes           int64 // read, and copied from their buffers to the caller's memory
 	BadData               int64 // answers or requests whose data did not match its checksums
 	Inflight              int   // operations now
 	InflightBytes         int64
@@ -27,9 +32,13 @@ type NetStats struct {
 	Peers    int   // nodes known
 }
 
+// Traffic is what passed the client's connections, for each transport.
+func (c *Client) Traffic() []transport.Traffic { return c.meter.Read() }
+
 type counters struct {
 	reads, writes, zeroes, readBytes, writeBytes, errors, timeouts atomic.Int64
 	requests, redirects, overloaded, lost, silent, badData         atomic.Int64
+	copied                                                         atomic.Int64
 }
 
 type netCounters struct {
@@ -46,7 +55,8 @@ func (v *Volume) Stats() Stats {
 		Errors: c.errors.Load(), Timeouts: c.timeouts.Load(),
 		Requests: c.requests.Load(), Redirects: c.redirects.Load(),
 		Overloaded: c.overloaded.Load(), Lost: c.lost.Load(), Silent: c.silent.Load(),
-		BadData: c.badData.Load(), Inflight: ops, InflightBytes: bytes,
+		CopiedBytes: c.copied.Load(),
+		BadData:     c.badData.Load(), Inflight: ops, InflightBytes: bytes,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -17,6 +18,7 @@ const (
 	OpWrite                 // writes Data; durable on a majority when Done is called
 	OpZero                  // makes Len bytes read as zeroes and frees their space
 	OpFlush                 // completes at once: an acknowledged write is durable already
+	OpFetch                 // reads Len bytes into buffers, which the caller gets as Bufs
 )
 
 // Op is one operation for Submit. It may be used again after Done.
@@ -27,8 +29,18 @@ type Op struct {
 	// Data is read into, or written from by reference: it must not change until Done. At most
 	// MaxOpBytes.
 	Data []byte
-	// Len is the number of bytes for OpZero; the other kinds take it from Data.
+	// Buf is the buffer of Client.Buffer that the Data of an OpWrite lies in, nil if it lies in
+	// none; with it and without Data, all of the buffer is written. The client takes references of
+	// its own while a connection may still read it, which can be after Done: an attempt that was
+	// given up. What lies there then, after Done, cannot reach the volume any more.
+	Buf *buf.Buf
+	// Len is the number of bytes for OpZero and OpFetch; the other kinds take it from Data.
 	Len int64
+	// Bufs is what an OpFetch brought: of each request that it took, in order, the buffer in which
+	// the answer came, its Bytes being of the right length. A request is of one chunk and at most
+	// 1 MiB that does not cross a multiple of it in the chunk. The references are the caller's from
+	// Done on; after an error there are none. Answers that come too late have buffers of their own.
+	Bufs []*buf.Buf
 	// Done is called exactly once, from a goroutine of the client or, when the operation is
 	// refused or has nothing to do, from inside Submit. It must not block: the answers of a whole
 	// node wait behind it.
@@ -48,6 +60,7 @@ type opState struct {
 	end      int64
 	live     int // pieces under way, plus one while Submit makes them
 	deadline int64
+	cost     int64 // bytes it was admitted with
 	err      error // the first failure
 }
 
@@ -65,7 +78,7 @@ func (v *Volume) Submit(op *Op) {
 		v.refuse(op, err)
 		return
 	}
-	cost := int64(len(op.Data))
+	cost := n
 	if op.Kind == OpZero {
 		cost = 0
 	}
@@ -74,7 +87,7 @@ func (v *Volume) Submit(op *Op) {
 		return
 	}
 	s := &op.state
-	s.next, s.end, s.err, s.live = op.Off, op.Off+n, nil, 1
+	s.next, s.end, s.err, s.live, s.cost = op.Off, op.Off+n, nil, 1, cost
 	s.deadline = v.c.coarse.Load() + int64(v.c.cfg.Timeout)
 	for range piecesPerOp {
 		s.mu.Lock()
@@ -99,24 +112,30 @@ func (v *Volume) Submit(op *Op) {
 
 // check validates op and returns how many bytes it concerns.
 func (v *Volume) check(op *Op) (int64, error) {
-	n := int64(len(op.Data))
 	if err := v.failed(); err != nil {
 		return 0, err
 	}
+	n, data := op.Len, true
 	switch op.Kind {
 	case OpFlush:
 		return 0, nil
 	case OpZero:
-		n = op.Len
+		data = false
+	case OpFetch:
+		op.Bufs = op.Bufs[:0]
 	case OpRead, OpWrite:
-		if n > MaxOpBytes {
-			return 0, fmt.Errorf("%w: %d bytes of data in one operation: split it at %d",
-				ErrInvalid, n, MaxOpBytes)
+		if err := v.c.checkMemory(op); err != nil {
+			return 0, err
 		}
+		n = int64(len(op.data()))
 	default:
 		return 0, fmt.Errorf("%w: operation of kind %d", ErrInvalid, op.Kind)
 	}
-	if v.readOnly && op.Kind != OpRead {
+	if data && n > MaxOpBytes {
+		return 0, fmt.Errorf("%w: %d bytes of data in one operation: split it at %d",
+			ErrInvalid, n, MaxOpBytes)
+	}
+	if v.readOnly && op.Kind != OpRead && op.Kind != OpFetch {
 		return 0, ErrReadOnly
 	}
 	if size := v.Size(); op.Off < 0 || n < 0 || op.Off > size || n > size-op.Off {
@@ -146,15 +165,20 @@ func (v *Volume) cut(x *piece, op *Op) {
 	switch op.Kind {
 	case OpZero:
 		x.kind = wire.OpZero
-	case OpRead:
+	case OpRead, OpFetch:
 		x.kind = wire.OpRead
 	default:
-		x.kind = wire.OpWrite
+		x.kind, x.buf = wire.OpWrite, op.Buf
 	}
 	if x.kind != wire.OpZero {
 		n = min(n, wire.MaxPayload-offset%wire.MaxPayload)
-		at := s.next - op.Off
-		x.data = op.Data[at : at+n : at+n]
+	}
+	switch at := s.next - op.Off; op.Kind {
+	case OpRead, OpWrite:
+		x.data = op.data()[at : at+n : at+n]
+	case OpFetch:
+		x.at = len(op.Bufs)
+		op.Bufs = append(op.Bufs, nil)
 	}
 	x.length = uint32(n)
 	s.next += n
@@ -185,6 +209,9 @@ func (v *Volume) pieceDone(x *piece, err error) {
 	op := x.op
 	s := &op.state
 	s.mu.Lock()
+	if x.got != nil {
+		op.Bufs[x.at] = x.got
+	}
 	if err != nil {
 		if s.err == nil {
 			s.err = err
@@ -214,21 +241,30 @@ func (v *Volume) settle(op *Op) {
 	if !last {
 		return
 	}
-	op.Err = s.err
-	v.countOp(op)
-	cost := int64(len(op.Data))
-	if op.Kind == OpZero {
-		cost = 0
+	if op.Err = s.err; op.Err != nil && op.Kind == OpFetch {
+		op.dropBufs()
 	}
-	v.admit.leave(cost)
+	v.countOp(op)
+	v.admit.leave(s.cost)
 	op.Done(op)
+}
+
+// dropBufs gives back what a fetch that failed had brought already.
+func (op *Op) dropBufs() {
+	for i, b := range op.Bufs {
+		if b != nil {
+			b.Release()
+		}
+		op.Bufs[i] = nil
+	}
+	op.Bufs = op.Bufs[:0]
 }
 
 func (v *Volume) countOp(op *Op) {
 	c := &v.count
-	n := int64(len(op.Data))
+	n := op.state.cost
 	switch op.Kind {
-	case OpRead:
+	case OpRead, OpFetch:
 		c.reads.Add(1)
 		if op.Err == nil {
 			c.readBytes.Add(n)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/io/buf"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
@@ -74,6 +75,9 @@ func (v *Volume) grow(size int64) {
 
 // Name returns the name under which the volume was opened.
 func (v *Volume) Name() string { return v.name }
+
+// Client returns the client that opened the volume.
+func (v *Volume) Client() *Client { return v.c }
 
 // ID returns the volume's number, which it keeps when it is renamed.
 func (v *Volume) ID() uint64 { return v.id }
@@ -177,6 +181,26 @@ func (v *Volume) WriteAt(p []byte, off int64) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// Fetch reads n bytes at off, at most MaxOpBytes, without copying them: it returns the buffers in
+// which they arrived, in order, and the caller releases each. See Op.Bufs for where they are cut.
+func (v *Volume) Fetch(off, n int64) ([]*buf.Buf, error) {
+	done := make(chan struct{})
+	op := Op{Kind: OpFetch, Off: off, Len: n, Done: func(*Op) { close(done) }}
+	v.Submit(&op)
+	<-done
+	return op.Bufs, op.Err
+}
+
+// WriteBuf writes all of a buffer of Client.Buffer at off, without copying it. The buffer stays the
+// caller's.
+func (v *Volume) WriteBuf(b *buf.Buf, off int64) error {
+	done := make(chan struct{})
+	op := Op{Kind: OpWrite, Off: off, Buf: b, Done: func(*Op) { close(done) }}
+	v.Submit(&op)
+	<-done
+	return op.Err
 }
 
 // Zero makes n bytes at off read as zeroes, durably, and gives whole blocks back to the stores.

@@ -135,6 +135,7 @@ func (c *conn) loaded(t *task, off, n int64) *piece {
 	p := c.bare(t, off, n)
 	p.cost = costOf(n)
 	p.req.Data, p.buf = c.srv.mem.block(int(n))
+	p.req.Buf = p.buf
 	return p
 }
 

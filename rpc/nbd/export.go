@@ -1,6 +1,10 @@
 package nbd
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/ashlar-storage/ashlar/io/buf"
+)
 
 // Classes of errors; test with errors.Is.
 var (
@@ -115,6 +119,13 @@ type Request struct {
 	Off   int64    // bytes
 	Len   int64    // bytes; len(Data) for a read or a write
 	Data  []byte   // to fill (read) or to store (write); 4 KiB-aligned, valid until Done
+
+	// Buf is the buffer of the server's pool that Data lies in; nil: in none. The export may take
+	// references of its own, to send from it what it stores.
+	Buf *buf.Buf
+	// Got, when the export sets it before Done, is a buffer of len(Data) bytes that answers a read
+	// in place of Data, so that nobody copies it. Its reference is the server's from then on.
+	Got *buf.Buf
 
 	// Done reports the end of the request; the server sets it. Err is set before: nil, an
 	// Errno, or any error (which the client sees as EIO).

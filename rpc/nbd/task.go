@@ -146,7 +146,7 @@ func (c *conn) dropPayload(p *piece) {
 		p.buf.Release()
 		p.buf = nil
 	}
-	p.req.Data = nil
+	p.req.Data, p.req.Buf = nil, nil
 	c.bytes -= p.cost
 	c.srv.mem.release(p.cost)
 	p.cost = 0
@@ -160,6 +160,7 @@ func (p *piece) complete(*Request) {
 		panic("nbd: an export reported the end of a request twice")
 	}
 	p.inExport, p.done = false, true
+	p.takeGot()
 	c.executing--
 	t.left--
 	if t.err == nil {
@@ -181,6 +182,21 @@ func (p *piece) complete(*Request) {
 	default:
 		c.out.kick()
 	}
+}
+
+// takeGot puts the buffer that the export answers with in the place of the piece's own.
+func (p *piece) takeGot() {
+	b := p.req.Got
+	if b == nil {
+		return
+	}
+	if p.req.Err != nil || p.t.h.cmd != CmdRead || len(b.Bytes()) != len(p.req.Data) {
+		panic("nbd: an export answered something else than a read, or with another length")
+	}
+	if p.buf != nil {
+		p.buf.Release()
+	}
+	p.buf, p.req.Data, p.req.Got = b, b.Bytes(), nil
 }
 
 // settle decides what the end of p lets out. An error means that the reply can only be broken

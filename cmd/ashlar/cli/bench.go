@@ -19,6 +19,7 @@ import (
 	"github.com/ashlar-storage/ashlar/perf/meter"
 	"github.com/ashlar-storage/ashlar/perf/output"
 	"github.com/ashlar-storage/ashlar/perf/suite"
+	"github.com/ashlar-storage/ashlar/rpc/dial"
 )
 
 // benchForms are the values of --output-format.
@@ -38,6 +39,8 @@ type benchRun struct {
 	cluster    string
 	syscalls   bool
 	stages     bool
+
+	transport, key string
 
 	depths []int // of a sweep
 }
@@ -94,6 +97,9 @@ func (r *benchRun) flags(cmd *cobra.Command) {
 	f.IntSliceVar(&r.pids, "pids", nil, "processes whose CPU time is a cost of the jobs")
 	f.StringVar(&r.cluster, "cluster", "", "directory of a cluster run by ashlar up, whose "+
 		"processes are a cost of the jobs; default: that of --data")
+	f.StringVar(&r.transport, "transport", "auto", "of engine ashlar: auto (RDMA where both ends "+
+		"have it, else TCP), rdma, tcp, or unix (nodes of this machine that have a local socket)")
+	f.StringVar(&r.key, "transport-key", "", "file with the key that nodes want over RDMA")
 	f.BoolVar(&r.syscalls, "syscalls", false, "count system calls too, which makes them dearer; "+
 		"needs root")
 	f.BoolVar(&r.stages, "stages", false, "say where operations spent their time inside the "+
@@ -210,11 +216,14 @@ func (r *benchRun) measure(ctx context.Context, jobs []*job.Job) (*output.Report
 		return nil, err
 	}
 	rep := &output.Report{Version: r.app.version, At: time.Now(), Machine: meter.Describe(r.dir)}
+	cfg := suite.Config{Find: r.app.findFor, Echo: []string{self, "bench", "echo"},
+		Around: costs.around}
+	if cfg.Ways, err = r.ways(); err != nil {
+		return nil, err
+	}
 	if rep.Floor, err = r.theFloor(ctx); err != nil {
 		return nil, err
 	}
-	cfg := suite.Config{Find: r.app.findFor, Echo: []string{self, "bench", "echo"},
-		Around: costs.around}
 	for n := range r.runs {
 		err := r.once(ctx, jobs, cfg, rep, n)
 		costs.give(rep.Entries)
@@ -223,6 +232,17 @@ func (r *benchRun) measure(ctx context.Context, jobs []*job.Job) (*output.Report
 		}
 	}
 	return rep, nil
+}
+
+// ways are the transports of engine ashlar.
+func (r *benchRun) ways() (w dial.Config, err error) {
+	if w.Mode, err = dial.ParseMode(r.transport); err != nil {
+		return w, usage("bench: --transport: %v", err)
+	}
+	if w.Key, err = dial.ReadKey(r.key); err != nil {
+		return w, usage("bench: --transport-key: %v", err)
+	}
+	return w, nil
 }
 
 // once runs the jobs one time, and adds what they did to the report.

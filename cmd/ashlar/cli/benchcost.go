@@ -70,7 +70,9 @@ func (a *app) clusterProcesses(ctx context.Context, data string) (out []cost.Pro
 
 // around watches a wave. What cannot be read is said, and ends nothing.
 func (c *costs) around(done []*suite.Done) func() {
-	w, err := cost.Start(c.ctx, append([]cost.Process{cost.Self()}, c.others...), c.run.syscalls)
+	self := cost.Self()
+	self.Counters = done[0].Counters
+	w, err := cost.Start(c.ctx, append([]cost.Process{self}, c.others...), c.run.syscalls)
 	if err != nil {
 		c.say(err)
 		return func() {}
@@ -78,14 +80,15 @@ func (c *costs) around(done []*suite.Done) func() {
 	before := c.readStages()
 	return func() {
 		after := c.readStages()
-		var ops, written int64
+		var ops, moved, written int64
 		for _, d := range done {
 			for k := range d.Load.Progress.Ops {
 				ops += d.Load.Progress.Ops[k].Load()
 			}
 			written += d.Load.Progress.Bytes[load.Write].Load()
+			moved += d.Load.Progress.Bytes[load.Read].Load()
 		}
-		p, err := w.Stop(c.ctx, ops, written)
+		p, err := w.Stop(c.ctx, ops, moved+written, written)
 		if err != nil {
 			c.say(err)
 			return

@@ -24,6 +24,7 @@ type upFlags struct {
 	size         config.Size
 	nbd, socket  string
 	volatile     bool
+	sockets      bool
 	noRestart    bool
 	restartDelay time.Duration
 	wait         time.Duration
@@ -52,6 +53,8 @@ func (a *app) upCommand() *cobra.Command {
 	flags.StringVar(&f.socket, "nbd-socket", "", "NBD on this unix socket as well")
 	flags.BoolVar(&f.volatile, "allow-volatile-cache", false,
 		"start although a power cut may take acknowledged writes: data in memory, no barriers")
+	flags.BoolVar(&f.sockets, "local-sockets", false,
+		"serve clients of this machine over unix sockets too (bench --transport=unix)")
 	flags.BoolVar(&f.noRestart, "no-restart", false,
 		"leave a process that died down until SIGHUP")
 	flags.DurationVar(&f.restartDelay, "restart-delay", supervise.DefaultRestartDelay,

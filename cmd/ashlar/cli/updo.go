@@ -68,6 +68,7 @@ func (u *upRun) writeSettings() error {
 		node.Name, node.Zone, node.Listen, node.Control, node.Log = n.Name, n.Name, n.Listen,
 			l.Control, logs
 		node.AllowVolatileCache, node.Admin.Addr = l.AllowVolatileCache, n.Admin
+		node.LocalSocket = u.flags.sockets
 		node.Stores = []string{filepath.Join(u.dir.Path, "nodes", n.Name, storeDir)}
 		files[n.Name] = &node
 	}

@@ -39,6 +39,46 @@ type Admin struct {
 	Tokens string `yaml:"admin_tokens"` // file that says whose token has which role; empty: none
 }
 
+// Transport is how the native protocol travels.
+type Transport struct {
+	Transport string `yaml:"transport"`     // auto | rdma | tcp
+	Card      Card   `yaml:"rdma"`          // which card is used
+	Key       string `yaml:"transport_key"` // file with the key that both ends of RDMA must have
+}
+
+// Card narrows which RDMA card is used.
+type Card struct {
+	Device   string `yaml:"device"`    // empty: any
+	Port     int    `yaml:"port"`      // 0: any
+	GIDIndex int    `yaml:"gid_index"` // of the port's table of addresses; -1: any
+	MTU      int    `yaml:"mtu"`       // that connections must have: 256 to 4096; 0: any
+}
+
+// Transports of the native protocol.
+const (
+	TransportAuto = "auto" // RDMA where both ends have it, else TCP
+	TransportRDMA = "rdma"
+	TransportTCP  = "tcp"
+)
+
+func defaultTransport() Transport {
+	return Transport{Transport: TransportAuto, Card: Card{GIDIndex: -1}}
+}
+
+func (t *Transport) check() error {
+	if t.Card.GIDIndex < -1 || t.Card.Port < 0 {
+		return invalid("rdma", fmt.Sprintf("port %d and gid_index %d", t.Card.Port,
+			t.Card.GIDIndex), "use numbers as `ibv_devinfo -v` shows them; port 0 and gid_index "+
+			"-1 stand for any")
+	}
+	switch t.Card.MTU {
+	case 0, 256, 512, 1024, 2048, 4096:
+	default:
+		return invalid("rdma.mtu", fmt.Sprint(t.Card.MTU), "use 256, 512, 1024, 2048, 4096, or 0")
+	}
+	return checkOneOf("transport", t.Transport, TransportAuto, TransportRDMA, TransportTCP)
+}
+
 // Node configures `ashlar node run`.
 type Node struct {
 	Name    string   `yaml:"name"`    // unique in the cluster; the node keeps its id by it
@@ -54,12 +94,15 @@ type Node struct {
 	StoreFull  Mark `yaml:"store_full"`  // at which new chunks are refused; 0: when nothing is left
 	// StallAfter is how long a read or a durable write may take before the store gives its
 	// leaderships away.
-	StallAfter Duration `yaml:"stall_after"`
-	ScrubRate  Size     `yaml:"scrub_rate"` // scrubbed in a second; 0: none
-	FillRate   Size     `yaml:"fill_rate"`  // given to replicas beside clients; 0: no limit
-	ReadMode   string   `yaml:"read_mode"`  // lease | readindex
-	NoURing    bool     `yaml:"no_uring"`   // do without io_uring even where the kernel has it
-	Admin      Admin    `yaml:",inline"`
+	StallAfter Duration  `yaml:"stall_after"`
+	ScrubRate  Size      `yaml:"scrub_rate"` // scrubbed in a second; 0: none
+	FillRate   Size      `yaml:"fill_rate"`  // given to replicas beside clients; 0: no limit
+	ReadMode   string    `yaml:"read_mode"`  // lease | readindex
+	NoURing    bool      `yaml:"no_uring"`   // do without io_uring even where the kernel has it
+	Transport  Transport `yaml:",inline"`
+	// LocalSocket serves clients of this machine over a unix socket too.
+	LocalSocket bool  `yaml:"local_socket"`
+	Admin       Admin `yaml:",inline"`
 	// AllowVolatileCache starts although a power cut would take what a store promised.
 	AllowVolatileCache bool `yaml:"allow_volatile_cache"`
 	Log                Log  `yaml:"log"`
@@ -99,14 +142,15 @@ type Etcd struct {
 
 // Gateway configures `ashlar gateway run`.
 type Gateway struct {
-	Name     string   `yaml:"name"`
-	Control  string   `yaml:"control"`   // control plane, host:port; several with commas
-	Listen   string   `yaml:"listen"`    // NBD, host:port; empty: no TCP
-	Socket   string   `yaml:"socket"`    // NBD, path of a unix socket; empty: none
-	Timeout  Duration `yaml:"timeout"`   // how long one operation is retried before it fails
-	ReadOnly bool     `yaml:"read_only"` // every export refuses writes
-	Admin    Admin    `yaml:",inline"`
-	Log      Log      `yaml:"log"`
+	Name      string    `yaml:"name"`
+	Control   string    `yaml:"control"`   // control plane, host:port; several with commas
+	Listen    string    `yaml:"listen"`    // NBD, host:port; empty: no TCP
+	Socket    string    `yaml:"socket"`    // NBD, path of a unix socket; empty: none
+	Timeout   Duration  `yaml:"timeout"`   // how long one operation is retried before it fails
+	ReadOnly  bool      `yaml:"read_only"` // every export refuses writes
+	Admin     Admin     `yaml:",inline"`
+	Transport Transport `yaml:",inline"`
+	Log       Log       `yaml:"log"`
 }
 
 // Defaults of the listening addresses.
@@ -130,7 +174,7 @@ func DefaultNode() Node {
 		Stores: []string{"/var/lib/ashlar/store0"}, Memory: 512 << 20,
 		StoreHigh: Mark{Percent: 85}, StoreFull: Mark{Percent: 95},
 		StallAfter: Duration(time.Second), ScrubRate: 8 << 20, FillRate: 16 << 20,
-		ReadMode: ReadLease, Log: defaultLog()}
+		ReadMode: ReadLease, Transport: defaultTransport(), Log: defaultLog()}
 }
 
 // DefaultControl returns the settings of a control plane for three replicas.
@@ -144,7 +188,7 @@ func DefaultControl() Control {
 // DefaultGateway returns the settings of a gateway on the port that NBD is assigned.
 func DefaultGateway() Gateway {
 	return Gateway{Name: "gw1", Control: DefaultControlAddr, Listen: DefaultNBDAddr,
-		Timeout: Duration(30e9), Log: defaultLog()}
+		Timeout: Duration(30e9), Transport: defaultTransport(), Log: defaultLog()}
 }
 
 // Check implements File.
@@ -176,7 +220,8 @@ func (n *Node) Check() error {
 	}
 	return first(checkName("name", n.Name), checkName("zone", n.Zone),
 		checkAddr("listen", n.Listen), checkAddrs("control", n.Control), n.Admin.check(),
-		checkOneOf("read_mode", n.ReadMode, ReadLease, ReadIndex), n.Log.check())
+		checkOneOf("read_mode", n.ReadMode, ReadLease, ReadIndex), n.Transport.check(),
+		n.Log.check())
 }
 
 // checkMarks compares marks that are of one kind.
@@ -252,6 +297,7 @@ func (g *Gateway) Check() error {
 		return invalid("timeout", "zero", "write a duration, such as 30s")
 	}
 	return first(checkName("name", g.Name), checkAddrs("control", g.Control), g.Admin.check(),
+		g.Transport.check(),
 		g.Log.check())
 }
 

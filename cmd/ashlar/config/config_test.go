@@ -162,3 +162,22 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestTransportsAreChecked(t *testing.T) {
+	for text, want := range map[string]string{
+		"transport: rdma\nrdma: {device: mlx5_0, gid_index: 3, mtu: 4096}\n": "",
+		"transport: pigeon\n":     "transport",
+		"rdma: {mtu: 1500}\n":     "rdma.mtu",
+		"rdma: {gid_index: -2}\n": "gid_index",
+		"rdma: {cable: green}\n":  "known keys here: device, gid_index, mtu, port",
+		"transport: tcp\n":        "",
+		"local_socket: true\n":    "",
+		"transport_key: /x/key\n": "",
+	} {
+		n := DefaultNode()
+		err := Decode([]byte(text), &n)
+		if (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}

@@ -10,7 +10,11 @@ import (
 
 // RunGateway serves volumes over NBD.
 func RunGateway(ctx context.Context, cfg config.Gateway, env Env) error {
-	g := gateway.Config{Name: cfg.Name, Control: cfg.Control, ReadOnly: cfg.ReadOnly,
+	t, err := transportOf(cfg.Transport, env.Logger)
+	if err != nil {
+		return err
+	}
+	g := gateway.Config{Transport: t, Name: cfg.Name, Control: cfg.Control, ReadOnly: cfg.ReadOnly,
 		Timeout: time.Duration(cfg.Timeout), Logger: env.Logger, Version: env.Version,
 		Admin: adminOf(cfg.Admin)}
 	if cfg.Listen != "" {

@@ -14,10 +14,12 @@ import (
 	"github.com/ashlar-storage/ashlar/dataplane/node"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/ebpf/remote"
+	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/io/wal"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
+	"github.com/ashlar-storage/ashlar/rpc/dial"
 	"github.com/ashlar-storage/ashlar/rpc/ops"
 	"github.com/ashlar-storage/ashlar/rpc/transport"
 )
@@ -46,6 +48,21 @@ func mark(m config.Mark) store.Watermark {
 	return store.Watermark{Percent: m.Percent, Left: int64(m.Left)}
 }
 
+// openTransports makes the pool and finds the card that it is registered with.
+func openTransports(cfg config.Node, env Env) (*dial.Set, *buf.Pool, error) {
+	t, err := transportOf(cfg.Transport, env.Logger)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool, err := buf.NewPool(buf.Config{Bytes: int64(cfg.Memory)})
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: %w", err)
+	}
+	t.Pool, t.Sockets = pool, cfg.LocalSocket
+	set, err := dial.Open(t)
+	return set, pool, err
+}
+
 // RunNode serves block I/O.
 func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 	if os.Getenv("GOGC") == "" {
@@ -54,8 +71,13 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.NumCPU() + blockedShare + blockedPerStore*len(cfg.Stores))
 	}
-	err := node.Run(ctx, node.Config{Name: cfg.Name, Zone: cfg.Zone, Listen: cfg.Listen,
-		Control: cfg.Control, Stores: cfg.Stores, PoolBytes: int64(cfg.Memory),
+	transports, pool, err := openTransports(cfg, env)
+	if err != nil {
+		return err
+	}
+	err = node.Run(ctx, node.Config{Name: cfg.Name, Zone: cfg.Zone, Listen: cfg.Listen,
+		Control: cfg.Control, Stores: cfg.Stores, Pool: pool,
+		Dial: transports.Dial, Further: transports.Listeners(),
 		LogBytes: int64(cfg.LogLimit), StoreBytes: int64(cfg.StoreLimit), NoURing: cfg.NoURing,
 		Admin: adminOf(cfg.Admin), StallBound: time.Duration(cfg.StallAfter),
 		High: mark(cfg.StoreHigh), Full: mark(cfg.StoreFull),
@@ -67,6 +89,7 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 		Version:            env.Version, Logger: env.Logger,
 		Trace: remote.Handler(remote.Config{Node: cfg.Name, Stores: cfg.Stores,
 			Who: func(r *http.Request) string { return ops.OwnerOf(r).Name }, Logger: env.Logger})})
+	err = errors.Join(err, transports.Close())
 	for _, class := range []error{node.ErrForeign, node.ErrVolatile, admin.ErrForeign,
 		wal.ErrForeign, wal.ErrVersion, chunkfile.ErrForeign, chunkfile.ErrVersion,
 		disk.ErrForeign, disk.ErrVersion} {

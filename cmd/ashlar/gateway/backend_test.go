@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"github.com/cloudwego/kitex/client/callopt"
 	"go.uber.org/goleak"
 
+	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/client"
@@ -30,7 +32,11 @@ type fakeVolume struct {
 	data   []byte
 	fatal  error
 	closed atomic.Int32
+	pool   *buf.Pool
+	chunk  int64 // bytes of one buffer of a read; 0: all
 }
+
+func (v *fakeVolume) cut() int64 { return cmp.Or(v.chunk, 1<<20) }
 
 func (v *fakeVolume) ID() uint64 { return v.id }
 
@@ -61,8 +67,17 @@ func (v *fakeVolume) Submit(op *client.Op) {
 	op.Err = v.fatal
 	if op.Err == nil {
 		switch op.Kind {
-		case client.OpRead:
-			copy(op.Data, v.data[op.Off:])
+		case client.OpFetch:
+			op.Bufs = op.Bufs[:0]
+			for n := int64(0); n < op.Len; n += v.cut() {
+				part := v.data[op.Off+n : op.Off+min(n+v.cut(), op.Len)]
+				b, err := v.pool.Get(len(part))
+				if err != nil {
+					panic(err)
+				}
+				copy(b.Bytes(), part)
+				op.Bufs = append(op.Bufs, b)
+			}
 		case client.OpWrite:
 			copy(v.data[op.Off:], op.Data)
 		case client.OpZero:
@@ -106,12 +121,17 @@ func (d fakeDirectory) GetVolume(_ context.Context, q *ashlar.GetVolumeRequest,
 // rig counts the openings of one backend.
 type rig struct {
 	*backend
+	pool    *buf.Pool
 	opens   atomic.Int32
 	volumes chan *fakeVolume
 }
 
 func newRig(names ...string) *rig {
-	r := &rig{volumes: make(chan *fakeVolume, 16)}
+	pool, err := buf.NewPool(buf.Config{Bytes: 8 << 20})
+	if err != nil {
+		panic(err)
+	}
+	r := &rig{volumes: make(chan *fakeVolume, 16), pool: pool}
 	dir := fakeDirectory{names, map[string]uint64{}}
 	r.backend = &backend{ctx: context.Background(), dir: dir, opened: map[uint64]*shared{},
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -121,7 +141,7 @@ func newRig(names ...string) *rig {
 			if err != nil {
 				return nil, fmt.Errorf("client: open volume: %w", err)
 			}
-			v := &fakeVolume{id: got.Volume.VolumeId, data: make([]byte, 8192)}
+			v := &fakeVolume{id: got.Volume.VolumeId, data: make([]byte, 8192), pool: r.pool}
 			r.volumes <- v
 			return v, nil
 		}}
@@ -137,7 +157,8 @@ func (r *rig) lookup(t *testing.T, name string) nbd.Export {
 	return e
 }
 
-// do carries out a request and checks that it is answered once.
+// do carries out a request and checks that it is answered once. What a read is answered with is put
+// into its Data.
 func do(t *testing.T, e nbd.Export, req *nbd.Request) error {
 	t.Helper()
 	answers := 0
@@ -147,7 +168,37 @@ func do(t *testing.T, e nbd.Export, req *nbd.Request) error {
 	if answers != 1 {
 		t.Fatalf("%v was answered %d times", req.Cmd, answers)
 	}
+	if req.Got != nil {
+		copy(req.Data, req.Got.Bytes())
+		req.Got.Release()
+		req.Got = nil
+	}
 	return req.Err
+}
+
+func TestReadsAreAnsweredWithTheBuffersTheyCameIn(t *testing.T) {
+	r := newRig("vol")
+	e := r.lookup(t, "vol")
+	defer e.Close()
+	v := <-r.volumes
+	for i := range v.data {
+		v.data[i] = byte(i * 7 >> 3)
+	}
+	var got *buf.Buf
+	req := &nbd.Request{Cmd: nbd.CmdRead, Off: 100, Len: 5000, Data: make([]byte, 5000)}
+	req.Done = func(req *nbd.Request) { got = req.Got }
+	e.Submit(req)
+	if got == nil || !bytes.Equal(got.Bytes(), v.data[100:5100]) {
+		t.Error("the read was not answered with its buffer")
+	}
+	got.Release()
+	req.Got, v.chunk = nil, 512 // chunks smaller than a request: several buffers
+	if err := do(t, e, req); err != nil || !bytes.Equal(req.Data, v.data[100:5100]) {
+		t.Errorf("a read of several buffers: %v", err)
+	}
+	if n := r.pool.Stats().InUseBufs; n != 0 {
+		t.Errorf("%d buffers are held", n)
+	}
 }
 
 func TestConnectionsShareOneAttachmentAndTheLastClosesIt(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/client"
 	"github.com/ashlar-storage/ashlar/rpc/nbd"
 )
@@ -40,12 +41,12 @@ func (e *export) Submit(req *nbd.Request) {
 		c.op.Done = c.done
 		req.User = c
 	}
-	c.op.Off, c.op.Data, c.op.Len, c.op.Err = req.Off, nil, 0, nil
+	c.op.Off, c.op.Data, c.op.Buf, c.op.Len, c.op.Err = req.Off, nil, nil, 0, nil
 	switch req.Cmd {
 	case nbd.CmdRead:
-		c.op.Kind, c.op.Data = client.OpRead, req.Data
+		c.op.Kind, c.op.Len = client.OpFetch, int64(len(req.Data))
 	case nbd.CmdWrite:
-		c.op.Kind, c.op.Data = client.OpWrite, req.Data
+		c.op.Kind, c.op.Data, c.op.Buf = client.OpWrite, req.Data, req.Buf
 	case nbd.CmdTrim, nbd.CmdWriteZeroes:
 		c.op.Kind, c.op.Len = client.OpZero, req.Len
 	case nbd.CmdFlush:
@@ -59,9 +60,26 @@ func (e *export) Submit(req *nbd.Request) {
 }
 
 func (c *carrier) done(op *client.Op) {
-	c.op.Data = nil
+	c.op.Data, c.op.Buf = nil, nil
 	c.req.Err = translate(op.Err)
+	if op.Kind == client.OpFetch && op.Err == nil {
+		c.give(op.Bufs)
+	}
 	c.req.Done(c.req)
+}
+
+// give answers a read with the buffer it came in; several, of chunks that are smaller than a
+// request, are copied into one.
+func (c *carrier) give(bufs []*buf.Buf) {
+	if len(bufs) == 1 {
+		c.req.Got = bufs[0]
+		return
+	}
+	to := c.req.Data
+	for _, b := range bufs {
+		to = to[copy(to, b.Bytes()):]
+		b.Release()
+	}
 }
 
 // Close implements nbd.Export.

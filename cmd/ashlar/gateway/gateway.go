@@ -9,9 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/client"
+	"github.com/ashlar-storage/ashlar/rpc/dial"
 	"github.com/ashlar-storage/ashlar/rpc/nbd"
 	"github.com/ashlar-storage/ashlar/rpc/ops"
 )
@@ -25,8 +27,10 @@ type Config struct {
 	ReadOnly bool          // every export refuses writes
 	Version  string        // of the program
 	Admin    ops.Config    // where metrics and profiles are served; its Logger is this one
-	Logger   *slog.Logger  // nil: slog.Default()
-	Ready    func()        // if not nil, called when it serves
+	// Transport is the way to the nodes; its Pool is the gateway's.
+	Transport dial.Config
+	Logger    *slog.Logger // nil: slog.Default()
+	Ready     func()       // if not nil, called when it serves
 }
 
 // Run serves until ctx ends, then lets requests under way finish and returns nil. An error means
@@ -43,12 +47,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer func() { err = errors.Join(err, clients.Close()) }()
-	blocks, err := client.Connect(ctx, client.Config{Endpoint: cfg.Control, Timeout: cfg.Timeout,
-		Name: "nbd gateway " + cfg.Name, ReadOnly: cfg.ReadOnly, Logger: cfg.Logger})
+	blocks, closeBlocks, err := connect(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	defer func() { err = errors.Join(err, blocks.Close()) }()
+	defer func() { err = errors.Join(err, closeBlocks()) }()
 	// The exports outlive ctx: requests under way are finished first.
 	back := &backend{ctx: context.WithoutCancel(ctx), dir: clients.Admin, readOnly: cfg.ReadOnly,
 		log: cfg.Logger, opened: map[uint64]*shared{},
@@ -59,13 +62,43 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			}
 			return v, nil
 		}}
-	return serve(ctx, cfg, back, clients, blocks.NetStats)
+	return serve(ctx, cfg, back, clients, blocks)
 }
 
+// connect makes the client, with the pool that its transports' card knows, and what ends all three.
+func connect(ctx context.Context, cfg Config) (*client.Client, func() error, error) {
+	pool, err := buf.NewPool(buf.Config{Bytes: poolBytes})
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.Transport.Pool = pool
+	ways, err := dial.Open(cfg.Transport)
+	if err != nil {
+		return nil, nil, errors.Join(err, pool.Close())
+	}
+	c, err := client.Connect(ctx, client.Config{Endpoint: cfg.Control, Timeout: cfg.Timeout,
+		Name: "nbd gateway " + cfg.Name, ReadOnly: cfg.ReadOnly, Logger: cfg.Logger,
+		Pool: pool, Dial: ways.Dial})
+	if err != nil {
+		return nil, nil, errors.Join(err, ways.Close(), pool.Close())
+	}
+	end := func() error {
+		err := errors.Join(c.Close(), ways.Close())
+		if left := pool.Close(); left != nil { // of requests that were broken off
+			cfg.Logger.Warn("memory is still in use at the end", "err", left)
+		}
+		return err
+	}
+	return c, end, nil
+}
+
+// serve has the NBD server take its memory from the client's pool, so that what comes in over NBD
+// leaves for the nodes from where it is, and what nodes answer leaves over NBD from where it came.
 func serve(ctx context.Context, cfg Config, back *backend, clients *admin.Clients,
-	net func() client.NetStats,
+	blocks *client.Client,
 ) (err error) {
-	server, err := nbd.NewServer(nbd.Config{Backend: back, Logger: cfg.Logger})
+	server, err := nbd.NewServer(nbd.Config{Backend: back, Logger: cfg.Logger,
+		Pool: blocks.Pool()})
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
@@ -76,7 +109,8 @@ func serve(ctx context.Context, cfg Config, back *backend, clients *admin.Client
 		}
 		cfg.Logger.Info("serving", "protocol", "nbd", "addr", at.String())
 	}
-	tools, err := listenAdmin(counters{cfg: &cfg, server: server, net: net, back: back})
+	tools, err := listenAdmin(counters{cfg: &cfg, server: server, net: blocks.NetStats,
+		back: back})
 	if err != nil {
 		return errors.Join(err, server.Close())
 	}

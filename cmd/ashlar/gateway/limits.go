@@ -1,8 +1,17 @@
 package gateway
 
-import "time"
+import (
+	"time"
+
+	"github.com/ashlar-storage/ashlar/rpc/client"
+	"github.com/ashlar-storage/ashlar/rpc/nbd"
+)
 
 const (
+	// poolBytes is the memory for what clients write and nodes answer: what the NBD server may
+	// hold, twice, as a read holds room of its own until its answer's buffer takes the place. What
+	// is not used is address space only, unless a card has it registered.
+	poolBytes = 2*nbd.DefaultMemory + client.DefaultPoolBytes
 	// openTimeout bounds the questions to the control plane for one connection.
 	openTimeout = 10 * time.Second
 	// stopTimeout is how long requests under way may take when the gateway stops.

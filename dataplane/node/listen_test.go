@@ -1,0 +1,88 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ashlar-storage/ashlar/rpc/transport"
+	"github.com/ashlar-storage/ashlar/rpc/wire"
+)
+
+// socketAt serves a unix socket as a further transport.
+func socketAt(path string) transport.ListenFunc {
+	return func(_ string, h transport.Handler, cfg transport.ServerConfig) (transport.Listener,
+		error) {
+		return transport.Listen("unix:"+path, h, cfg)
+	}
+}
+
+func TestNodeServesEveryTransportItIsGiven(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	c := startClusterWith(t, 1, 1, func(cfg *Config) {
+		none := func(string, transport.Handler, transport.ServerConfig) (transport.Listener,
+			error) {
+			return nil, nil
+		}
+		cfg.Further = []transport.ListenFunc{none, socketAt(path)}
+	})
+	c.leader(1)
+	data := bytes.Repeat([]byte{3}, 8192)
+	c.write(1, 0, 0, data)
+	c.addrs[0] = "unix:" + path
+	if got := c.read(1, 0, 0, 8192); string(got) != string(data) {
+		t.Error("read through the socket differs from what TCP wrote")
+	}
+	n := c.nodes[0]
+	if open := n.serverStats().Open; open != 2 || len(n.servers) != 2 {
+		t.Errorf("%d connections on %d transports, want one on each of two", open, len(n.servers))
+	}
+	for _, m := range n.meter.Read() {
+		in, out := m.Received, m.Sent
+		switch m.Transport {
+		case transport.NameTCP:
+			if in != (transport.Flow{Payloads: 1, Bytes: 8192, Copied: 8192}) || out.Bytes != 0 {
+				t.Errorf("tcp: %+v", m)
+			}
+		case transport.NameUnix:
+			if in.Bytes != 0 || out != (transport.Flow{Payloads: 1, Bytes: 8192}) {
+				t.Errorf("unix: %+v", m)
+			}
+		}
+	}
+}
+
+func TestNodeThatCannotServeATransportDoesNotStart(t *testing.T) {
+	broken := errors.New("no such card")
+	cfg := Config{Name: "n1", Zone: "z1", Listen: "127.0.0.1:0", Control: "127.0.0.1:1",
+		Further: []transport.ListenFunc{func(string, transport.Handler, transport.ServerConfig) (
+			transport.Listener, error) {
+			return nil, broken
+		}}}
+	if _, err := Start(cfg); !errors.Is(err, broken) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestPeersAreDialledAsConfigured(t *testing.T) {
+	var dials atomic.Int64
+	c := startClusterWith(t, 3, 1, func(cfg *Config) {
+		cfg.Dial = func(ctx context.Context, addr string, to transport.Config) (transport.Conn,
+			error) {
+			dials.Add(1)
+			return transport.Dial(ctx, addr, to)
+		}
+	})
+	at := c.leader(1)
+	c.write(1, 0, 0, bytes.Repeat([]byte{1}, wire.BlockSize))
+	if dials.Load() == 0 {
+		t.Error("nobody was dialled")
+	}
+	out := c.nodes[at].outward.Read()
+	if len(out) != 1 || out[0].Sent.Bytes < wire.BlockSize || out[0].Sent.Copied != 0 {
+		t.Errorf("the leader sent %+v", out)
+	}
+}
