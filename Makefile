@@ -11,6 +11,9 @@ LANES       := crash corrupt fuzz mutants kernel power faults nemesis sim
 PEERS       ?= nbdkit qemu-nbd
 FUZZTIME    ?= $(if $(NIGHTLY),10m,10s)
 KERNELFLAGS ?=
+RDMAFLAGS   ?=
+# Packages with files that are built with RDMA only; they are looked at where its headers are.
+RDMAPACKAGES := ./rpc/rdma/...
 
 # Power cuts in a row on the same directories.
 ROUNDS      ?= 100
@@ -25,11 +28,31 @@ DAYS        ?= 60
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./ebpf/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis trace sim fill operations control-sim
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis trace sim fill operations control-sim build-rdma rdma
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
 	@echo "build: bin/ashlar $(VERSION), $$(( $$(stat -c %s bin/ashlar) >> 20 )) MiB"
+
+build-rdma: ## bin/ashlar-rdma: the same with RDMA, static with the drivers of all cards; installs what that takes
+	@deploy/install.sh packages-rdma.txt
+	@LDFLAGS='$(LDFLAGS)' deploy/rdma.sh build -o bin/ashlar-rdma ./cmd/ashlar
+	@echo "build-rdma: bin/ashlar-rdma $(VERSION), $$(( $$(stat -c %s bin/ashlar-rdma) >> 20 )) MiB"
+
+# Left out there: what needs faults that only cards in the tests' own process have, and what needs no card.
+faked := TestDialHonours|TestCloseOfTheDevice|TestTheDeathOfAPeer|TestMemoryThatTheKernel|TestEveryOperation
+faked := $(faked)|TestFewCredits|TestNothingIsLost|TestBadConf|TestMessagesKeep|TestPrivateDataKeeps|TestProofs
+faked := $(faked)|TestMalformed|TestMachinesDeliver|TestAFrameThatIs|TestAbandoned|TestAFrameWithout|TestMemoryIs
+rdma: build-rdma ## RDMA on a soft RoCE card in a virtual machine (qemu): cards, transport, a cluster
+	@mkdir -p bin/rdma
+	@deploy/rdma.sh test -c -o bin/rdma/ibv.test ./rpc/rdma/ibv
+	@deploy/rdma.sh test -c -o bin/rdma/transport.test ./rpc/rdma
+	@CGO_ENABLED=0 go test -c -o bin/rdma/cards.test ./perf/cards
+	CGO_ENABLED=0 go build -trimpath -o bin/rdma-guest ./cmd/rdma-guest
+	@bin/rdma-guest -skip '$(faked)' -program bin/ashlar-rdma \
+		-pair TestNodesOfThisMachine,TestClientOfThisMachine $(RDMAFLAGS) \
+		bin/rdma/ibv.test bin/rdma/transport.test bin/rdma/cards.test
+	@echo "rdma: ok"
 
 packages: ## the tools that tests and demo drive (fio, nbdcopy, qemu-img, ...)
 	@deploy/install.sh
@@ -48,6 +71,10 @@ lint: ## go vet, staticcheck, gofmt, the tidy test
 		if [ -n "$$out" ]; then echo "lint: run gofmt -w on:"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
+	@if [ -e /usr/include/rdma/rdma_cma.h ] && [ -e /usr/include/infiniband/verbs.h ]; then \
+		set -x; go vet -tags rdma $(RDMAPACKAGES); \
+		go run $(STATICCHECK) -tags rdma $(RDMAPACKAGES); \
+	fi
 	go test -count=1 ./internal/tidy
 	@echo "lint: ok"
 

@@ -52,7 +52,8 @@ func TestManualNamesEveryFieldOfTheListings(t *testing.T) {
 	for _, v := range []any{view.VolumeDetail{}, view.Cluster{}, view.Node{}, view.Copyset{},
 		view.PoolDurability{}, view.PoolPlan{}, view.Operators{}, view.Scheduler{},
 		view.Directory{}, view.Removed{}, view.Trashed{}, view.Event{}, view.Explanation{},
-		view.StoreCheck{}, view.FormattedStore{}, view.LogDump{}, view.ChunkDump{}} {
+		view.StoreCheck{}, view.FormattedStore{}, view.LogDump{}, view.ChunkDump{},
+		view.RDMA{}} {
 		tagged(reflect.TypeOf(v), "json", func(key string) {
 			if !strings.Contains(text, "`"+key+"`") {
 				t.Errorf("docs/cli.md does not name the field %s of %T", key, v)
@@ -65,8 +66,9 @@ func TestManualNamesEverySetting(t *testing.T) {
 	text := manual(t, "config.md")
 	for _, v := range []any{config.Node{}, config.Control{}, config.Gateway{}} {
 		tagged(reflect.TypeOf(v), "yaml", func(key string) {
-			named := key == "log" || key == "etcd" // their own keys have them before the dot
-			for _, section := range []string{"", "log.", "etcd."} {
+			// Of sections, their own keys have them before the dot.
+			named := key == "log" || key == "etcd" || key == "rdma"
+			for _, section := range []string{"", "log.", "etcd.", "rdma."} {
 				named = named || strings.Contains(text, "`"+section+key+"`")
 			}
 			if !named {

@@ -85,7 +85,7 @@ func (a *app) root() *cobra.Command {
 	add("look", noun("store", "Disks of the nodes",
 		slices.Concat(a.storeCommands(), a.drainStoreCommands(), a.offlineStoreCommands())...))
 	add("look", a.operatorCommand(), a.schedulerCommand(), a.scrubCommand(), a.poolCommand(),
-		a.dfCommand(), a.traceCommand())
+		a.dfCommand(), a.traceCommand(), a.rdmaCommand())
 	add("daemon", a.nodeCommand(), a.controlCommand(), a.gatewayCommand(), a.tokenCommand())
 	root.AddCommand(a.versionCommand())
 	demandVerbs(root)

@@ -171,6 +171,10 @@ func clusterDocuments() map[string]Tabler {
 		"pool-durability": FromPoolDurability(poolDurability()),
 		"pool-plan":       poolPlan(),
 
+		"rdma": rdmaDoctor(), "no-rdma": RDMA{Memlock: "unlimited", Devices: []RDMADevice{},
+			Checks: []RDMACheck{}, Problems: []RDMAProblem{{Problem: "built without",
+				Fix: "build"}}},
+
 		"store-check": FromCheck(checkReport()),
 		"log-dump":    FromLog("/srv/store0", logDump()),
 		"chunk-dump":  FromChunk(chunkDump()),
