@@ -13,7 +13,7 @@ import (
 // replica on each side, and a part of the mean. Each such move lowers the sum over the stores of
 // members^2/weight, so that repeating it ends.
 func Balance(v View, lim Limits) Plan {
-	m := newMover(v, lim)
+	m := newMover(NewIndex(v.Copysets), v.Scene, lim)
 	m.balance()
 	return m.plan
 }
@@ -34,8 +34,13 @@ func (m *mover) balance() {
 	})
 	slices.SortStableFunc(poor, compareLoad)
 	slack := m.slack()
-	for _, s := range rich {
+	first := max(0, slices.IndexFunc(rich, func(s *spot) bool { return s.ID == m.resume }))
+	for _, s := range slices.Concat(rich[first:], rich[:first]) {
 		if left <= 0 || len(poor) == 0 {
+			return
+		}
+		if m.lim.Looks > 0 && m.looks >= m.lim.Looks {
+			m.plan.Resume = s.ID
 			return
 		}
 		if s.Up && !s.Draining && s.leaving < m.lim.Drains && m.shift(s, poor, slack) {
@@ -47,8 +52,8 @@ func (m *mover) balance() {
 
 // balancing counts the moves for balance that are under way.
 func (m *mover) balancing() (n int) {
-	for i := range m.view.Copysets {
-		if c := &m.view.Copysets[i]; c.Joining != nil && c.Why == BalanceReplica && !m.stuck(c) {
+	for c := range m.index.joining {
+		if c.Why == BalanceReplica && !m.stuck(c) {
 			n++
 		}
 	}
@@ -72,18 +77,17 @@ func (m *mover) richer(s, t *spot, slack float64) bool {
 // shift moves one replica of s to the poorest store that can have it.
 func (m *mover) shift(s *spot, poor []*spot, slack float64) bool {
 	var able []*Copyset
-	if s.load(-1) >= poor[0].load(1) {
-		able = m.shiftables(s)
-	}
-	if len(able) == 0 {
-		return false
-	}
+	looked, taken := false, map[string]bool{}
 	for _, t := range poor {
 		if s.load(-1) < t.load(1) {
 			return false // and so have all after it
 		}
-		if !m.richer(s, t, slack) || t.filling >= m.lim.Rebuilds || m.isFull(t) {
+		if !m.richer(s, t, slack) || t.filling >= m.lim.Rebuilds || m.isFull(t) ||
+			t.Node == s.Node || taken[t.Zone] {
 			continue
+		}
+		if !looked {
+			able, looked = m.shiftables(s), true
 		}
 		for _, c := range able {
 			from := c.at(s.ID)
@@ -94,12 +98,27 @@ func (m *mover) shift(s *spot, poor []*spot, slack float64) bool {
 				"has %d", s.ID, s.members, t.ID, t.members))
 			return true
 		}
+		taken[t.Zone] = m.zoneTaken(t.Zone, s.ID, able)
 	}
 	return false
 }
 
+// zoneTaken says whether each of the copysets has a member in a zone beside that on a store.
+func (m *mover) zoneTaken(zone string, store uint64, able []*Copyset) bool {
+	for _, c := range able {
+		if !slices.ContainsFunc(c.Replicas, func(r Replica) bool {
+			s := m.stores[r.Store]
+			return s != nil && r.Store != store && s.Zone == zone
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
 // shiftables are the copysets with a replica on a store that may move.
 func (m *mover) shiftables(s *spot) (able []*Copyset) {
+	m.looks += len(s.held)
 	for _, c := range s.held {
 		if m.shiftable(c, c.at(s.ID)) {
 			able = append(able, c)

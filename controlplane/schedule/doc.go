@@ -2,10 +2,15 @@
 // pure: no clock, no I/O, no memory between calls; what it must remember (when a copyset was last
 // touched, since when a node is up, what a copyset has lost of late) is part of the view.
 //
+// An Index is the copysets of a view, kept: who changes one puts it, and a round looks at those of
+// which something may be wanted and at counters. What a round gives depends on what the copysets
+// are now and not on how they came to be so; the functions of a View make an index and use it once.
+//
 // # Leaders
 //
 // Spread gives every copyset a preferred leader so that stores lead as evenly as membership
-// allows, and Respread does so again after members have moved, with as few changes as it takes.
+// allows, and Index.Respread does so again after members have moved, with as few changes as it
+// takes.
 // Leaders moves leaders there, and, where the preferred replica cannot lead, evens out what the
 // rest of the stores lead. First of all it takes leaders from stores whose disks are much slower
 // than the others' (Slow), then from those that shall be emptied, and gives them none.
@@ -50,8 +55,12 @@
 //
 // # Limits
 //
-// One call looks at every copyset once for each of the rules, and for each operator once at every
-// store; its memory is some words per store and copyset.
+// One call looks at every store some times, and at the copysets that slow or draining stores lead,
+// that another than the preferred replica leads, that are damaged, on lost or draining stores or
+// on their way; for each operator once more at every store, and at the copysets on two of them.
+// Balance looks at the copysets of the fullest stores, of Limits.Looks at most and of one store
+// more, and goes on there in the next call (Plan.Resume). Of each kind that waits a few thousand
+// are told of one by one, the most urgent, and the rest as a number (Plan.Unlisted).
 //
 // Two stores of one node cannot hold replicas of one copyset at the same time, so a replica that
 // runs never moves from a disk to another of the same node: where each node is a zone of its own

@@ -6,7 +6,7 @@ import "fmt"
 // on another store. Leaders have left before (Leaders), and at most Limits.Drains replicas of a
 // store are on their way at a time.
 func Drain(v View, lim Limits) Plan {
-	m := newMover(v, lim)
+	m := newMover(NewIndex(v.Copysets), v.Scene, lim)
 	m.drain()
 	return m.plan
 }
@@ -39,12 +39,12 @@ func (m *mover) drainOne(s *spot, c *Copyset, from *Replica) {
 		why = fmt.Sprintf("store %d gives %d away already", s.ID, s.leaving)
 	}
 	if why != "" {
-		m.wait(DrainReplica, c, from, why)
+		m.wait(DrainReplica, c, from, nowhere{reason: why})
 		return
 	}
 	to, no := m.pick(c, from)
 	if to == nil {
-		m.nowhere(DrainReplica, c, from, no)
+		m.wait(DrainReplica, c, from, *no)
 		return
 	}
 	m.begin(DrainReplica, c, from, to, fmt.Sprintf("store %d is draining", s.ID))
@@ -53,7 +53,7 @@ func (m *mover) drainOne(s *spot, c *Copyset, from *Replica) {
 // leaderMoves says whether a transfer of the copyset's leader may still be under way, maybe to the
 // replica that shall go. One that has not succeeded in that time has been given up.
 func (m *mover) leaderMoves(c *Copyset) bool {
-	return !c.LastOperator.IsZero() && m.view.Now.Sub(c.LastOperator) < m.lim.Settle
+	return !c.LastOperator.IsZero() && m.now.Sub(c.LastOperator) < m.lim.Settle
 }
 
 // offDraining gives a copyset that is led on a draining store to the store that leads the fewest,

@@ -12,6 +12,8 @@ const (
 	// In a large cluster one new member may be filled at a time for each clusterShare stores, and
 	// for balance one for each balanceShare: what a store's loss costs each of the others shrinks.
 	clusterShare, balanceShare = 10, 100
+	// maxWaiting is how many replacements of one kind that wait are told of one by one.
+	maxWaiting = 4096
 )
 
 // Limits slow a scheduler down so that it cannot do harm by itself.
@@ -30,6 +32,7 @@ type Limits struct {
 	// BalanceSlack is the part of the mean number of replicas, per cent, by which two stores may
 	// differ.
 	BalanceSlack int
+	Looks        int           // copysets that balance looks at in a round; 0: all it needs
 	Losses       int           // replacements of lost replicas that a copyset may have at once
 	LossEvery    time.Duration // how often it may have one more
 
@@ -42,7 +45,8 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{CoolDown: 10 * time.Second, Settle: 3 * time.Second, PerRound: 8, Slack: 1,
 		Rebuilds: 4, LostAfter: 15 * time.Minute, Sources: 4, Cluster: 64, Drains: 2, Balances: 4,
-		BalanceSlack: 5, Losses: 3, LossEvery: 30 * time.Minute, Hold: 10 * time.Minute}
+		BalanceSlack: 5, Looks: 1 << 14, Losses: 3, LossEvery: 30 * time.Minute,
+		Hold: 10 * time.Minute}
 }
 
 // KindSet is a set of kinds of operators.

@@ -8,7 +8,9 @@ import (
 // Plan is what a scheduler of replicas wants: what should begin now, and what should but cannot.
 type Plan struct {
 	Operators []Operator
-	Waiting   []Waiting
+	Waiting   []Waiting    // the first maxWaiting of each kind
+	Unlisted  map[Kind]int // how many more wait; nil: none
+	Resume    uint64       // at which store balance goes on, that has looked at enough; 0: none
 }
 
 // Waiting is a replacement that is wanted and does not begin.
@@ -28,19 +30,28 @@ func (w Waiting) String() string {
 // Moves is what replicas should move now, by all rules, the urgent ones first: damaged replicas are
 // replaced, lost stores recovered, draining ones emptied, and then the rest is evened out. The
 // limits count over all of them.
-func Moves(v View, lim Limits) Plan {
-	m := newMover(v, lim)
+func Moves(v View, lim Limits) Plan { return NewIndex(v.Copysets).Moves(v.Scene, lim) }
+
+// Moves is the function of that name for copysets that are kept. It looks at those that are
+// damaged, on lost or draining stores or on their way, and, for balance, at some of those on the
+// fullest stores.
+func (x *Index) Moves(s Scene, lim Limits) Plan {
+	m := newMover(x, s, lim)
+	m.all()
+	return m.plan
+}
+
+func (m *mover) all() {
 	for _, rule := range []struct {
 		kind Kind
 		run  func()
 	}{{ReplaceReplica, m.repair}, {RecoverReplica, m.recover}, {DrainReplica, m.drain},
 		{BalanceReplica, m.balance}} {
-		if !lim.Paused.Has(rule.kind) {
+		if !m.lim.Paused.Has(rule.kind) {
 			m.kind = rule.kind
 			rule.run()
 		}
 	}
-	return m.plan
 }
 
 // spot is a store with what lies there and what is under way there.
@@ -59,32 +70,41 @@ func (s *spot) load(more int) float64 { return float64(s.members+more) / s.weigh
 
 // mover is one round of the rules that move replicas.
 type mover struct {
-	view   View
-	lim    Limits
-	stores map[uint64]*spot
-	lost   map[uint64]bool // stores that are not waited for any more
-	spots  []*spot
-	kind   Kind            // whose rule runs
-	moved  map[uint64]bool // copysets that have an operator of this round
-	moving int             // new members being filled in the whole cluster
-	size   uint64          // bytes of a replica, on the average
-	plan   Plan
+	now     time.Time
+	resume  uint64
+	lim     Limits
+	index   *Index
+	stores  map[uint64]*spot
+	lost    map[uint64]bool // stores that are not waited for any more
+	spots   []*spot
+	moved   map[uint64]bool   // copysets that have an operator of this round
+	moving  int               // new members being filled in the whole cluster
+	size    uint64            // bytes of a replica, on the average
+	kind    Kind              // whose rule runs
+	looks   int               // copysets that balance has looked at
+	full    map[want]*nowhere // where no store was found, since the last operator
+	waiting map[Kind]int
+	plan    Plan
 }
 
-func newMover(v View, lim Limits) *mover {
-	lim.Cluster = max(lim.Cluster, len(v.Stores)/clusterShare)
+func newMover(x *Index, scene Scene, lim Limits) *mover {
+	lim.Cluster = max(lim.Cluster, len(scene.Stores)/clusterShare)
 	if lim.Balances > 0 {
-		lim.Balances = max(lim.Balances, len(v.Stores)/balanceShare)
+		lim.Balances = max(lim.Balances, len(scene.Stores)/balanceShare)
 	}
-	m := &mover{view: v, lim: lim, stores: make(map[uint64]*spot, len(v.Stores)),
-		lost: map[uint64]bool{}, moved: map[uint64]bool{}}
+	m := &mover{now: scene.Now, resume: scene.Resume, lim: lim, index: x,
+		stores: make(map[uint64]*spot, len(scene.Stores)), lost: map[uint64]bool{},
+		moved: map[uint64]bool{}, full: map[want]*nowhere{}, waiting: map[Kind]int{}}
 	var capacity, used uint64
-	for i := range v.Stores {
-		s := &spot{Store: &v.Stores[i]}
+	spots := make([]spot, len(scene.Stores))
+	for i := range spots {
+		s := &spots[i]
+		*s = spot{Store: &scene.Stores[i], held: x.on(scene.Stores[i].ID).held}
+		s.members = len(s.held)
 		m.stores[s.ID] = s
 		m.spots = append(m.spots, s)
 		capacity, used = capacity+s.Capacity, used+s.Used
-		if !s.Up && !s.DownSince.IsZero() && v.Now.Sub(s.DownSince) >= lim.LostAfter {
+		if !s.Up && !s.DownSince.IsZero() && m.now.Sub(s.DownSince) >= lim.LostAfter {
 			m.lost[s.ID] = true
 		}
 	}
@@ -94,42 +114,31 @@ func newMover(v View, lim Limits) *mover {
 			s.weight = float64(s.Capacity) * float64(len(m.spots)) / float64(capacity)
 		}
 	}
-	replicas := 0
-	for i := range v.Copysets {
-		m.count(&v.Copysets[i])
-		replicas += len(v.Copysets[i].Replicas)
+	for c := range x.joining {
+		m.count(c)
 	}
-	m.size = used / uint64(max(1, replicas))
+	m.size = used / uint64(max(1, x.replicas))
 	return m
 }
 
-// count takes a copyset into the counters of its stores.
+// count takes a replacement that is under way into the counters of its stores.
 func (m *mover) count(c *Copyset) {
-	for i := range c.Replicas {
-		r := &c.Replicas[i]
-		s := m.stores[r.Store]
-		if s == nil {
-			continue
-		}
-		s.held = append(s.held, c)
-		if c.Joining == nil || r.ID != c.Leaving {
-			s.members++
-		} else {
+	if old := c.replica(c.Leaving); old != nil {
+		if s := m.stores[old.Store]; s != nil {
+			s.members--
 			s.leaving++
 		}
 	}
-	if c.Joining == nil {
-		return
-	}
-	if s := m.stores[c.Joining.Store]; s != nil {
-		s.members++
+	to := m.stores[c.Joining.Store]
+	if to != nil {
+		to.members++
 	}
 	if m.stuck(c) {
 		return
 	}
 	m.moving++
-	if s := m.stores[c.Joining.Store]; s != nil {
-		s.filling++
+	if to != nil {
+		to.filling++
 	}
 	if s := m.leaderOf(c); s != nil {
 		s.feeding++
@@ -152,15 +161,16 @@ func (m *mover) stuck(c *Copyset) bool {
 }
 
 // wait notes why a replacement that is wanted does not begin.
-func (m *mover) wait(kind Kind, c *Copyset, from *Replica, reason string) {
-	m.plan.Waiting = append(m.plan.Waiting, Waiting{Kind: kind, Copyset: c.ID, From: from.ID,
-		Reason: reason})
-}
-
-// nowhere notes that no store can take the replica.
-func (m *mover) nowhere(kind Kind, c *Copyset, from *Replica, no *refusals) {
-	m.plan.Waiting = append(m.plan.Waiting, Waiting{Kind: kind, Copyset: c.ID, From: from.ID,
-		Reason: no.explain(), NoPlace: no.busy+no.young == 0})
+func (m *mover) wait(kind Kind, c *Copyset, from *Replica, why nowhere) {
+	if m.waiting[kind]++; m.waiting[kind] <= maxWaiting {
+		m.plan.Waiting = append(m.plan.Waiting, Waiting{Kind: kind, Copyset: c.ID, From: from.ID,
+			Reason: why.reason, NoPlace: why.noPlace})
+		return
+	}
+	if m.plan.Unlisted == nil {
+		m.plan.Unlisted = map[Kind]int{}
+	}
+	m.plan.Unlisted[kind]++
 }
 
 // begin has a new member on a store take the place of from.
@@ -178,6 +188,7 @@ func (m *mover) begin(kind Kind, c *Copyset, from *Replica, to *spot, reason str
 	m.leaderOf(c).feeding++
 	m.moving++
 	m.moved[c.ID] = true
+	clear(m.full)
 	m.plan.Operators = append(m.plan.Operators, Operator{Kind: kind, Copyset: c.ID, From: from.ID,
 		Store: to.ID, Reason: reason, Lost: kind == ReplaceReplica || kind == RecoverReplica ||
 			from.Damaged})
@@ -205,13 +216,13 @@ func (m *mover) obstacleOf(c *Copyset, from *Replica) obstacle {
 	switch {
 	case m.moved[c.ID]:
 		return hasMoved
-	case c.held(m.kind, m.view.Now, m.lim) > 0:
+	case c.held(m.kind, m.now, m.lim) > 0:
 		return isHeld
 	case at == nil:
 		return leaderless
 	case c.goodBeside(from) <= len(c.Replicas)/2:
 		return fewGood
-	case !c.LastRepair.IsZero() && m.view.Now.Sub(c.LastRepair) < m.lim.CoolDown:
+	case !c.LastRepair.IsZero() && m.now.Sub(c.LastRepair) < m.lim.CoolDown:
 		return coolsDown
 	case m.moving >= m.lim.Cluster:
 		return clusterBusy
@@ -244,7 +255,7 @@ func (m *mover) obstacle(c *Copyset, from *Replica) string {
 		return "its turn comes in one of the next rounds"
 	case isHeld:
 		return fmt.Sprintf("it was cancelled, and may begin again in %v",
-			c.held(m.kind, m.view.Now, m.lim).Round(time.Second))
+			c.held(m.kind, m.now, m.lim).Round(time.Second))
 	}
 	return ""
 }
@@ -260,7 +271,7 @@ func (c *Copyset) goodBeside(one *Replica) int {
 // poisoned is why a copyset that has lost replica after replica gets no further one yet; empty when
 // it may have one.
 func (m *mover) poisoned(c *Copyset) string {
-	rest := c.Losses.wait(m.view.Now, m.lim)
+	rest := c.Losses.wait(m.now, m.lim)
 	if rest <= 0 {
 		return ""
 	}

@@ -9,7 +9,7 @@ import (
 
 // site draws a cluster of zones with nodes with stores, and copysets of three over it.
 func site(rng *rand.Rand, zones, nodes, stores, copysets int, capacity func(int) uint64) View {
-	v := View{Now: seconds(100_000)}
+	v := View{Scene: Scene{Now: seconds(100_000)}}
 	for z := range zones {
 		for n := range nodes {
 			for range stores {
@@ -82,11 +82,18 @@ func (k *carry) round() int {
 	}
 	k.v.Now = k.v.Now.Add(time.Second)
 	if len(plan.Operators)+len(k.left) == 0 {
-		for id, preferred := range Respread(k.v.Copysets) {
-			k.v.Copysets[id-1].Preferred = preferred
-		}
+		respread(k.v)
 	}
 	return len(leaders) + len(plan.Operators) + len(k.left)
+}
+
+// respread evens the preferred leaders out, and counts those that changed.
+func respread(v *View) int {
+	wishes := NewIndex(v.Copysets).Respread()
+	for _, w := range wishes {
+		v.Copysets[w.Copyset-1].Preferred = w.Replica
+	}
+	return len(wishes)
 }
 
 func (k *carry) finish(c *Copyset) {
@@ -170,7 +177,7 @@ func (k *carry) rest(most int) (rounds int) {
 // spreadOf is how far the stores that take replicas are from their share: the least and the most
 // members by weight.
 func spreadOf(v View) (low, high float64) {
-	m := newMover(v, DefaultLimits())
+	m := newMover(NewIndex(v.Copysets), v.Scene, DefaultLimits())
 	low, high = 1e9, 0
 	for _, s := range m.spots {
 		if s.Up && !s.Draining {
@@ -198,7 +205,7 @@ func TestBalanceComesToRestEvenlyInRandomClusters(t *testing.T) {
 			k := newCarry(t, &v, testLimits(), 1+rng.IntN(4))
 			k.rest(20_000)
 			byZone := map[string][2]float64{}
-			m := newMover(v, k.lim)
+			m := newMover(NewIndex(v.Copysets), v.Scene, k.lim)
 			for _, s := range m.spots {
 				b, known := byZone[s.Zone]
 				if !known {
@@ -317,15 +324,8 @@ func TestACopysetThatKillsItsStoresIsStopped(t *testing.T) {
 func TestRespreadChangesLittle(t *testing.T) {
 	rng := rand.New(rand.NewPCG(6, 6))
 	v := world(rng, 9, 90)
-	same := 0
-	for id, preferred := range Respread(v.Copysets) {
-		if v.Copysets[id-1].Preferred == preferred {
-			same++
-		}
-	}
-	if same != len(v.Copysets) {
-		t.Errorf("%d of %d preferred leaders changed in an even cluster", len(v.Copysets)-same,
-			len(v.Copysets))
+	if n := respread(&v); n != 0 {
+		t.Errorf("%d of %d preferred leaders changed in an even cluster", n, len(v.Copysets))
 	}
 	// All of one store's have gone to a new one.
 	for i := range v.Copysets {
@@ -336,13 +336,7 @@ func TestRespreadChangesLittle(t *testing.T) {
 		}
 	}
 	v.Stores = append(v.Stores, Store{ID: 10, Up: true, UpSince: start})
-	changed := 0
-	for id, preferred := range Respread(v.Copysets) {
-		if v.Copysets[id-1].Preferred != preferred {
-			changed++
-		}
-		v.Copysets[id-1].Preferred = preferred
-	}
+	changed := respread(&v)
 	low, high := led(v, func(c Copyset) uint64 { return c.Preferred })
 	if high-low > 2 || changed > 30 {
 		t.Errorf("%d changed, %d to %d preferred leaders by store", changed, low, high)

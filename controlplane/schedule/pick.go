@@ -10,7 +10,21 @@ import (
 type refusals struct {
 	down, full, draining, young, busy, near int
 
-	zones map[string]bool // of the members that stay
+	zones []string // of the members that stay, sorted
+}
+
+// want is all that decides, beside the stores, whether one takes a new member: a node lies in one
+// zone.
+type want struct {
+	zones string // of the members that stay
+	from  uint64 // the store of the one that goes
+	runs  bool   // that one does
+}
+
+// nowhere is why a replacement does not begin.
+type nowhere struct {
+	reason  string
+	noPlace bool // no store can take the replica
 }
 
 // pick is the store for a new member in the place of from, or why there is none. Members of a
@@ -18,12 +32,16 @@ type refusals struct {
 // draining it takes the one with the fewest replicas for its capacity; where several are within one
 // replica of it, the one that has most copysets with the others in common already, since each new
 // pair of stores is one more whose loss loses data.
-func (m *mover) pick(c *Copyset, from *Replica) (*spot, *refusals) {
+func (m *mover) pick(c *Copyset, from *Replica) (*spot, *nowhere) {
 	zones, nodes := m.others(c, from)
+	key := want{strings.Join(zones, "\x00"), from.Store, m.runs(from)}
+	if none := m.full[key]; none != nil {
+		return nil, none
+	}
 	var fit []*spot
 	no := &refusals{zones: zones}
 	for _, s := range m.spots {
-		if s.ID == from.Store || zones[s.Zone] {
+		if s.ID == from.Store || slices.Contains(zones, s.Zone) {
 			continue
 		}
 		if m.takes(s, nodes, no) {
@@ -31,7 +49,8 @@ func (m *mover) pick(c *Copyset, from *Replica) (*spot, *refusals) {
 		}
 	}
 	if len(fit) == 0 {
-		return nil, no
+		m.full[key] = &nowhere{reason: no.explain(), noPlace: no.busy+no.young == 0}
+		return nil, m.full[key]
 	}
 	least := slices.MinFunc(fit, func(a, b *spot) int { return compareLoad(a, b) }).load(1)
 	partners := m.partners(c, from)
@@ -61,8 +80,7 @@ func compareLoad(a, b *spot) int {
 // others are the zones of the members that stay, and the nodes that cannot have the new one. The
 // node of the one that goes is among them while that one runs: a node serves one replica of a
 // copyset at a time.
-func (m *mover) others(c *Copyset, from *Replica) (zones, nodes map[string]bool) {
-	zones, nodes = map[string]bool{}, map[string]bool{}
+func (m *mover) others(c *Copyset, from *Replica) (zones, nodes []string) {
 	for i := range c.Replicas {
 		r := &c.Replicas[i]
 		s := m.stores[r.Store]
@@ -70,27 +88,34 @@ func (m *mover) others(c *Copyset, from *Replica) (zones, nodes map[string]bool)
 			continue
 		}
 		if r.ID != from.ID {
-			zones[s.Zone] = true
+			zones = append(zones, s.Zone)
 		}
-		if r.ID != from.ID || s.Up && !r.Damaged {
-			nodes[s.Node] = true
+		if r.ID != from.ID || m.runs(r) {
+			nodes = append(nodes, s.Node)
 		}
 	}
-	return zones, nodes
+	slices.Sort(zones)
+	return slices.Compact(zones), nodes
+}
+
+// runs says whether a replica has its place on its node.
+func (m *mover) runs(r *Replica) bool {
+	s := m.stores[r.Store]
+	return s != nil && s.Up && !r.Damaged
 }
 
 // takes says whether a store may take a new member now, and counts why not.
-func (m *mover) takes(s *spot, nodes map[string]bool, no *refusals) bool {
+func (m *mover) takes(s *spot, nodes []string, no *refusals) bool {
 	switch {
 	case !s.Up:
 		no.down++
 	case s.Draining:
 		no.draining++
-	case nodes[s.Node]:
+	case slices.Contains(nodes, s.Node):
 		no.near++
 	case m.isFull(s):
 		no.full++
-	case m.view.Now.Sub(s.UpSince) < m.lim.Settle:
+	case m.now.Sub(s.UpSince) < m.lim.Settle:
 		no.young++
 	case s.filling >= m.lim.Rebuilds:
 		no.busy++
@@ -128,12 +153,7 @@ func (m *mover) partners(c *Copyset, from *Replica) map[uint64]int {
 
 // explain says why no store takes the replica.
 func (no *refusals) explain() string {
-	var names []string
-	for z := range no.zones {
-		names = append(names, z)
-	}
-	slices.Sort(names)
-	outside := "outside zones " + strings.Join(names, ", ") + ", where its other replicas are"
+	outside := "outside zones " + strings.Join(no.zones, ", ") + ", where its other replicas are"
 	var parts []string
 	for _, p := range []struct {
 		n    int

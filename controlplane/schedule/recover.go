@@ -10,33 +10,43 @@ import (
 // longer: each by a new member on another store. Those of copysets with the fewest good replicas
 // come first.
 func Recover(v View, lim Limits) Plan {
-	m := newMover(v, lim)
+	m := newMover(NewIndex(v.Copysets), v.Scene, lim)
 	m.recover()
 	return m.plan
 }
 
 func (m *mover) recover() {
-	var short []*Copyset
-	for i := range m.view.Copysets {
-		if c := &m.view.Copysets[i]; m.gone(c) != nil && !m.moved[c.ID] {
-			short = append(short, c)
-		}
-	}
+	short := slices.DeleteFunc(m.maybeGone(), func(c *Copyset) bool {
+		return m.gone(c) == nil || m.moved[c.ID]
+	})
 	slices.SortStableFunc(short, func(a, b *Copyset) int { return cmp.Compare(a.good(), b.good()) })
 	for _, c := range short {
 		m.recoverOne(c, m.gone(c))
 	}
 }
 
+// maybeGone are the copysets that a lost store may have a part in, by number.
+func (m *mover) maybeGone() (list []*Copyset) {
+	if len(m.lost) > 0 {
+		list = append(list, m.index.placed.sorted()...)
+	}
+	list = append(list, m.index.joining.sorted()...)
+	for id := range m.lost {
+		list = append(list, m.stores[id].held...)
+	}
+	slices.SortFunc(list, byNumber)
+	return slices.Compact(list)
+}
+
 func (m *mover) recoverOne(c *Copyset, from *Replica) {
 	why := cmp.Or(m.poisoned(c), m.obstacle(c, from))
 	if why != "" {
-		m.wait(RecoverReplica, c, from, why)
+		m.wait(RecoverReplica, c, from, nowhere{reason: why})
 		return
 	}
 	to, no := m.pick(c, from)
 	if to == nil {
-		m.nowhere(RecoverReplica, c, from, no)
+		m.wait(RecoverReplica, c, from, *no)
 		return
 	}
 	what := fmt.Sprintf("store %d is lost", from.Store)

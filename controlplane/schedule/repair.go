@@ -10,18 +10,13 @@ import (
 // on the same store, or on the one that came in its place. They do not wait for the cool-down of
 // leader transfers, only for that of the replacement before.
 func Repairs(v View, lim Limits) []Operator {
-	m := newMover(v, lim)
+	m := newMover(NewIndex(v.Copysets), v.Scene, lim)
 	m.repair()
 	return m.plan.Operators
 }
 
 func (m *mover) repair() {
-	var broken []*Copyset
-	for i := range m.view.Copysets {
-		if c := &m.view.Copysets[i]; c.broken() != nil {
-			broken = append(broken, c)
-		}
-	}
+	broken := m.index.broken.sorted()
 	slices.SortStableFunc(broken, func(a, b *Copyset) int {
 		return cmp.Compare(a.good(), b.good())
 	})
@@ -44,7 +39,7 @@ func (m *mover) repairOne(c *Copyset, from *Replica) {
 		why = fmt.Sprintf("store %d fills %d already", s.ID, s.filling)
 	}
 	if why != "" {
-		m.wait(ReplaceReplica, c, from, why)
+		m.wait(ReplaceReplica, c, from, nowhere{reason: why})
 		return
 	}
 	m.begin(ReplaceReplica, c, from, s, fmt.Sprintf("it is damaged, %d of %d are good", c.good(),

@@ -9,9 +9,15 @@ import (
 
 // View is what a scheduler knows of the cluster.
 type View struct {
-	Now      time.Time
-	Stores   []Store
+	Scene
 	Copysets []Copyset
+}
+
+// Scene is what a round goes by beside the copysets.
+type Scene struct {
+	Now    time.Time
+	Stores []Store
+	Resume uint64 // Plan.Resume of the round before; 0: none
 }
 
 // Store is a disk and the node around it.
@@ -92,65 +98,62 @@ func (o Operator) String() string {
 }
 
 // Leaders returns the transfers that bring leaders to where they should be.
-func Leaders(v View, lim Limits) []Operator {
+func Leaders(v View, lim Limits) []Operator { return NewIndex(v.Copysets).Leaders(v.Scene, lim) }
+
+// Leaders is the function of that name for copysets that are kept. It looks at those that are led
+// on slow or draining stores, and at those that their preferred member does not lead.
+func (x *Index) Leaders(s Scene, lim Limits) []Operator {
 	if lim.Paused.Has(TransferLeader) {
 		return nil
 	}
-	r := newRound(v, lim)
-	r.slow = Slow(v.Stores)
-	for i := range v.Copysets {
-		if len(r.slow) > 0 {
-			r.offSlow(&v.Copysets[i])
-		}
-	}
-	for i := range v.Copysets {
-		if r.draining {
-			r.offDraining(&v.Copysets[i])
-		}
-	}
-	for i := range v.Copysets {
-		r.toPreferred(&v.Copysets[i])
-	}
-	for _, c := range r.byLoad() {
-		r.toLightest(c)
-	}
+	r := newRound(x, s, lim)
+	r.slow = Slow(s.Stores)
+	r.each(x.ledFrom(s.Stores, func(s *Store) bool { return r.slow[s.ID] }), r.offSlow)
+	r.each(x.ledFrom(s.Stores, func(s *Store) bool { return s.Draining }), r.offDraining)
+	astray := x.astray.sorted()
+	r.each(astray, r.toPreferred)
+	r.each(r.byLoad(astray), r.toLightest)
 	return r.ops
 }
 
 // round is one call of Leaders.
 type round struct {
-	view   View
+	now    time.Time
 	lim    Limits
-	stores map[uint64]Store
+	index  *Index
+	stores map[uint64]*Store
 	slow   map[uint64]bool
-	led    map[uint64]int  // copysets led by store, counting this round's moves as done
+	shift  map[uint64]int  // copysets that stores lead more, by this round's moves
 	target map[uint64]bool // stores that already get a leader in this round
 	moved  map[uint64]bool // copysets that already have an operator
 	ops    []Operator
-
-	draining bool // some store is
 }
 
-func newRound(v View, lim Limits) *round {
+func newRound(x *Index, s Scene, lim Limits) *round {
 	r := &round{
-		view: v, lim: lim,
-		stores: make(map[uint64]Store, len(v.Stores)),
-		led:    make(map[uint64]int, len(v.Stores)),
-		target: map[uint64]bool{}, moved: map[uint64]bool{},
+		now: s.Now, lim: lim, index: x,
+		stores: make(map[uint64]*Store, len(s.Stores)),
+		shift:  map[uint64]int{}, target: map[uint64]bool{}, moved: map[uint64]bool{},
 	}
 	r.lim.Slack = max(1, lim.Slack)
-	for _, s := range v.Stores {
-		r.stores[s.ID] = s
-		r.draining = r.draining || s.Draining
-	}
-	for i := range v.Copysets {
-		c := &v.Copysets[i]
-		if at := c.replica(c.Leader); at != nil {
-			r.led[at.Store]++
-		}
+	for i := range s.Stores {
+		r.stores[s.Stores[i].ID] = &s.Stores[i]
 	}
 	return r
 }
+
+// each applies a rule to copysets in turn, until the round has all the operators that it may have.
+func (r *round) each(copysets []*Copyset, rule func(*Copyset)) {
+	for _, c := range copysets {
+		if len(r.ops) >= r.lim.PerRound {
+			return
+		}
+		rule(c)
+	}
+}
+
+// led is how many copysets a store leads, counting this round's moves as done.
+func (r *round) led(store uint64) int { return r.index.on(store).led + r.shift[store] }
 
 func (c *Copyset) replica(id uint64) *Replica {
 	if id == 0 {
@@ -168,18 +171,18 @@ func (r *round) fit(m *Replica) bool {
 	if m == nil || !m.CaughtUp {
 		return false
 	}
-	s, known := r.stores[m.Store]
-	return known && s.Up && !s.Draining && !r.slow[m.Store] &&
-		r.view.Now.Sub(s.UpSince) >= r.lim.Settle
+	s := r.stores[m.Store]
+	return s != nil && s.Up && !s.Draining && !r.slow[m.Store] &&
+		r.now.Sub(s.UpSince) >= r.lim.Settle
 }
 
 // movable says whether the copyset may get an operator now.
 func (r *round) movable(c *Copyset) bool {
 	if len(r.ops) >= r.lim.PerRound || r.moved[c.ID] || c.replica(c.Leader) == nil ||
-		c.held(TransferLeader, r.view.Now, r.lim) > 0 {
+		c.held(TransferLeader, r.now, r.lim) > 0 {
 		return false
 	}
-	return c.LastOperator.IsZero() || r.view.Now.Sub(c.LastOperator) >= r.lim.CoolDown
+	return c.LastOperator.IsZero() || r.now.Sub(c.LastOperator) >= r.lim.CoolDown
 }
 
 // held is for how long nothing of a kind begins in the copyset, as somebody cancelled it.
@@ -192,8 +195,8 @@ func (c *Copyset) held(kind Kind, now time.Time, lim Limits) time.Duration {
 
 func (r *round) move(c *Copyset, to *Replica, reason string) {
 	from := c.replica(c.Leader)
-	r.led[from.Store]--
-	r.led[to.Store]++
+	r.shift[from.Store]--
+	r.shift[to.Store]++
 	r.target[to.Store], r.moved[c.ID] = true, true
 	r.ops = append(r.ops, Operator{
 		Kind: TransferLeader, Copyset: c.ID, From: c.Leader, To: to.ID, Reason: reason,
@@ -211,15 +214,14 @@ func (r *round) toPreferred(c *Copyset) {
 
 // byLoad orders copysets that may be led anywhere by how much their leader's store leads, so that
 // the most loaded gives away first.
-func (r *round) byLoad() []*Copyset {
-	var all []*Copyset
-	for i := range r.view.Copysets {
-		if c := &r.view.Copysets[i]; r.isAstray(c) {
+func (r *round) byLoad(astray []*Copyset) (all []*Copyset) {
+	for _, c := range astray {
+		if r.isAstray(c) {
 			all = append(all, c)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b *Copyset) int {
-		return cmp.Compare(r.led[b.replica(b.Leader).Store], r.led[a.replica(a.Leader).Store])
+		return cmp.Compare(r.led(b.replica(b.Leader).Store), r.led(a.replica(a.Leader).Store))
 	})
 	return all
 }
@@ -236,13 +238,13 @@ func (r *round) toLightest(c *Copyset) {
 	if !r.movable(c) {
 		return
 	}
-	from := r.led[c.replica(c.Leader).Store]
+	from := r.led(c.replica(c.Leader).Store)
 	best := r.lightest(c, func(m *Replica) bool { return r.fit(m) && !r.target[m.Store] })
-	if best == nil || from-r.led[best.Store] <= r.lim.Slack {
+	if best == nil || from-r.led(best.Store) <= r.lim.Slack {
 		return
 	}
 	reason := fmt.Sprintf("its store leads %d, store %d leads %d", from, best.Store,
-		r.led[best.Store])
+		r.led(best.Store))
 	r.move(c, best, reason)
 }
 
@@ -254,69 +256,9 @@ func (r *round) lightest(c *Copyset, may func(*Replica) bool) (best *Replica) {
 		if m.ID == c.Leader || m.ID == c.Leaving || !may(m) {
 			continue
 		}
-		if best == nil || r.led[m.Store] < r.led[best.Store] {
+		if best == nil || r.led(m.Store) < r.led(best.Store) {
 			best = m
 		}
 	}
 	return best
-}
-
-// Spread returns a preferred leader for every copyset, by copyset id, so that no store leads two
-// more than a store it could give one to. It looks at membership alone.
-func Spread(copysets []Copyset) map[uint64]uint64 {
-	return spread(copysets, false)
-}
-
-// Respread is Spread for copysets that have preferred leaders, of which it changes no more than it
-// must.
-func Respread(copysets []Copyset) map[uint64]uint64 { return spread(copysets, true) }
-
-func spread(copysets []Copyset, keep bool) map[uint64]uint64 {
-	at := make(map[uint64]*Replica, len(copysets))
-	led := map[uint64]int{}
-	for i := range copysets {
-		c := &copysets[i]
-		if keep {
-			at[c.ID] = c.replica(c.Preferred)
-		}
-		for j := range c.Replicas {
-			m := &c.Replicas[j]
-			if keep && c.replica(c.Preferred) != nil {
-				break
-			}
-			if at[c.ID] == nil || led[m.Store] < led[at[c.ID].Store] {
-				at[c.ID] = m
-			}
-		}
-		if m := at[c.ID]; m != nil {
-			led[m.Store]++
-		}
-	}
-	for improve(copysets, at, led) {
-		continue
-	}
-	out := make(map[uint64]uint64, len(at))
-	for id, m := range at {
-		out[id] = m.ID
-	}
-	return out
-}
-
-// improve moves leaders one step from fuller to emptier stores. Each move lowers the sum of
-// squares of led, so that repeating it ends.
-func improve(copysets []Copyset, at map[uint64]*Replica, led map[uint64]int) bool {
-	changed := false
-	for i := range copysets {
-		c := &copysets[i]
-		for j := range c.Replicas {
-			m, now := &c.Replicas[j], at[c.ID]
-			if led[m.Store]+1 < led[now.Store] {
-				led[now.Store]--
-				led[m.Store]++
-				at[c.ID] = m
-				changed = true
-			}
-		}
-	}
-	return changed
 }

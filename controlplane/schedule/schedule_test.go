@@ -22,7 +22,7 @@ func TestMovesFollowTheScripts(t *testing.T) { followPlan(t, "testdata/moves.txt
 
 // world draws copysets over stores 1..n, three each.
 func world(rng *rand.Rand, n, copysets int) View {
-	v := View{Now: seconds(100)}
+	v := View{Scene: Scene{Now: seconds(100)}}
 	for i := range n {
 		v.Stores = append(v.Stores, Store{ID: uint64(i + 1), Up: true, UpSince: start})
 	}

@@ -71,7 +71,7 @@ func scan(t *testing.T, text, format string, to ...any) {
 
 func (s script) view(t *testing.T) (View, Limits) {
 	t.Helper()
-	v := View{Now: seconds(100)}
+	v := View{Scene: Scene{Now: seconds(100)}}
 	lim := DefaultLimits()
 	for _, line := range s.input {
 		f := strings.Fields(line)

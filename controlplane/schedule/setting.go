@@ -45,6 +45,8 @@ func Settings() []Setting {
 			"stores; 0: none", func(l *Limits) *int { return &l.Balances }, 0, 1<<16),
 		number("balance-slack", "per cent of the mean number of replicas by which stores may "+
 			"differ", func(l *Limits) *int { return &l.BalanceSlack }, 0, 100),
+		number("balance-looks", "copysets that balance looks at in one second; 0: all it needs",
+			func(l *Limits) *int { return &l.Looks }, 0, 1<<24),
 		number("leader-slack", "led copysets by which stores may differ",
 			func(l *Limits) *int { return &l.Slack }, 1, 1<<16),
 		number("round", "changes of a kind that begin in one second",

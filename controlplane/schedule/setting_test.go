@@ -51,7 +51,7 @@ func TestSettingsTakeWhatTheyShowAndNothingBeyondTheirBounds(t *testing.T) {
 }
 
 func TestBalanceFollowsItsSlack(t *testing.T) {
-	v := View{Now: seconds(100)}
+	v := View{Scene: Scene{Now: seconds(100)}}
 	for i := range 4 {
 		v.Stores = append(v.Stores, Store{ID: uint64(i + 1), Up: true, UpSince: start,
 			Zone: []string{"a", "b", "c", "c"}[i], Node: []string{"1", "2", "3", "4"}[i]})

@@ -228,7 +228,7 @@ func (c *cluster) scheduleLeaders(now time.Time) {
 
 // view is the cluster as the schedulers see it.
 func (c *cluster) view(now time.Time) schedule.View {
-	v := schedule.View{Now: now, Stores: c.viewStores(now)}
+	v := schedule.View{Scene: schedule.Scene{Now: now, Stores: c.viewStores(now)}}
 	for _, id := range c.order {
 		g := c.copysets[id]
 		p := planned(g.rec)

@@ -125,12 +125,11 @@ func (c *cluster) respread() {
 	for _, id := range c.order {
 		plan = append(plan, planned(c.copysets[id].rec))
 	}
-	for id, preferred := range schedule.Respread(plan) {
-		if g := c.copysets[id]; g.rec.PreferredLeaderReplicaId != preferred {
-			rec := *g.rec
-			rec.PreferredLeaderReplicaId = preferred
-			g.rec, g.dirty = &rec, true
-		}
+	for _, wish := range schedule.NewIndex(plan).Respread() {
+		g := c.copysets[wish.Copyset]
+		rec := *g.rec
+		rec.PreferredLeaderReplicaId = wish.Replica
+		g.rec, g.dirty = &rec, true
 	}
 }
 

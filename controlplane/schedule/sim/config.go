@@ -44,5 +44,6 @@ func limits(change func(*schedule.Limits)) schedule.Limits {
 		change(&lim)
 	}
 	lim.PerRound *= int(step / time.Second)
+	lim.Looks *= int(step / time.Second)
 	return lim
 }

@@ -122,16 +122,16 @@ func (w *world) replica(c *schedule.Copyset, id uint64) *schedule.Replica {
 // round has the schedulers look and does what they want.
 func (w *world) round() {
 	w.dirty, w.stale, w.looked = false, false, w.now
-	began := time.Now()
-	leaders := schedule.Leaders(w.view, w.cfg.limits)
-	w.tally.took += time.Since(began)
+	leaders := timed(w, func() []schedule.Operator {
+		return w.index.Leaders(w.view.Scene, w.cfg.limits)
+	})
 	for _, op := range leaders {
 		c := &w.view.Copysets[op.Copyset-1]
 		c.Leader, c.LastOperator = op.To, w.view.Now
+		w.changed[int(op.Copyset-1)] = true
 	}
-	began = time.Now()
-	plan := schedule.Moves(w.view, w.cfg.limits)
-	w.tally.took += time.Since(began)
+	plan := timed(w, func() schedule.Plan { return w.index.Moves(w.view.Scene, w.cfg.limits) })
+	w.view.Resume = plan.Resume
 	w.tally.rounds++
 	for _, op := range plan.Operators {
 		w.begin(op)
@@ -157,6 +157,7 @@ func (w *world) begin(op schedule.Operator) {
 	w.last++
 	c.Joining, c.Leaving = &schedule.Replica{ID: w.last, Store: op.Store}, op.From
 	c.Why, c.LastRepair, c.LastOperator = op.Kind, w.view.Now, w.view.Now
+	w.changed[i] = true
 	if op.Lost {
 		c.Losses = c.Losses.Add(w.view.Now, w.cfg.limits)
 	}
@@ -164,11 +165,23 @@ func (w *world) begin(op schedule.Operator) {
 	w.tally.begun[op.Kind]++
 }
 
+// timed has the schedulers do something with the copysets as they are.
+func timed[T any](w *world, fn func() T) T {
+	began := time.Now()
+	for i := range w.changed {
+		c := w.view.Copysets[i]
+		c.Replicas = slices.Clone(c.Replicas)
+		w.index.Put(c)
+	}
+	clear(w.changed)
+	done := fn()
+	w.tally.took += time.Since(began)
+	return done
+}
+
 // respread evens out the preferred leaders.
 func (w *world) respread() {
-	for id, preferred := range schedule.Respread(w.view.Copysets) {
-		if c := &w.view.Copysets[id-1]; c.Preferred != preferred {
-			c.Preferred, w.dirty = preferred, true
-		}
+	for _, wish := range timed(w, w.index.Respread) {
+		w.view.Copysets[wish.Copyset-1].Preferred, w.dirty = wish.Replica, true
 	}
 }

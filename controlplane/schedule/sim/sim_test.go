@@ -34,6 +34,7 @@ func ran(t *testing.T, c config) *world {
 // check fails the test when the books of a run are wrong.
 func (w *world) check(t *testing.T) {
 	t.Helper()
+	w.checkIndex(t)
 	held := make([]int, len(w.disks))
 	for i := range w.view.Copysets {
 		c := &w.view.Copysets[i]
@@ -65,6 +66,17 @@ func (w *world) check(t *testing.T) {
 	for s, n := range held {
 		if n != len(w.disks[s].held) {
 			t.Fatalf("store %d holds %d, the books say %d", s+1, n, len(w.disks[s].held))
+		}
+	}
+}
+
+// checkIndex fails the test when the schedulers were not told of a change.
+func (w *world) checkIndex(t *testing.T) {
+	t.Helper()
+	for i, c := range w.view.Copysets {
+		if !w.changed[i] && !reflect.DeepEqual(w.index.Copyset(c.ID), c) {
+			t.Fatalf("copyset %d is\n%+v\nand the schedulers have it as\n%+v", c.ID, c,
+				w.index.Copyset(c.ID))
 		}
 	}
 }

@@ -19,6 +19,8 @@ type world struct {
 	rng     *rand.Rand
 	now     time.Duration
 	view    schedule.View
+	index   *schedule.Index // of the copysets, as of the last round
+	changed map[int]bool    // copysets that are otherwise since
 	nodes   []node
 	zones   []int   // how many reasons each zone has to be down
 	disks   []disk  // beside view.Stores
@@ -60,7 +62,7 @@ type fill struct {
 
 func newWorld(cfg config) (*world, error) {
 	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.seed, 1)), zones: make([]int, cfg.zones),
-		dirty: true}
+		dirty: true, index: new(schedule.Index), changed: map[int]bool{}}
 	w.view.Now = epoch
 	for i := range cfg.nodes {
 		w.addNode(i % cfg.zones)
@@ -84,6 +86,7 @@ func newWorld(cfg config) (*world, error) {
 		}
 		w.view.Copysets = append(w.view.Copysets, c)
 		w.groups = append(w.groups, group{good: replicas})
+		w.changed[i] = true
 	}
 	w.tally.begin(w)
 	for id, preferred := range schedule.Spread(w.view.Copysets) {
@@ -172,6 +175,7 @@ func (w *world) setGood(i, good int) {
 	w.tally.byGood[w.groups[i].good]--
 	w.tally.byGood[good]++
 	w.groups[i].good = good
+	w.changed[i] = true
 	c := &w.view.Copysets[i]
 	if good <= replicas/2 {
 		c.Leader = 0
