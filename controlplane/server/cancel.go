@@ -174,7 +174,7 @@ func (c *cluster) callBack(g *copyset, op *v1.Operator, now time.Time) error {
 	rec.Epoch++
 	rec.GivenUpReplicaId, rec.GivenUpHeard = rec.Joining.ReplicaId, false
 	rec.HeldKind, rec.HeldUnixNs = op.Kind, now.UnixNano()
-	if err := c.changeMembers(g, &rec, nil); err != nil {
+	if err := c.changeMembers([]*v1.Copyset{&rec}, nil); err != nil {
 		return err
 	}
 	c.tell(c.cancelNews(op, fmt.Sprintf("its new member %d on store %d is removed",
@@ -232,7 +232,7 @@ func (c *cluster) finishCancelled(now time.Time) error {
 			rec := *g.rec
 			rec.Epoch++
 			rec.GivenUpHeard = true
-			err = c.changeMembers(g, &rec, nil)
+			err = c.changeMembers([]*v1.Copyset{&rec}, nil)
 		}
 		if err != nil {
 			return err
@@ -274,7 +274,7 @@ func (c *cluster) endCancelled(g *copyset, said *v1.ReplicaReport) error {
 		rec.Joining, rec.LeavingReplicaId = nil, 0
 		rec.ChangeKind, rec.ChangeReason, rec.ChangeBeganUnixNs = "", "", 0
 	}
-	if err := c.changeMembers(g, &rec, nil); err != nil {
+	if err := c.changeMembers([]*v1.Copyset{&rec}, nil); err != nil {
 		return err
 	}
 	c.tell(newEvent(eventInfo, "replacement-undone", aCopyset, id, "", "%s", text))

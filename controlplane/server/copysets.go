@@ -207,76 +207,11 @@ func (c *cluster) health(g *copyset, now time.Time) string {
 	return stateOK
 }
 
-// scheduleLeaders runs the leader scheduler and leaves its operators for the next heartbeats of
-// the nodes that lead now.
-func (c *cluster) scheduleLeaders(now time.Time) {
-	for _, op := range schedule.Leaders(c.view(now), c.limits()) {
-		g := c.copysets[op.Copyset]
-		for _, m := range g.rec.Replicas {
-			n := c.nodes[m.NodeId]
-			if m.ReplicaId != op.From || len(n.transfers) >= maxTransfers {
-				continue
-			}
-			g.lastOperator = now
-			n.transfers = append(n.transfers, &v1.TransferLeader{
-				CopysetId: op.Copyset, ToReplicaId: op.To,
-			})
-			c.log.Info("operator", "operator", op.String(), "node", n.rec.Name)
-		}
-	}
-}
-
-// view is the cluster as the schedulers see it.
-func (c *cluster) view(now time.Time) schedule.View {
-	v := schedule.View{Scene: schedule.Scene{Now: now, Stores: c.viewStores(now)}}
-	for _, id := range c.order {
-		g := c.copysets[id]
-		p := planned(g.rec)
-		p.LastOperator, p.LastRepair, p.Losses = g.lastOperator, g.lastRepair, g.losses
-		p.Held, p.HeldSince = heldOf(g.rec)
-		if j := g.rec.Joining; j != nil {
-			p.Leaving, p.Why = g.rec.LeavingReplicaId, whyOf(g.rec)
-			p.Joining = &schedule.Replica{ID: j.ReplicaId, Store: j.StoreId,
-				Damaged: c.isGivenUpFor(g.rec, now) || c.damaged(g, j, now)}
-		}
-		for i, m := range g.rec.Replicas {
-			p.Replicas[i].Damaged = c.damaged(g, m, now)
-			p.Replicas[i].Place = c.placeOf(m.StoreId)
-		}
-		if lead := c.leading(g, now); lead != nil {
-			p.Leader = lead.ReplicaId
-			for i, m := range g.rec.Replicas {
-				p.Replicas[i].CaughtUp = c.replicaFull(g, m, lead, now)
-			}
-		}
-		v.Copysets = append(v.Copysets, p)
-	}
-	return v
-}
-
-func (c *cluster) viewStores(now time.Time) (stores []schedule.Store) {
-	for _, id := range sortedIDs(c.stores) {
-		s := c.stores[id]
-		state, _ := c.storeUp(s, now)
-		n := c.nodes[s.rec.NodeId]
-		stores = append(stores, schedule.Store{
-			ID: id, Up: state == stateUp, UpSince: n.upSince, DownSince: s.downSince,
-			LogWrite: time.Duration(s.report.GetLogWriteNs()), Draining: c.draining(s),
-			Zone: n.rec.Zone, Node: n.rec.Name, Capacity: s.rec.CapacityBytes,
-			Used: s.report.GetUsedBytes(),
-		})
-	}
-	return stores
-}
-
 func (c *cluster) listCopysets(*v1.ListCopysetsRequest) (*v1.ListCopysetsResponse, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.cfg.Now()
 	resp := &v1.ListCopysetsResponse{}
-	for _, id := range c.order {
-		resp.Copysets = append(resp.Copysets, c.copysetStatus(c.copysets[id], now))
-	}
+	c.inTurns(func(g *copyset, now time.Time) {
+		resp.Copysets = append(resp.Copysets, c.copysetStatus(g, now))
+	})
 	return resp, nil
 }
 

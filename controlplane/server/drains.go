@@ -51,7 +51,7 @@ func (c *cluster) markStore(id uint64, draining bool) (*v1.Store, error) {
 	}
 	s.rec, s.dirty = &rec, false
 	c.log.Info("store marked", "store", id, "draining", draining)
-	return c.showStore(s, c.replicaCounts(), c.cfg.Now()), nil
+	return c.showStore(s, c.cfg.Now()), nil
 }
 
 func (c *cluster) drainNode(req *v1.DrainNodeRequest) (*v1.DrainNodeResponse, error) {
@@ -81,22 +81,11 @@ func (c *cluster) markNode(name string, draining bool) (*v1.Node, error) {
 	}
 	n.rec = &rec
 	c.log.Info("node marked", "node", name, "draining", draining)
-	return c.showNode(n, c.replicaCounts(), c.cfg.Now()), nil
-}
-
-// replicaCounts is how many members lie on each store, those that join and leave included.
-func (c *cluster) replicaCounts() map[uint64]uint64 {
-	counts := map[uint64]uint64{}
-	for _, g := range c.copysets {
-		for _, m := range admin.Members(g.rec) {
-			counts[m.StoreId]++
-		}
-	}
-	return counts
+	return c.showNode(n, c.cfg.Now()), nil
 }
 
 // showNode is a node without its stores' records, as listings have it.
-func (c *cluster) showNode(n *node, counts map[uint64]uint64, now time.Time) *v1.Node {
+func (c *cluster) showNode(n *node, now time.Time) *v1.Node {
 	shown := *n.rec
 	shown.State = stateOffline
 	if c.up(n, now) {
@@ -106,16 +95,16 @@ func (c *cluster) showNode(n *node, counts map[uint64]uint64, now time.Time) *v1
 		shown.LastHeartbeatUnixNs = n.heard.UnixNano()
 	}
 	for _, id := range sortedIDs(n.stores) {
-		shown.Stores = append(shown.Stores, c.showStore(c.stores[id], counts, now))
+		shown.Stores = append(shown.Stores, c.showStore(c.stores[id], now))
 	}
 	return &shown
 }
 
 // showStore is a store's record with what was last reported of it.
-func (c *cluster) showStore(s *store, counts map[uint64]uint64, now time.Time) *v1.Store {
+func (c *cluster) showStore(s *store, now time.Time) *v1.Store {
 	shown := *s.rec
 	shown.State, shown.Detail = c.storeUp(s, now)
-	shown.Replicas = counts[s.rec.StoreId]
+	shown.Replicas = c.members.byStore[s.rec.StoreId]
 	shown.Draining = c.draining(s)
 	if shown.Draining {
 		note := fmt.Sprintf("draining, %d replicas are left", shown.Replicas)
@@ -138,7 +127,7 @@ func (c *cluster) showStore(s *store, counts map[uint64]uint64, now time.Time) *
 // drainNotes says how far stores are that shall be emptied. They are no problems: somebody wants
 // it so.
 func (c *cluster) drainNotes() []string {
-	counts := c.replicaCounts()
+	counts := c.members.byStore
 	stuck := map[uint64]string{} // by store: why a replica waits that nobody can take
 	for _, w := range c.waits {
 		if s := c.storeOf(w.Copyset, w.From); s != 0 && w.stuck() && stuck[s] == "" {

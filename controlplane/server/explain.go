@@ -276,12 +276,7 @@ func (c *cluster) explainLost(a *account, g *copyset, m *v1.Replica, now time.Ti
 	lim := c.tuned
 	place := c.stores[c.placeOf(m.StoreId)]
 	state, _ := c.storeUp(place, now)
-	filling := 0
-	for _, other := range c.copysets {
-		if j := other.rec.Joining; j != nil && j.StoreId == place.rec.StoreId {
-			filling++
-		}
-	}
+	filling := c.filling(place.rec.StoreId)
 	switch {
 	case c.leading(g, now) == nil:
 		a.waitsFor("a leader: without one no member can be exchanged")
@@ -322,23 +317,16 @@ func (c *cluster) explainMove(a *account, g *copyset, lead *v1.ReplicaReport, no
 	}
 }
 
-// copysetsWith are the copysets that have a member of which fn holds.
-func (c *cluster) copysetsWith(fn func(*v1.Replica) bool) (with []*copyset) {
-	for _, id := range c.order {
-		if g := c.copysets[id]; slices.ContainsFunc(admin.Members(g.rec), fn) {
-			with = append(with, g)
-		}
-	}
-	return with
-}
-
-// explainShare says how the copysets of a store or node are, and how many of them it leads.
-func (c *cluster) explainShare(a *account, what string, holds func(*v1.Replica) bool,
+// explainShare says how the copysets of a node are, or of one of its stores, and how many of them
+// it leads.
+func (c *cluster) explainShare(a *account, what string, n *node, holds func(*v1.Replica) bool,
 	now time.Time,
 ) {
 	led := 0
 	bad := map[string][]uint64{}
-	all := c.copysetsWith(holds)
+	all := slices.DeleteFunc(c.of(n.rec.NodeId), func(g *copyset) bool {
+		return !slices.ContainsFunc(g.members, holds)
+	})
 	for _, g := range all {
 		if health := c.health(g, now); health != stateOK {
 			bad[health] = append(bad[health], g.rec.CopysetId)
@@ -381,7 +369,7 @@ func (c *cluster) explainStore(s *store, now time.Time) *account {
 		a.then("other stores lead its copysets as long as it is slow")
 	}
 	c.explainScrub(a, s, now)
-	c.explainShare(a, fmt.Sprintf("store %d (%s on node %s)", id, s.rec.Path, n.rec.Name),
+	c.explainShare(a, fmt.Sprintf("store %d (%s on node %s)", id, s.rec.Path, n.rec.Name), n,
 		func(m *v1.Replica) bool { return m.StoreId == id }, now)
 	return a
 }
@@ -400,7 +388,7 @@ func (c *cluster) explainNode(n *node, now time.Time) *account {
 			c.explainStoreState(a, s, state)
 		}
 	}
-	c.explainShare(a, fmt.Sprintf("node %s (%s)", n.rec.Name, n.rec.Addr),
+	c.explainShare(a, fmt.Sprintf("node %s (%s)", n.rec.Name, n.rec.Addr), n,
 		func(m *v1.Replica) bool { return m.NodeId == n.rec.NodeId }, now)
 	if settle := c.tuned.Settle; a.State == stateUp && now.Sub(n.upSince) < settle {
 		a.waitsFor("%s since it came up, before it is given leaders", settle)

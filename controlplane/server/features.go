@@ -55,20 +55,10 @@ func (c *cluster) takeProgram(n *node, req *v1.HeartbeatNodeRequest, now time.Ti
 func (c *cluster) weighFeatures(now time.Time) {
 	was := c.common
 	c.common = admin.Features
-	var held map[uint64]bool
-	for id, n := range c.nodes {
-		if n.rec.Features&c.common == c.common {
-			continue
+	for _, n := range c.nodes {
+		if c.up(n, now) || c.inUse(n) {
+			c.common &= n.rec.Features
 		}
-		if !c.up(n, now) {
-			if held == nil {
-				held = c.nodesInUse()
-			}
-			if !held[id] {
-				continue
-			}
-		}
-		c.common &= n.rec.Features
 	}
 	if c.common != was {
 		c.log.Info("features", "on", featureNames(c.common), "off",

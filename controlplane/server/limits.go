@@ -40,6 +40,13 @@ const (
 	// maxRetire is how many replicas one heartbeat answer names that the node shall destroy; the
 	// rest follows when those are gone.
 	maxRetire = 256
+	// maxTouched is how many copysets are looked at in one holding of the lock: to judge them, to
+	// take them over for the schedulers, to list them.
+	maxTouched = 1024
+	// maxLate is how many copysets one tick writes down that may be written late, and maxFinish how
+	// many replacements one takes over; the rest follows.
+	maxLate   = 2048
+	maxFinish = 32
 	// maxSettle is how many copysets are taken over in one tick after a restore, in one
 	// transaction; the rest follows. maxUnsettledShown is how many a status names that wait.
 	maxSettle         = 1024

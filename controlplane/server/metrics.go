@@ -116,7 +116,7 @@ func (c *cluster) sample() *sample {
 	now := c.cfg.Now()
 	t := &sample{nodes: zeroed(nodeStates), stores: zeroed(storeStates),
 		copysets: zeroed(copysetHealths), health: healthUnavailable, deleting: len(c.deletions),
-		waits: len(c.waits), leaderMoves: c.leaderMoves}
+		waits: c.allWaits(), leaderMoves: c.leaderMoves}
 	if err == nil {
 		t.health, t.problems = status.Health, uint64(len(status.Problems))
 		t.trashed, t.trashedBytes = status.TrashedVolumes, status.TrashedBytes
@@ -148,7 +148,7 @@ func (c *cluster) sample() *sample {
 		t.provisioned += v.SizeBytes
 	}
 	c.refresh(now)
-	t.repairs, t.damaged = c.tally.joining, c.tally.damaged
+	t.repairs, t.damaged = len(c.members.joining), c.tally.damaged
 	t.copysets[healthUnavailable] = len(c.tally.unavailable)
 	t.copysets[healthDegraded] = len(c.tally.degraded)
 	t.copysets[stateOK] = len(c.copysets) - t.copysets[healthUnavailable] -

@@ -106,7 +106,7 @@ func (c *cluster) checkRegistration(req *v1.RegisterNodeRequest, now time.Time) 
 		return admin.Errorf(admin.ErrBusy, "control: %d nodes are registered, no more are taken",
 			maxNodes)
 	}
-	if known != nil && known.rec.Zone != req.Zone && c.holdsReplicas(known) {
+	if known != nil && known.rec.Zone != req.Zone && c.inUse(known) {
 		return admin.Errorf(admin.ErrInvalid, "control: node %s is in zone %s and holds replicas "+
 			"that were placed for it; it cannot move to zone %s", req.Name, known.rec.Zone,
 			req.Zone)
@@ -306,15 +306,6 @@ func (c *cluster) orders(n *node, version uint64, known bool,
 	return resp
 }
 
-func (c *cluster) holdsReplicas(n *node) bool {
-	for _, g := range c.copysets {
-		if member(g.rec, 0, n.rec.NodeId) {
-			return true
-		}
-	}
-	return false
-}
-
 // markAbsent forgets what was reported of a node's stores and notes those that are not there.
 func (c *cluster) markAbsent(n *node, why string, present func(id uint64) bool) {
 	for id := range n.stores {
@@ -457,7 +448,8 @@ func (c *cluster) takeLeader(g *copyset, leader, term uint64) {
 		c.leaderMoves++
 	}
 	rec.LeaderReplicaId, rec.LeaderTerm = leader, term
-	g.rec, g.dirty = &rec, true
+	g.rec = &rec
+	c.writeLater(g)
 }
 
 // member says whether the copyset has the replica on the node; 0 stands for any.
@@ -471,15 +463,14 @@ func member(rec *v1.Copyset, replica, node uint64) bool {
 func (c *cluster) desiredState(n *node) ([]*v1.Copyset, []*v1.Node) {
 	var copysets []*v1.Copyset
 	peers := map[uint64]bool{n.rec.NodeId: true}
-	for _, id := range c.order {
-		rec := c.copysets[id].rec
-		if !member(rec, 0, n.rec.NodeId) || c.isUnsettled(id) {
+	for _, g := range c.of(n.rec.NodeId) {
+		if c.isUnsettled(g.rec.CopysetId) {
 			continue
 		}
-		shown := c.show(rec)
+		shown := c.show(g.rec)
 		shown.LeaderReplicaId, shown.LeaderTerm = 0, 0
 		copysets = append(copysets, shown)
-		for _, m := range admin.Members(rec) {
+		for _, m := range g.members {
 			peers[m.NodeId] = true
 		}
 	}
@@ -517,11 +508,8 @@ func (c *cluster) show(rec *v1.Copyset) *v1.Copyset {
 // changed at the version.
 func (c *cluster) raiseTopology(version, changed uint64) {
 	c.topology = version
-	for _, g := range c.copysets {
-		if !member(g.rec, 0, changed) {
-			continue
-		}
-		for _, m := range admin.Members(g.rec) {
+	for _, g := range c.of(changed) {
+		for _, m := range g.members {
 			if n := c.nodes[m.NodeId]; n != nil {
 				n.desired = version
 			}
@@ -537,9 +525,8 @@ func (c *cluster) listNodes(*v1.ListNodesRequest) (*v1.ListNodesResponse, error)
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	resp := &v1.ListNodesResponse{}
-	counts := c.replicaCounts()
 	for _, id := range sortedIDs(c.nodes) {
-		resp.Nodes = append(resp.Nodes, c.showNode(c.nodes[id], counts, now))
+		resp.Nodes = append(resp.Nodes, c.showNode(c.nodes[id], now))
 	}
 	return resp, nil
 }

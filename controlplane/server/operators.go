@@ -29,19 +29,29 @@ type waiting struct {
 func (w *waiting) stuck() bool { return w.NoPlace }
 
 // takeWaits remembers what waits, and since when it does.
-func (c *cluster) takeWaits(list []schedule.Waiting, now time.Time) {
+func (c *cluster) takeWaits(plan *schedule.Plan, now time.Time) {
 	since := make(map[uint64]time.Time, len(c.waits))
 	for i := range c.waits {
 		since[c.waits[i].From] = c.waits[i].since
 	}
 	c.waits = c.waits[:0]
-	for _, w := range list {
+	for _, w := range plan.Waiting {
 		began, known := since[w.From]
 		if !known {
 			began = now
 		}
 		c.waits = append(c.waits, waiting{w, began})
 	}
+	c.unlisted = plan.Unlisted
+}
+
+// allWaits is how many replacements wait, with those that are not listed.
+func (c *cluster) allWaits() int {
+	n := len(c.waits)
+	for _, more := range c.unlisted {
+		n += more
+	}
+	return n
 }
 
 func (c *cluster) listOperators(*v1.ListOperatorsRequest) (*v1.ListOperatorsResponse, error) {
@@ -49,7 +59,7 @@ func (c *cluster) listOperators(*v1.ListOperatorsRequest) (*v1.ListOperatorsResp
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	resp := &v1.ListOperatorsResponse{Operators: append(c.replacements(now), c.transfers()...)}
-	resp.Running, resp.Waiting = uint64(len(resp.Operators)), uint64(len(c.waits))
+	resp.Running, resp.Waiting = uint64(len(resp.Operators)), uint64(c.allWaits())
 	for i := range c.waits[:min(len(c.waits), maxWaitsShown)] {
 		resp.Operators = append(resp.Operators, c.showWait(&c.waits[i]))
 	}
@@ -65,10 +75,8 @@ func (c *cluster) showWait(w *waiting) *v1.Operator {
 
 // replacements are the changes of membership that are under way.
 func (c *cluster) replacements(now time.Time) (list []*v1.Operator) {
-	for _, id := range c.order {
-		if g := c.copysets[id]; g.rec.Joining != nil {
-			list = append(list, c.showReplacement(g, now))
-		}
+	for _, g := range c.under() {
+		list = append(list, c.showReplacement(g, now))
 	}
 	return list
 }
@@ -187,8 +195,12 @@ func (c *cluster) moveProblems() []string {
 	}
 	var problems []string
 	for _, reason := range order {
-		problems = append(problems, fmt.Sprintf("%d replicas of lost stores cannot be made anew: "+
-			"%s", number[reason], reason))
+		least := ""
+		if c.unlisted[schedule.RecoverReplica] > 0 {
+			least = "at least "
+		}
+		problems = append(problems, fmt.Sprintf("%s%d replicas of lost stores cannot be made "+
+			"anew: %s", least, number[reason], reason))
 	}
 	return problems
 }

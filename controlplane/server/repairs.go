@@ -45,36 +45,13 @@ func (c *cluster) damaged(g *copyset, m *v1.Replica, now time.Time) bool {
 	return c.reportOf(g, m, now).GetState() == stateDamaged
 }
 
-// scheduleMoves begins the replacements that the scheduler wants, and remembers those that wait.
-func (c *cluster) scheduleMoves(now time.Time) error {
-	plan := schedule.Moves(c.view(now), c.limits())
-	c.takeWaits(plan.Waiting, now)
-	for _, op := range plan.Operators {
-		g := c.copysets[op.Copyset]
-		if err := c.beginReplacement(g, op, now); err != nil {
-			return err
-		}
-		g.lastOperator, g.lastRepair = now, now
-		level := eventInfo
-		if op.Lost {
-			g.losses = g.losses.Add(now, c.tuned)
-			level = eventWarning
-		}
-		c.tell(newEvent(level, "replacement-begun", aCopyset, op.Copyset, "", "copyset %d: "+
-			"replica %d is made anew as replica %d on store %d: %s", op.Copyset, op.From,
-			g.rec.Joining.ReplicaId, op.Store, op.Reason))
-		c.log.Info("operator", "operator", op.String(), "joining", g.rec.Joining.ReplicaId)
-	}
-	return nil
-}
-
 func (c *cluster) beginReplacement(g *copyset, op schedule.Operator, now time.Time) error {
 	rec := *g.rec
 	rec.Epoch++
 	rec.LeavingReplicaId = op.From
 	rec.ChangeKind, rec.ChangeReason = string(op.Kind), op.Reason
 	rec.ChangeBeganUnixNs = now.UnixNano()
-	return c.changeMembers(g, &rec, func(tx meta.Tx) error {
+	return c.changeMembers([]*v1.Copyset{&rec}, func(tx meta.Tx) error {
 		id, err := meta.NextID(tx, meta.CounterReplica)
 		rec.Joining = &v1.Replica{ReplicaId: id, StoreId: op.Store,
 			NodeId: c.stores[op.Store].rec.NodeId}
@@ -82,55 +59,50 @@ func (c *cluster) beginReplacement(g *copyset, op schedule.Operator, now time.Ti
 	})
 }
 
-// finishReplacements takes over the memberships that leaders report as changed.
+// finishReplacements takes over the memberships that leaders report as changed, maxFinish in one
+// transaction; the rest follows.
 func (c *cluster) finishReplacements(now time.Time) error {
-	finished := false
-	for _, id := range c.order {
-		g := c.copysets[id]
-		if g.rec.Joining == nil || !replaced(g.rec, c.leading(g, now)) {
-			continue
+	var recs []*v1.Copyset
+	for _, g := range c.under() {
+		if len(recs) < maxFinish && replaced(g.rec, c.leading(g, now)) {
+			recs = append(recs, finished(g.rec))
 		}
-		joining, leaving, late := g.rec.Joining, g.rec.LeavingReplicaId, tooLate(g.rec)
-		rec := *g.rec
-		rec.Epoch++
-		rec.Replicas = slices.Clone(rec.Replicas)
-		for i, m := range rec.Replicas {
-			if m.ReplicaId == leaving {
-				rec.Replicas[i] = joining
-			}
-		}
-		if rec.PreferredLeaderReplicaId == leaving {
-			rec.PreferredLeaderReplicaId = joining.ReplicaId
-		}
-		rec.Joining, rec.LeavingReplicaId, rec.GivenUpHeard = nil, 0, false
-		rec.ChangeKind, rec.ChangeReason, rec.ChangeBeganUnixNs = "", "", 0
-		if err := c.changeMembers(g, &rec, nil); err != nil {
-			return err
-		}
-		finished = true
-		c.tell(newEvent(eventInfo, "replacement-done", aCopyset, id, "", "copyset %d: replica %d "+
-			"took the place of replica %d%s", id, joining.ReplicaId, leaving, late))
-		c.log.Info("replica replaced", "copyset", id, "old", leaving, "new", joining.ReplicaId)
 	}
-	if finished {
-		c.respread()
+	if len(recs) == 0 {
+		return nil
+	}
+	was := make([]*v1.Copyset, 0, len(recs))
+	for _, rec := range recs {
+		was = append(was, c.copysets[rec.CopysetId].rec)
+	}
+	if err := c.changeMembers(recs, nil); err != nil {
+		return err
+	}
+	for _, old := range was {
+		id, joined, left := old.CopysetId, old.Joining.ReplicaId, old.LeavingReplicaId
+		c.tell(newEvent(eventInfo, "replacement-done", aCopyset, id, "", "copyset %d: replica %d "+
+			"took the place of replica %d%s", id, joined, left, tooLate(old)))
+		c.log.Info("replica replaced", "copyset", id, "old", left, "new", joined)
 	}
 	return nil
 }
 
-// respread evens the preferred leaders out after members have moved. They are written down late:
-// they are wishes.
-func (c *cluster) respread() {
-	var plan []schedule.Copyset
-	for _, id := range c.order {
-		plan = append(plan, planned(c.copysets[id].rec))
+// finished is the record of a copyset whose new member has the old one's place.
+func finished(old *v1.Copyset) *v1.Copyset {
+	rec := *old
+	rec.Epoch++
+	rec.Replicas = slices.Clone(rec.Replicas)
+	for i, m := range rec.Replicas {
+		if m.ReplicaId == old.LeavingReplicaId {
+			rec.Replicas[i] = old.Joining
+		}
 	}
-	for _, wish := range schedule.NewIndex(plan).Respread() {
-		g := c.copysets[wish.Copyset]
-		rec := *g.rec
-		rec.PreferredLeaderReplicaId = wish.Replica
-		g.rec, g.dirty = &rec, true
+	if rec.PreferredLeaderReplicaId == old.LeavingReplicaId {
+		rec.PreferredLeaderReplicaId = old.Joining.ReplicaId
 	}
+	rec.Joining, rec.LeavingReplicaId, rec.GivenUpHeard = nil, 0, false
+	rec.ChangeKind, rec.ChangeReason, rec.ChangeBeganUnixNs = "", "", 0
+	return &rec
 }
 
 // replaced says whether the leader's membership has the new member as a voter, and the old one not
@@ -141,8 +113,8 @@ func replaced(rec *v1.Copyset, lead *v1.ReplicaReport) bool {
 		!slices.Contains(lead.Voters, rec.LeavingReplicaId)
 }
 
-// changeMembers writes a changed copyset and tells the nodes of all that are or were members.
-func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.Tx) error) error {
+// changeMembers writes changed copysets as one and tells the nodes of all that are or were members.
+func (c *cluster) changeMembers(recs []*v1.Copyset, prepare func(meta.Tx) error) error {
 	var topology uint64
 	err := c.update(func(tx meta.Tx) (err error) {
 		if prepare != nil {
@@ -150,8 +122,10 @@ func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.T
 				return err
 			}
 		}
-		if err := meta.Copysets.Put(tx, meta.ID(rec.CopysetId), rec); err != nil {
-			return err
+		for _, rec := range recs {
+			if err := meta.Copysets.Put(tx, meta.ID(rec.CopysetId), rec); err != nil {
+				return err
+			}
 		}
 		topology, err = meta.NextID(tx, meta.CounterTopology)
 		return err
@@ -159,13 +133,17 @@ func (c *cluster) changeMembers(g *copyset, rec *v1.Copyset, prepare func(meta.T
 	if err != nil {
 		return err
 	}
-	concerned := append(admin.Members(g.rec), admin.Members(rec)...)
-	g.rec, g.version, c.topology = rec, topology, topology
-	c.noteGivenUp(rec)
-	c.relate(g, concerned)
-	for _, m := range concerned {
-		if n := c.nodes[m.NodeId]; n != nil {
-			n.desired = topology
+	c.topology = topology
+	for _, rec := range recs {
+		g := c.copysets[rec.CopysetId]
+		concerned := append(admin.Members(g.rec), admin.Members(rec)...)
+		g.rec, g.version, g.dirty = rec, topology, false
+		c.noteGivenUp(rec)
+		c.relate(g)
+		for _, m := range concerned {
+			if n := c.nodes[m.NodeId]; n != nil {
+				n.desired = topology
+			}
 		}
 	}
 	return nil
@@ -192,7 +170,8 @@ func (c *cluster) takeRecorded(g *copyset, r *v1.ReplicaReport) {
 	if rec.Joining != nil {
 		rec.Joining = mark(rec.Joining)
 	}
-	g.rec, g.dirty = &rec, true
+	g.rec = &rec
+	c.writeLater(g)
 }
 
 // replicaProblems says which replicas are lost and what is done about it.

@@ -78,7 +78,7 @@ func (c *cluster) showScheduler(i int) *v1.Scheduler {
 	if p := c.paused[rule.kind]; p != nil {
 		s.Paused, s.PausedUnixNs, s.Note = true, p.PausedUnixNs, p.Note
 	}
-	for _, g := range c.copysets {
+	for _, g := range c.under() {
 		if whyOf(g.rec) == rule.kind {
 			s.Running++
 		}
@@ -93,6 +93,7 @@ func (c *cluster) showScheduler(i int) *v1.Scheduler {
 			s.Waiting++
 		}
 	}
+	s.Waiting += uint64(c.unlisted[rule.kind])
 	return s
 }
 

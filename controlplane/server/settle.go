@@ -77,6 +77,7 @@ func (c *cluster) hearOf(n *node, reports []*v1.ReplicaReport) {
 			return id <= c.restored.Floor && !member(g.rec, id, 0)
 		}) {
 			g.doubt = true
+			c.members.unsure[r.CopysetId] = true
 			c.touch(g)
 		}
 		if c.isUnsettled(r.CopysetId) && len(n.claims) < maxCopysets {
@@ -200,7 +201,7 @@ func (c *cluster) settle(now time.Time) error {
 		return nil
 	}
 	said := c.claims(now)
-	for _, id := range c.order {
+	for id := range c.members.unsure {
 		if _, spoken := said[id]; !spoken {
 			said[id] = nil
 		}
@@ -267,7 +268,6 @@ func (c *cluster) takeConfirmed(recs []*v1.Copyset) error {
 		}
 	}
 	slices.Sort(c.order)
-	c.respread()
 	return nil
 }
 

@@ -64,17 +64,23 @@ type cluster struct {
 	journal   journal
 	sessions  map[uint64]*session
 	processes map[string]*process
-	waits     []waiting // what the scheduler wants and cannot begin
+	waits     []waiting             // what the scheduler wants and cannot begin
+	unlisted  map[schedule.Kind]int // how many more of that there are
 
 	restored  *meta.Restored       // nil: the metadata were never restored
 	unsettled []unsettled          // as of the last tick
 	survey    *survey              // nil: there was none since the start
 	used      map[uint64]time.Time // volumes by sessions that cannot be taken up, see survivors.go
 
-	tally tally
+	tally   tally
+	members members
+	unseen  []*copyset // touched since the schedulers took them over
+	late    []*copyset // records that are to be written down, and some that were
 
+	turns                   turns
 	lastFlush, lastSchedule time.Time
-	leaderMoves             uint64 // since the start
+	resting                 time.Time // until then the schedulers have no turn
+	leaderMoves             uint64    // since the start
 }
 
 // node is a data-plane process.
@@ -93,7 +99,6 @@ type node struct {
 	sum       uint64                         // of the sums
 	outside   map[uint64]*v1.ReplicaReport   // by copyset, of a replica there that was no member
 	raw       map[uint64][]*v1.ReplicaReport // by copyset, of all there; after a restore only
-	sets      map[uint64]bool                // copysets that have or had a member here
 	judgedUp  bool                           // when its copysets were judged
 	transfers []*v1.TransferLeader
 	claims    map[uint64][]*v1.ReplicaReport // of copysets that are not settled
@@ -122,8 +127,10 @@ type copyset struct {
 	lastOperator time.Time
 	lastRepair   time.Time
 	losses       schedule.Losses
-	dirty        bool // rec differs from the metadata
-	stale        bool // the verdict may be wrong
+	dirty        bool          // rec differs from the metadata
+	stale        bool          // the verdict may be wrong
+	unseen       bool          // the schedulers do not have it as it is
+	members      []*v1.Replica // of rec
 	verdict      verdict
 	doubt        bool // its leader names members from before a restore that rec does not have
 }
@@ -148,8 +155,8 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 		tuned:  cfg.Schedule, set: map[string]*v1.Limit{}, givingUp: map[uint64]bool{},
 		mapped:   mapped{bytes: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
-		tally: newTally(),
-		used:  map[uint64]time.Time{},
+		tally: newTally(), members: newMembers(),
+		used: map[uint64]time.Time{},
 	}
 	if err := kv.View(context.Background(), c.load); err != nil {
 		return nil, fmt.Errorf("control: read metadata: %w", err)
@@ -259,7 +266,7 @@ func (c *cluster) addCopyset(rec *v1.Copyset) {
 	}
 	g.rec, g.version = rec, c.topology
 	c.noteGivenUp(rec)
-	c.relate(g, admin.Members(rec))
+	c.relate(g)
 }
 
 // update commits a change of the metadata, with its news and others that wait. Only when it returns
@@ -350,13 +357,20 @@ func clip(s string, n int) string {
 
 // tick does what time demands. It is called every TickInterval.
 func (c *cluster) tick() {
+	c.judgeAll()
+	if c.work() {
+		c.turn()
+	}
+}
+
+// work is all of a tick but the schedulers' turn; it says whether that is due.
+func (c *cluster) work() (due bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	c.noticeNodes(now)
 	c.noticeStores(now)
 	c.tellStores(now)
-	c.refresh(now)
 	c.forgetProcesses(now)
 	c.weighFeatures(now)
 	for _, work := range []struct {
@@ -375,42 +389,40 @@ func (c *cluster) tick() {
 			c.log.Warn("cannot "+work.what, "error", err)
 		}
 	}
-	if now.Sub(c.lastSchedule) >= c.cfg.ScheduleInterval {
-		c.lastSchedule = now
-		c.scheduleLeaders(now)
-		if err := c.scheduleMoves(now); err != nil {
-			c.log.Warn("cannot replace a replica", "error", err)
-		}
-	}
-	if now.Sub(c.lastFlush) >= c.cfg.FlushInterval {
+	if now.Sub(c.lastFlush) >= c.cfg.FlushInterval || len(c.late) > maxLate {
 		c.lastFlush = now
 		if err := c.writeDirty(); err != nil {
 			c.log.Warn("cannot write leaders and capacities", "error", err)
 		}
 	}
+	return c.due(now)
 }
 
 // flush writes down what may be written late.
 func (c *cluster) flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.writeDirty()
-}
-
-func (c *cluster) writeDirty() error {
-	var copysets []*copyset
-	var stores []*store
-	for _, g := range c.copysets {
-		if g.dirty {
-			copysets = append(copysets, g)
+	for {
+		if err := c.writeDirty(); err != nil || len(c.late) == 0 {
+			return err
 		}
 	}
+}
+
+// writeDirty writes the stores that changed, and maxLate copysets; the rest follows.
+func (c *cluster) writeDirty() error {
+	n := min(maxLate, len(c.late))
+	copysets := slices.DeleteFunc(slices.Clone(c.late[:n]), func(g *copyset) bool {
+		return !g.dirty
+	})
+	var stores []*store
 	for _, s := range c.stores {
 		if s.dirty {
 			stores = append(stores, s)
 		}
 	}
 	if len(copysets)+len(stores)+len(c.journal.pending) == 0 {
+		c.late = c.late[n:]
 		return nil
 	}
 	err := c.update(func(tx meta.Tx) error {
@@ -434,6 +446,9 @@ func (c *cluster) writeDirty() error {
 	}
 	for _, s := range stores {
 		s.dirty = false
+	}
+	if c.late = c.late[n:]; len(c.late) == 0 {
+		c.late = nil
 	}
 	return nil
 }

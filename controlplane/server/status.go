@@ -64,6 +64,7 @@ func (c *cluster) forgetProcesses(now time.Time) {
 }
 
 func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResponse, error) {
+	c.judgeAll()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
@@ -138,11 +139,10 @@ func (c *cluster) listProcesses(now time.Time) []*v1.Process {
 
 func (c *cluster) nodeProblems(now time.Time) []string {
 	var problems []string
-	held := c.nodesInUse()
 	for _, id := range sortedIDs(c.nodes) {
 		n := c.nodes[id]
 		switch {
-		case !c.up(n, now) && !held[id] && len(c.copysets) > 0: // a note
+		case !c.up(n, now) && !c.inUse(n) && len(c.copysets) > 0: // a note
 		case c.up(n, now):
 			problems = append(problems, c.storeProblems(n, now)...)
 		case n.heard.IsZero():
@@ -156,23 +156,11 @@ func (c *cluster) nodeProblems(now time.Time) []string {
 	return problems
 }
 
-// nodesInUse are the nodes that have a replica.
-func (c *cluster) nodesInUse() map[uint64]bool {
-	held := map[uint64]bool{}
-	for _, g := range c.copysets {
-		for _, m := range admin.Members(g.rec) {
-			held[m.NodeId] = true
-		}
-	}
-	return held
-}
-
 // goneNotes names nodes that are offline and that nobody misses any more.
 func (c *cluster) goneNotes(now time.Time) []string {
 	var notes []string
-	held := c.nodesInUse()
 	for _, id := range sortedIDs(c.nodes) {
-		if n := c.nodes[id]; !c.up(n, now) && !held[id] && len(c.copysets) > 0 {
+		if n := c.nodes[id]; !c.up(n, now) && !c.inUse(n) && len(c.copysets) > 0 {
 			notes = append(notes, fmt.Sprintf("node %s is offline, and nothing lies on it any more",
 				n.rec.Name))
 		}

@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
 // Whoever asks how the cluster is does not wait until every copyset was looked at: each is judged
@@ -15,8 +13,7 @@ import (
 // verdict is what is known of a copyset.
 type verdict struct {
 	health  string // empty before the first
-	joining bool
-	damaged int // replicas
+	damaged int    // replicas
 }
 
 // tally is the copysets by their verdicts.
@@ -24,7 +21,7 @@ type tally struct {
 	stale                 []*copyset // to be judged anew
 	unavailable, degraded map[uint64]bool
 	harmed                map[uint64]bool // with damaged replicas
-	joining, damaged      int
+	damaged               int
 }
 
 func newTally() tally {
@@ -32,32 +29,26 @@ func newTally() tally {
 		harmed: map[uint64]bool{}}
 }
 
-// touch has a copyset judged anew.
+// touch has a copyset judged anew, and looked at by the schedulers.
 func (c *cluster) touch(g *copyset) {
-	if g != nil && !g.stale {
+	if g == nil {
+		return
+	}
+	if !g.stale {
 		g.stale = true
 		c.tally.stale = append(c.tally.stale, g)
 	}
+	if !g.unseen {
+		g.unseen = true
+		c.unseen = append(c.unseen, g)
+	}
 }
 
-// touchNode has all copysets judged anew that have, or had, a member on a node.
+// touchNode has all copysets judged anew that have a member on a node.
 func (c *cluster) touchNode(n *node) {
-	for id := range n.sets {
+	for id := range c.members.byNode[n.rec.NodeId] {
 		c.touch(c.copysets[id])
 	}
-}
-
-// relate notes of which nodes a copyset has members, and has it judged anew.
-func (c *cluster) relate(g *copyset, members []*v1.Replica) {
-	for _, m := range members {
-		if n := c.nodes[m.NodeId]; n != nil {
-			if n.sets == nil {
-				n.sets = map[uint64]bool{}
-			}
-			n.sets[g.rec.CopysetId] = true
-		}
-	}
-	c.touch(g)
 }
 
 // noteNode notices whether a node and its stores are up.
@@ -77,7 +68,20 @@ func (c *cluster) noteNode(n *node, now time.Time) {
 	}
 }
 
-// refresh makes the verdicts those of now.
+// judgeAll makes the verdicts those of now, and lets others have the lock between the parts.
+func (c *cluster) judgeAll() {
+	c.mu.Lock()
+	c.refresh(c.cfg.Now())
+	parts := len(c.tally.stale) / maxTouched
+	c.mu.Unlock()
+	for ; parts >= 0; parts-- {
+		c.mu.Lock()
+		c.judgeStale(c.cfg.Now())
+		c.mu.Unlock()
+	}
+}
+
+// refresh makes some of the verdicts those of now, where few have changed all of them.
 func (c *cluster) refresh(now time.Time) {
 	for _, n := range c.nodes {
 		c.noteNode(n, now)
@@ -85,12 +89,14 @@ func (c *cluster) refresh(now time.Time) {
 	c.judgeStale(now)
 }
 
-// judgeStale judges the copysets that something changed for.
+// judgeStale judges the copysets that something changed for, maxTouched of them; the rest waits for
+// the next call, which the heartbeats make hundreds of times in a second where there are so many.
 func (c *cluster) judgeStale(now time.Time) {
 	t := &c.tally
-	for _, g := range t.stale {
+	n := min(maxTouched, len(t.stale))
+	for _, g := range t.stale[:n] {
 		id, old := g.rec.CopysetId, g.verdict
-		v := verdict{health: c.health(g, now), joining: g.rec.Joining != nil}
+		v := verdict{health: c.health(g, now)}
 		for _, m := range g.rec.Replicas {
 			if c.damaged(g, m, now) {
 				v.damaged++
@@ -101,14 +107,10 @@ func (c *cluster) judgeStale(now time.Time) {
 		mark(t.degraded, id, v.health == healthDegraded)
 		mark(t.harmed, id, v.damaged > 0)
 		t.damaged += v.damaged - old.damaged
-		if v.joining != old.joining {
-			if t.joining++; old.joining {
-				t.joining -= 2
-			}
-		}
 	}
-	clear(t.stale)
-	t.stale = t.stale[:0]
+	if t.stale = t.stale[n:]; len(t.stale) == 0 {
+		t.stale = nil
+	}
 }
 
 func mark(set map[uint64]bool, id uint64, in bool) {
@@ -125,13 +127,13 @@ func (c *cluster) leaderless(n *node, now time.Time) (ids []uint64) {
 	without := c.tally.unavailable
 	if len(without) <= len(n.reports) {
 		for id := range without {
-			if n.reports[id] != nil && !c.isUnsettled(id) {
+			if n.reports[id] != nil && c.isLeaderless(id) {
 				ids = append(ids, id)
 			}
 		}
 	} else {
 		for id := range n.reports {
-			if without[id] && !c.isUnsettled(id) {
+			if without[id] && c.isLeaderless(id) {
 				ids = append(ids, id)
 			}
 		}
@@ -139,6 +141,11 @@ func (c *cluster) leaderless(n *node, now time.Time) (ids []uint64) {
 	ids = append(ids, c.unled(n, now)...)
 	slices.Sort(ids)
 	return slices.Compact(ids)
+}
+
+// isLeaderless says whether the verdict that nobody leads a copyset counts.
+func (c *cluster) isLeaderless(id uint64) bool {
+	return !c.copysets[id].stale && !c.isUnsettled(id)
 }
 
 // byHealth are the copysets that are not ok, in order.

@@ -34,9 +34,9 @@ func (w *world) wantVerdicts(step string) {
 			}
 		}
 	}
-	if joining != c.tally.joining || damaged != c.tally.damaged {
+	if joining != len(c.members.joining) || damaged != c.tally.damaged {
 		w.t.Fatalf("%s: %d join and %d are damaged, taken for %d and %d", step, joining, damaged,
-			c.tally.joining, c.tally.damaged)
+			len(c.members.joining), c.tally.damaged)
 	}
 }
 
@@ -116,12 +116,14 @@ func TestVerdictsAndReportsAreThoseOfAFullLook(t *testing.T) {
 		for range 150 {
 			step := w.upset(rng)
 			w.wantVerdicts(step)
+			w.wantIndex(step)
 			for _, n := range w.nodes {
 				if rng.IntN(4) == 0 {
 					continue // it is not heard for a while
 				}
 				w.beat(n)
 				w.wantVerdicts(step)
+				w.wantIndex(step)
 				w.wantHeard(step, n)
 				if n.last.TakesPartial {
 					partial++
