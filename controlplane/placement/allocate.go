@@ -44,10 +44,11 @@ type Shape struct {
 // takes fewer, down to half the width. A copyset that has no room for its part on the disk of each
 // of its stores is passed over as long as another has, and never takes more than is Left.
 type Allocator struct {
-	sets    []Copyset
-	space   map[uint64]*margin
-	members map[uint64]int // copysets of a store
-	line    []float64      // sum of the weights up to and with each copyset
+	sets    [][]int32 // indexes of the stores
+	index   map[uint64]int32
+	space   []margin
+	members []int     // copysets of a store
+	line    []float64 // sum of the weights up to and with each copyset
 	longest float64
 	stale   int      // segments since the weights were computed
 	taken   []uint64 // by copyset: the last draw that took it
@@ -59,18 +60,41 @@ type margin struct{ left, free int64 }
 
 // NewAllocator takes the copysets, and the space of every store; one that is not listed has none.
 func NewAllocator(sets []Copyset, space map[uint64]Space) *Allocator {
-	a := &Allocator{sets: sets, space: map[uint64]*margin{}, members: map[uint64]int{},
+	a := &Allocator{sets: make([][]int32, len(sets)), index: map[uint64]int32{},
 		line: make([]float64, len(sets)), taken: make([]uint64, len(sets))}
-	for _, set := range sets {
-		for _, id := range set {
-			a.members[id]++
-			if a.space[id] == nil {
-				a.space[id] = &margin{clamp(space[id].Left), clamp(space[id].Free)}
-			}
+	for i, set := range sets {
+		a.Replace(i, set)
+	}
+	a.Refill(space)
+	return a
+}
+
+// Replace has a copyset lie on other stores from the next Refill on, which must come before the next
+// Segment.
+func (a *Allocator) Replace(i int, set Copyset) {
+	for _, s := range a.sets[i] {
+		a.members[s]--
+	}
+	at := make([]int32, 0, len(set))
+	for _, id := range set {
+		s, known := a.index[id]
+		if !known {
+			s = int32(len(a.members))
+			a.index[id] = s
+			a.members, a.space = append(a.members, 0), append(a.space, margin{})
 		}
+		a.members[s]++
+		at = append(at, s)
+	}
+	a.sets[i] = at
+}
+
+// Refill takes the space of every store anew. It looks at every copyset, for some nanoseconds.
+func (a *Allocator) Refill(space map[uint64]Space) {
+	for id, s := range a.index {
+		a.space[s] = margin{clamp(space[id].Left), clamp(space[id].Free)}
 	}
 	a.weigh()
-	return a
 }
 
 func clamp(bytes uint64) int64 { return int64(min(bytes, math.MaxInt64)) }
@@ -82,7 +106,7 @@ func (a *Allocator) weigh() {
 	for i, set := range a.sets {
 		weight := math.Inf(1)
 		for _, id := range set {
-			s := a.space[id]
+			s := &a.space[id]
 			weight = min(weight, float64(max(0, min(s.left, s.free)))/float64(a.members[id]))
 		}
 		if len(set) == 0 {
@@ -168,7 +192,7 @@ func (a *Allocator) nextWithRoom(i int, each int64) int {
 		}
 		room := margin{math.MaxInt64, math.MaxInt64}
 		for _, id := range a.sets[j] {
-			s := a.space[id]
+			s := &a.space[id]
 			room = margin{min(room.left, s.left), min(room.free, s.free)}
 		}
 		if room.left >= each && room.free >= each {

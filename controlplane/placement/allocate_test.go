@@ -3,6 +3,7 @@ package placement
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -236,5 +237,41 @@ func TestShapelessSegmentIsRefused(t *testing.T) {
 	}
 	if _, err := NewAllocator(nil, nil).Segment(0, gib); !errors.Is(err, ErrFull) {
 		t.Error(err)
+	}
+}
+
+func TestAnAllocatorWhoseCopysetsMoveIsLikeANewOne(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 4))
+	sets := make([]Copyset, 60)
+	draw := func() (set Copyset) {
+		for _, id := range rng.Perm(20)[:rng.IntN(4)] {
+			set = append(set, uint64(id))
+		}
+		return set
+	}
+	for i := range sets {
+		sets[i] = draw()
+	}
+	kept := NewAllocator(sets, nil)
+	shape := Shape{Width: 8, Chunks: 64, ChunkBytes: 1 << 20}
+	for round := range 50 {
+		for range 5 {
+			i := rng.IntN(len(sets))
+			sets[i] = draw()
+			kept.Replace(i, sets[i])
+		}
+		space := map[uint64]Space{}
+		for id := range uint64(20) {
+			space[id] = Space{Left: rng.Uint64N(1 << 34), Free: rng.Uint64N(1 << 34)}
+		}
+		kept.Refill(space)
+		fresh := NewAllocator(sets, space)
+		for at := range uint64(5) {
+			have, err := kept.Segment(at, shape)
+			want, wantErr := fresh.Segment(at, shape)
+			if !slices.Equal(have, want) || (err == nil) != (wantErr == nil) {
+				t.Fatalf("round %d: %v %v, a new one gives %v %v", round, have, err, want, wantErr)
+			}
+		}
 	}
 }

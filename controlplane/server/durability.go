@@ -103,34 +103,28 @@ func modelOf(req *v1.GetPoolDurabilityRequest) (placement.Model, error) {
 
 // assessed gathers the pool's copysets, its stores and what they hold.
 func (c *cluster) assessed(req *v1.GetPoolDurabilityRequest) (in assessed, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.cfg.Now()
-	switch {
-	case req.PoolId != 0 && req.PoolId != poolID:
-		return in, admin.Errorf(admin.ErrNotFound, "control: pool %d does not exist", req.PoolId)
-	case len(c.order) == 0:
-		return in, admin.Errorf(admin.ErrUnavailable, "control: no copysets yet: %s",
-			c.waiting(now))
+	if err := c.checkAssess(req); err != nil {
+		return in, err
 	}
-	used := map[uint64]bool{}
-	for _, id := range c.order {
-		g := c.copysets[id]
+	given := map[uint64]uint64{} // by store; 0 is written too where a copyset lies
+	c.inTurns(func(g *copyset, now time.Time) {
 		var set placement.Copyset
 		for _, m := range g.rec.Replicas {
-			set = append(set, c.placeOf(m.StoreId))
-			used[c.placeOf(m.StoreId)] = true
+			place := c.placeOf(m.StoreId)
+			set = append(set, place)
+			given[place] += c.mapped.bytes[g.rec.CopysetId]
 		}
 		in.sets = append(in.sets, set)
 		if c.health(g, now) != stateOK {
 			in.short++
 		}
-	}
-	given := c.given(in.sets)
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	in.bytes = map[uint64]float64{}
 	for _, id := range sortedIDs(c.stores) {
 		s := c.stores[id]
-		if s.rec.Replaced && !used[id] {
+		if _, used := given[id]; s.rec.Replaced && !used {
 			continue
 		}
 		in.stores = append(in.stores, placement.Store{ID: id,
@@ -138,6 +132,19 @@ func (c *cluster) assessed(req *v1.GetPoolDurabilityRequest) (in assessed, err e
 		in.bytes[id] = float64(holds(s, given[id], req.Full))
 	}
 	return in, nil
+}
+
+func (c *cluster) checkAssess(req *v1.GetPoolDurabilityRequest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case req.PoolId != 0 && req.PoolId != poolID:
+		return admin.Errorf(admin.ErrNotFound, "control: pool %d does not exist", req.PoolId)
+	case len(c.order) == 0:
+		return admin.Errorf(admin.ErrUnavailable, "control: no copysets yet: %s",
+			c.waiting(c.cfg.Now()))
+	}
+	return nil
 }
 
 // holds is what a store holds, or could. One that has not reported is taken to hold all that

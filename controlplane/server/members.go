@@ -41,6 +41,7 @@ func (c *cluster) relate(g *copyset) {
 	if g.verdict.health == "" { // nothing is known of it yet
 		c.tally.unavailable[id] = true
 	}
+	c.relocate(g)
 	mark(m.joining, id, g.rec.Joining != nil)
 	mark(m.unsure, id, c.isUnsettled(id))
 	c.touch(g)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/ashlar-storage/ashlar/controlplane/meta"
 	"github.com/ashlar-storage/ashlar/controlplane/placement"
@@ -16,17 +17,24 @@ import (
 // stateFull is what a store says that has no room for new chunks.
 const stateFull = "full"
 
-// mapped is what the volumes were given, those being deleted included.
+// mapped is what the volumes were given, those being deleted included, and where that lies.
 type mapped struct {
 	bytes    map[uint64]uint64 // by copyset, one copy
 	segments uint64            // of all volumes
+
+	// As of the last volume that was placed: by copyset, where its new chunks would go, and by
+	// store what the volumes may come to write there.
+	sets      map[uint64]placement.Copyset
+	given     map[uint64]uint64
+	allocator *placement.Allocator
+	order     []uint64 // copysets as the allocator counts them
+	moved     []*copyset
 }
 
 // allocate chooses the copysets of a volume's segments from the first on that it lacks, by the
 // space of their stores.
 func (c *cluster) allocate(vol *v1.Volume, first uint64) ([]*v1.Segment, error) {
-	sets := c.allSets()
-	a := placement.NewAllocator(sets, c.spaces(sets))
+	a := c.refilled()
 	segs := make([]*v1.Segment, 0, segments(vol)-first)
 	for i := first; i < segments(vol); i++ {
 		picked, err := a.Segment(c.mapped.segments+i-first, placement.Shape{Width: segmentCopysets,
@@ -66,37 +74,61 @@ func chunksOf(vol *v1.Volume, segment uint64) int {
 	return int((bytes + vol.ChunkBytes - 1) / vol.ChunkBytes)
 }
 
-// allSets are the copysets, in order, with the stores that new chunks would go to: not those that
-// failed, and in the place of those that were replaced the ones that are there now.
-func (c *cluster) allSets() []placement.Copyset {
-	sets := make([]placement.Copyset, 0, len(c.order))
-	for _, id := range c.order {
-		var set placement.Copyset
-		for _, m := range c.copysets[id].rec.Replicas {
-			place := c.placeOf(m.StoreId)
-			if s := c.stores[place]; s != nil && s.report.GetState() != stateFailed {
-				set = append(set, place)
-			}
-		}
-		sets = append(sets, set)
+// relocate notes that new chunks of a copyset may go to other stores than before.
+func (c *cluster) relocate(g *copyset) {
+	if !g.moved {
+		g.moved = true
+		c.mapped.moved = append(c.mapped.moved, g)
 	}
-	return sets
 }
 
-// given is what volumes may come to write on each store, where sets are those of all copysets.
-func (c *cluster) given(sets []placement.Copyset) map[uint64]uint64 {
-	given := map[uint64]uint64{}
-	for i, set := range sets {
-		for _, store := range set {
-			given[store] += c.mapped.bytes[c.order[i]]
+// refilled is the allocator with the copysets where they are, and what the stores have left.
+func (c *cluster) refilled() *placement.Allocator {
+	m := &c.mapped
+	if !slices.Equal(m.order, c.order) {
+		m.order, m.allocator = slices.Clone(c.order), nil
+	}
+	for _, g := range m.moved {
+		g.moved = false
+		id := g.rec.CopysetId
+		for _, store := range m.sets[id] {
+			m.given[store] -= m.bytes[id]
+		}
+		m.sets[id] = c.setOf(g)
+		for _, store := range m.sets[id] {
+			m.given[store] += m.bytes[id]
+		}
+		if m.allocator != nil {
+			i, _ := slices.BinarySearch(m.order, id)
+			m.allocator.Replace(i, m.sets[id])
 		}
 	}
-	return given
+	m.moved = nil
+	if m.allocator == nil {
+		var sets []placement.Copyset
+		for _, id := range m.order {
+			sets = append(sets, m.sets[id])
+		}
+		m.allocator = placement.NewAllocator(sets, nil)
+	}
+	m.allocator.Refill(c.spaces())
+	return m.allocator
+}
+
+// setOf are the stores that new chunks of a copyset would go to: not those that failed, and in the
+// place of those that were replaced the ones that are there now.
+func (c *cluster) setOf(g *copyset) (set placement.Copyset) {
+	for _, m := range g.rec.Replicas {
+		place := c.placeOf(m.StoreId)
+		if s := c.stores[place]; s != nil && s.report.GetState() != stateFailed {
+			set = append(set, place)
+		}
+	}
+	return set
 }
 
 // spaces is what every store has left.
-func (c *cluster) spaces(sets []placement.Copyset) map[uint64]placement.Space {
-	given := c.given(sets)
+func (c *cluster) spaces() map[uint64]placement.Space {
 	spaces := make(map[uint64]placement.Space, len(c.stores))
 	for id, s := range c.stores {
 		if s.report.GetState() == stateFull {
@@ -104,7 +136,7 @@ func (c *cluster) spaces(sets []placement.Copyset) map[uint64]placement.Space {
 		}
 		capacity, used := s.usable(), s.report.GetUsedBytes()
 		most := uint64(float64(capacity) * c.cfg.Overcommit)
-		spaces[id] = placement.Space{Left: most - min(most, given[id]),
+		spaces[id] = placement.Space{Left: most - min(most, c.mapped.given[id]),
 			Free: capacity - min(capacity, used)}
 	}
 	return spaces
@@ -113,13 +145,21 @@ func (c *cluster) spaces(sets []placement.Copyset) map[uint64]placement.Space {
 // takeMapping counts what a volume was given; giveMapping takes it back.
 func (c *cluster) takeMapping(vol *v1.Volume, segs []*v1.Segment) {
 	c.mapped.segments += uint64(len(segs))
-	eachShare(vol, segs, func(copyset, bytes uint64) { c.mapped.bytes[copyset] += bytes })
+	eachShare(vol, segs, func(copyset, bytes uint64) { c.mapped.add(copyset, bytes) })
 }
 
 func (c *cluster) giveMapping(vol *v1.Volume, segs []*v1.Segment) {
 	eachShare(vol, segs, func(copyset, bytes uint64) {
-		c.mapped.bytes[copyset] -= min(c.mapped.bytes[copyset], bytes)
+		c.mapped.add(copyset, -min(c.mapped.bytes[copyset], bytes))
 	})
+}
+
+// add counts bytes more, modulo 2^64, for a copyset and the stores that it lies on.
+func (m *mapped) add(copyset, bytes uint64) {
+	m.bytes[copyset] += bytes
+	for _, store := range m.sets[copyset] {
+		m.given[store] += bytes
+	}
 }
 
 // growMapping counts what a volume was given when it grew: its last segment has more chunks, and

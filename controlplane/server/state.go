@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/controlplane/placement"
 	"github.com/ashlar-storage/ashlar/controlplane/schedule"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
@@ -38,7 +38,7 @@ type cluster struct {
 	id   string
 	addr string // of this process
 
-	mu       sync.Mutex
+	mu       lock
 	failed   error     // set when memory and metadata may differ; refuses changes
 	started  time.Time // of this process
 	topology uint64    // version of copysets and addresses; 0: none yet
@@ -130,6 +130,7 @@ type copyset struct {
 	dirty        bool          // rec differs from the metadata
 	stale        bool          // the verdict may be wrong
 	unseen       bool          // the schedulers do not have it as it is
+	moved        bool          // new chunks of it may go elsewhere
 	members      []*v1.Replica // of rec
 	verdict      verdict
 	doubt        bool // its leader names members from before a restore that rec does not have
@@ -153,7 +154,8 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 		space: newNamespace(), trash: map[uint64]bool{}, deletions: map[uint64]*deletion{},
 		paused: map[schedule.Kind]*v1.Scheduler{},
 		tuned:  cfg.Schedule, set: map[string]*v1.Limit{}, givingUp: map[uint64]bool{},
-		mapped:   mapped{bytes: map[uint64]uint64{}},
+		mapped: mapped{bytes: map[uint64]uint64{}, sets: map[uint64]placement.Copyset{},
+			given: map[uint64]uint64{}},
 		sessions: map[uint64]*session{}, processes: map[string]*process{},
 		tally: newTally(), members: newMembers(),
 		used: map[uint64]time.Time{},

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ func (w *world) wantIndex(step string) {
 		w.t.Fatalf("%s: the schedulers know %d of %d copysets", step, c.turns.index.Len(),
 			len(c.copysets))
 	}
-	fresh := newMembers()
+	fresh, given := newMembers(), map[uint64]uint64{}
+	c.refilled()
 	for id, g := range c.copysets {
 		if want, have := c.viewOf(g, now), c.turns.index.Copyset(id); !reflect.DeepEqual(have,
 			want) {
@@ -41,6 +43,9 @@ func (w *world) wantIndex(step string) {
 			}
 			fresh.byNode[m.NodeId][id] = true
 		}
+		for _, store := range c.setOf(g) {
+			given[store] += c.mapped.bytes[id]
+		}
 		mark(fresh.joining, id, g.rec.Joining != nil)
 		mark(fresh.unsure, id, c.isUnsettled(id))
 	}
@@ -48,6 +53,17 @@ func (w *world) wantIndex(step string) {
 	maps.DeleteFunc(c.members.byNode, func(_ uint64, in map[uint64]bool) bool {
 		return len(in) == 0
 	})
+	for id, g := range c.copysets {
+		if want, have := c.setOf(g), c.mapped.sets[id]; !slices.Equal(want, have) {
+			w.t.Fatalf("%s: chunks of copyset %d would go to %v, should to %v", step, id, have, want)
+		}
+	}
+	for id := range c.stores {
+		if given[id] != c.mapped.given[id] {
+			w.t.Fatalf("%s: store %d was given %d, counted are %d", step, id, given[id],
+				c.mapped.given[id])
+		}
+	}
 	if !reflect.DeepEqual(c.members, fresh) {
 		w.t.Fatalf("%s: members are counted as\n%+v\nand are\n%+v", step, c.members, fresh)
 	}
@@ -160,6 +176,7 @@ func TestTheSchedulersHaveEveryChange(t *testing.T) {
 	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 21))
 		w := newWideWorld(t, 6)
+		w.create("v", 8<<30)
 		away := map[*fakeNode]bool{}
 		for range 120 {
 			step := w.shake(rng, away)

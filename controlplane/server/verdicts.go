@@ -48,6 +48,7 @@ func (c *cluster) touch(g *copyset) {
 func (c *cluster) touchNode(n *node) {
 	for id := range c.members.byNode[n.rec.NodeId] {
 		c.touch(c.copysets[id])
+		c.relocate(c.copysets[id])
 	}
 }
 
