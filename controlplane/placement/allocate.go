@@ -69,8 +69,8 @@ func NewAllocator(sets []Copyset, space map[uint64]Space) *Allocator {
 	return a
 }
 
-// Replace has a copyset lie on other stores from the next Refill on, which must come before the next
-// Segment.
+// Replace has a copyset lie on other stores from the next Refill on, which must come before the
+// next Segment.
 func (a *Allocator) Replace(i int, set Copyset) {
 	for _, s := range a.sets[i] {
 		a.members[s]--

@@ -110,7 +110,7 @@ func (f *fleet) hear(tb testing.TB, beat []byte) *v1.HeartbeatNodeResponse {
 	if err := prutal.Unmarshal(beat, req); err != nil {
 		tb.Fatal(err)
 	}
-	resp, err := f.c.heartbeatNode(req)
+	resp, err := f.c.heartbeatNode(ctx, req)
 	if err != nil {
 		tb.Fatal(err)
 	}

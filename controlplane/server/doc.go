@@ -42,6 +42,11 @@
 // Heartbeats, lookups and status read memory only (segments are read from the metadata). Records in
 // memory are never changed in place: they are replaced.
 //
+// Nobody keeps the lock while all copysets are looked at: what is asked of all of them is counted
+// as they change (members.go, verdicts.go), and where each must be looked at, others have the lock
+// in between, every maxTouched copysets (limits.go). The schedulers decide without it, by an index
+// of their own (turns.go).
+//
 // Being active is a term (term.go): it begins with winning the election and reading everything, and
 // its memory ends with it. Heartbeats tell the rest within their interval.
 //

@@ -164,10 +164,14 @@ func (h *nodeHandler) RegisterNode(_ context.Context, req *v1.RegisterNodeReques
 	return serve(h.s, req, (*cluster).registerNode)
 }
 
-func (h *nodeHandler) HeartbeatNode(_ context.Context, req *v1.HeartbeatNodeRequest) (
+func (h *nodeHandler) HeartbeatNode(ctx context.Context, req *v1.HeartbeatNodeRequest) (
 	*v1.HeartbeatNodeResponse, error,
 ) {
-	return serve(h.s, req, (*cluster).heartbeatNode)
+	return serve(h.s, req, func(c *cluster, req *v1.HeartbeatNodeRequest) (
+		*v1.HeartbeatNodeResponse, error,
+	) {
+		return c.heartbeatNode(ctx, req)
+	})
 }
 
 func (h *nodeHandler) RegisterProcess(_ context.Context, req *v1.RegisterProcessRequest) (

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
@@ -234,8 +235,12 @@ func (c *cluster) commitStore(tx meta.Tx, node uint64, ident *v1.StoreIdentity) 
 	return s, meta.Stores.Put(tx, meta.ID(s.StoreId), s)
 }
 
-// heartbeatNode takes a node's report and answers with what it should do.
-func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNodeResponse, error) {
+// heartbeatNode takes a node's report and answers with what it should do. Of one that waited for so
+// long that the node has given it up, as when a thousand nodes tell of everything after a takeover,
+// only that the node lives is taken: it says it all again, and others wait behind it.
+func (c *cluster) heartbeatNode(ctx context.Context, req *v1.HeartbeatNodeRequest) (
+	*v1.HeartbeatNodeResponse, error,
+) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
@@ -255,6 +260,10 @@ func (c *cluster) heartbeatNode(req *v1.HeartbeatNodeRequest) (*v1.HeartbeatNode
 		n.upSince = now
 	}
 	n.heard = now
+	if ctx.Err() != nil {
+		return nil, admin.Errorf(admin.ErrUnavailable, "control: node %s gave its heartbeat up "+
+			"while it waited", n.rec.Name)
+	}
 	n.taken = req.DesiredVersion
 	c.takeProgram(n, req, now)
 	c.takeStores(n, req.Stores)

@@ -9,8 +9,9 @@ import (
 )
 
 // The schedulers have the copysets in an index of their own and look at it without the lock of the
-// cluster, however long that takes. A turn takes over what was touched since the one before, decides,
-// and carries out what still fits: what has changed meanwhile is looked at again in the next turn.
+// cluster, however long that takes. A turn takes over what was touched since the one before,
+// decides, and carries out what still fits: what has changed meanwhile is looked at again in the
+// next turn.
 // Each holding of the lock is for a bounded number of copysets, or for one change of the metadata.
 
 // turns is what is kept from turn to turn. Its lock is taken before the cluster's.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -153,6 +154,26 @@ func TestNodesThatKnowNoPartialHeartbeatsAreHeardAsEver(t *testing.T) {
 	}
 	if s := w.status(); s.Health != stateOK {
 		t.Errorf("%s %q", s.Health, s.Problems)
+	}
+}
+
+func TestOfAHeartbeatThatWasGivenUpOnlyTheSignOfLifeIsTaken(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	n, c := w.nodes[0], w.srv.cluster()
+	w.clock.pass(time.Minute)
+	late, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err := c.heartbeatNode(late, &v1.HeartbeatNodeRequest{ClusterId: n.cluster, NodeId: n.id,
+		DesiredVersion: n.version, Stores: []*v1.StoreReport{{StoreId: n.stores[0].StoreId,
+			State: stateFailed}}})
+	has(t, err, admin.ErrUnavailable, "gave its heartbeat up")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.nodes[n.id]
+	if !c.up(known, c.cfg.Now()) || len(known.reports) != len(n.said) ||
+		c.stores[n.stores[0].StoreId].report.State == stateFailed {
+		t.Errorf("up %v, %d reports of %d", c.up(known, c.cfg.Now()), len(known.reports),
+			len(n.said))
 	}
 }
 
