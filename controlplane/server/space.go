@@ -82,13 +82,18 @@ func (c *cluster) relocate(g *copyset) {
 	}
 }
 
-// refilled is the allocator with the copysets where they are, and what the stores have left.
-func (c *cluster) refilled() *placement.Allocator {
+// resettle takes some of the copysets over that may have moved, and says whether there are more.
+func (c *cluster) resettle() (more bool) {
 	m := &c.mapped
-	if !slices.Equal(m.order, c.order) {
-		m.order, m.allocator = slices.Clone(c.order), nil
+	if len(m.order) != len(c.order) {
+		m.order = slices.Clone(c.order)
+		m.allocator = placement.NewAllocator(make([]placement.Copyset, len(m.order)), nil)
+		for _, g := range c.copysets {
+			c.relocate(g)
+		}
 	}
-	for _, g := range m.moved {
+	n := min(maxTouched, len(m.moved))
+	for _, g := range m.moved[:n] {
 		g.moved = false
 		id := g.rec.CopysetId
 		for _, store := range m.sets[id] {
@@ -98,21 +103,20 @@ func (c *cluster) refilled() *placement.Allocator {
 		for _, store := range m.sets[id] {
 			m.given[store] += m.bytes[id]
 		}
-		if m.allocator != nil {
-			i, _ := slices.BinarySearch(m.order, id)
-			m.allocator.Replace(i, m.sets[id])
-		}
+		i, _ := slices.BinarySearch(m.order, id)
+		m.allocator.Replace(i, m.sets[id])
 	}
-	m.moved = nil
-	if m.allocator == nil {
-		var sets []placement.Copyset
-		for _, id := range m.order {
-			sets = append(sets, m.sets[id])
-		}
-		m.allocator = placement.NewAllocator(sets, nil)
+	m.moved = m.moved[n:]
+	return len(m.moved) > 0
+}
+
+// refilled is the allocator with the copysets where they are, and what the stores have left.
+func (c *cluster) refilled() *placement.Allocator {
+	for c.resettle() {
+		continue
 	}
-	m.allocator.Refill(c.spaces())
-	return m.allocator
+	c.mapped.allocator.Refill(c.spaces())
+	return c.mapped.allocator
 }
 
 // setOf are the stores that new chunks of a copyset would go to: not those that failed, and in the

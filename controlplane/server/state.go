@@ -360,6 +360,7 @@ func clip(s string, n int) string {
 // tick does what time demands. It is called every TickInterval.
 func (c *cluster) tick() {
 	c.judgeAll()
+	c.resettleAll()
 	if c.work() {
 		c.turn()
 	}

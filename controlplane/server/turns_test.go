@@ -55,7 +55,8 @@ func (w *world) wantIndex(step string) {
 	})
 	for id, g := range c.copysets {
 		if want, have := c.setOf(g), c.mapped.sets[id]; !slices.Equal(want, have) {
-			w.t.Fatalf("%s: chunks of copyset %d would go to %v, should to %v", step, id, have, want)
+			w.t.Fatalf("%s: chunks of copyset %d would go to %v, should to %v", step, id, have,
+				want)
 		}
 	}
 	for id := range c.stores {

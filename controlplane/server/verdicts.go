@@ -69,6 +69,16 @@ func (c *cluster) noteNode(n *node, now time.Time) {
 	}
 }
 
+// resettleAll has the allocator follow where copysets have moved, before somebody waits for it, and
+// lets others have the lock between the parts.
+func (c *cluster) resettleAll() {
+	for more := true; more; {
+		c.mu.Lock()
+		more = c.resettle()
+		c.mu.Unlock()
+	}
+}
+
 // judgeAll makes the verdicts those of now, and lets others have the lock between the parts.
 func (c *cluster) judgeAll() {
 	c.mu.Lock()
