@@ -79,6 +79,7 @@ func (c *cluster) welcome(n *node, stores int, now time.Time) {
 	n.sums, n.sum, n.outside, n.raw, n.taken = nil, 0, nil, nil, 0
 	n.process = n.rec.Incarnation
 	c.touchNode(n)
+	c.relocateNode(n)
 	c.weighFeatures(now)
 	rec := n.rec
 	c.tell(newEvent(eventInfo, "node-started", aNode, rec.NodeId, rec.Name, "node %s (%s) was "+
@@ -305,7 +306,9 @@ func (c *cluster) orders(n *node, version uint64, known bool,
 		resp.Copysets, resp.Nodes = c.desiredState(n)
 	}
 	resp.DeleteVolumes = c.deletionsFor(n)
-	c.judgeStale(now)
+	if len(c.tally.stale) <= 2*maxTouched { // else so many tell of all that a tick judges
+		c.judgeStale(now)
+	}
 	resp.Rouse = c.leaderless(n, now)
 	resp.Retire = c.retired(n, now)
 	resp.TakesPartial = n.rec.Features&admin.FeaturePartial != 0 && known && version == n.desired

@@ -113,6 +113,7 @@ type store struct {
 	volumesVersion uint64
 	volumesAt      time.Time
 	judged         string // its state when its copysets were judged
+	failed         bool   // it said that it had when its copysets were laid for new chunks
 	dirty          bool   // rec differs from the metadata
 	// downSince is since when it is offline or has failed, as this process has seen; zero: it is
 	// not.

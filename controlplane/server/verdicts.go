@@ -48,13 +48,19 @@ func (c *cluster) touch(g *copyset) {
 func (c *cluster) touchNode(n *node) {
 	for id := range c.members.byNode[n.rec.NodeId] {
 		c.touch(c.copysets[id])
+	}
+}
+
+// relocateNode notes that new chunks of the copysets on a node may go elsewhere.
+func (c *cluster) relocateNode(n *node) {
+	for id := range c.members.byNode[n.rec.NodeId] {
 		c.relocate(c.copysets[id])
 	}
 }
 
 // noteNode notices whether a node and its stores are up.
 func (c *cluster) noteNode(n *node, now time.Time) {
-	changed := false
+	changed, moved := false, false
 	if up := c.up(n, now); up != n.judgedUp {
 		n.judgedUp, changed = up, true
 	}
@@ -63,6 +69,12 @@ func (c *cluster) noteNode(n *node, now time.Time) {
 		if state, _ := c.storeUp(s, now); state != s.judged {
 			s.judged, changed = state, true
 		}
+		if failed := s.report.GetState() == stateFailed; failed != s.failed {
+			s.failed, moved = failed, true
+		}
+	}
+	if moved {
+		c.relocateNode(n)
 	}
 	if changed {
 		c.touchNode(n)
@@ -101,7 +113,7 @@ func (c *cluster) refresh(now time.Time) {
 }
 
 // judgeStale judges the copysets that something changed for, maxTouched of them; the rest waits for
-// the next call, which the heartbeats make hundreds of times in a second where there are so many.
+// the next call.
 func (c *cluster) judgeStale(now time.Time) {
 	t := &c.tally
 	n := min(maxTouched, len(t.stale))
