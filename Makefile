@@ -28,7 +28,7 @@ DAYS        ?= 60
 RACE        ?= ./io/... ./rpc/... ./controlplane/... ./dataplane/... ./ebpf/... ./cmd/...
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis trace sim fill operations control-sim build-rdma rdma
+.PHONY: build test race lint demo evidence microbench mutants fuzz bench bench-peers clean help packages crash kernel corrupt power faults nemesis trace sim fill operations control-sim control-load build-rdma rdma
 
 build: ## bin/ashlar: one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashlar ./cmd/ashlar
@@ -143,6 +143,11 @@ sim: ## a copyset, its disks, network and clocks in simulated time, faults from 
 control-sim: ## the schedulers on 1,000 nodes for DAYS (60) of simulated failures: rewrites table and figure of docs/scheduling.md
 	@go run ./cmd/control-sim -days $(DAYS) -page docs/scheduling.md
 	@echo "control-sim: ok"
+
+control-load: ## heartbeats of 1,000 nodes with 1,000 replicas each to a control plane on one processor: rewrites a table of docs/performance.md
+	@CGO_ENABLED=0 go build -trimpath -o bin/control-load ./cmd/control-load
+	@bin/control-load -page docs/performance.md
+	@echo "control-load: ok"
 
 evidence: ## runs the lanes and rewrites the tables of docs/reliability.md from their counts
 	@rm -rf bin/evidence && mkdir -p bin/evidence

@@ -212,7 +212,7 @@ var mutants = []mutant{
 		`replica < newest && lead`, `replica != newest && lead`,
 		"./controlplane/server", "TestAReplicaIsDestroyedOnlyWhenRecordNumberAndLeaderAgree"},
 	{"schedule: two replicas in one zone", "P1", "controlplane/schedule/pick.go",
-		`if s.ID == from.Store || zones[s.Zone] {`, `if s.ID == from.Store {`,
+		`if s.ID == from.Store || slices.Contains(zones, s.Zone) {`, `if s.ID == from.Store {`,
 		"./controlplane/schedule", "TestRecoverFollowsTheScripts"},
 	{"store: forget at a power cut that a disk was put back", "P5", "dataplane/store/proof.go",
 		`	return s.saveLost()`, `	return nil`,

@@ -1,8 +1,8 @@
-// Package sim runs the schedulers of package schedule, the very code that the control plane runs, on
-// a large cluster for simulated months: disks die, nodes restart and die, a zone loses its power,
-// disks are replaced, nodes are added, and replicas are filled at a limited rate. It prints how even
-// the stores are, how long copysets lacked replicas, what was moved, and how long recovery took, as
-// a table for docs/scheduling.md, and draws the course of the first run.
+// Package sim runs the schedulers of package schedule, the very code that the control plane runs,
+// on a large cluster for simulated months: disks die, nodes restart and die, a zone loses its
+// power, disks are replaced, nodes are added, and replicas are filled at a limited rate. It prints
+// how even the stores are, how long copysets lacked replicas, what was moved, and how long recovery
+// took, as a table for docs/scheduling.md, and draws the course of the first run.
 //
 //	make control-sim
 //	go run ./cmd/control-sim -nodes 60 -copysets 2000 -days 60 -seed 7
