@@ -31,6 +31,7 @@ type node struct {
 	conn    *admin.Clients
 	version uint64            // of its desired state
 	known   bool              // the next heartbeat may be partial
+	all     bool              // it tells of everything; neither: it asks
 	holds   map[uint64]uint64 // copyset -> replica
 	changed map[uint64]bool   // copysets to tell of
 	gone    []uint64
@@ -159,17 +160,27 @@ func (f *fleet) isDead(n *node) bool {
 	return f.truth.dead == n.id
 }
 
+// beat is a heartbeat, and another at once where the answer to one that asks is that all is to be
+// told, as admin.Told has it.
 func (f *fleet) beat(ctx context.Context, n *node) error {
+	asks := !n.known && !n.all
+	if err := f.send(ctx, n); err != nil || !asks || !n.all {
+		return err
+	}
+	return f.send(ctx, n)
+}
+
+func (f *fleet) send(ctx context.Context, n *node) error {
 	req := f.heartbeat(n)
 	resp, err := n.conn.Node.HeartbeatNode(ctx, req)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
-		n.known = false
+		n.known, n.all = false, false
 		return err
 	}
 	f.beats.Add(1)
-	n.known = resp.TakesPartial
+	n.known, n.all = resp.TakesPartial, !resp.TakesPartial && !resp.TellLater
 	if resp.DesiredPresent {
 		f.obey(n, resp)
 	}
@@ -181,20 +192,25 @@ func (f *fleet) beat(ctx context.Context, n *node) error {
 	return nil
 }
 
-// heartbeat is what a node says: of all its replicas, or of those that have changed.
+// heartbeat is what a node says: of all its replicas, or of those that have changed, or only what
+// they add up to.
 func (f *fleet) heartbeat(n *node) *v1.HeartbeatNodeRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	req := &v1.HeartbeatNodeRequest{ClusterId: f.cluster, NodeId: n.id, Partial: n.known,
+	req := &v1.HeartbeatNodeRequest{ClusterId: f.cluster, NodeId: n.id, Partial: !n.all,
 		DesiredVersion: n.version, Features: admin.Features, Level: admin.Level,
 		Stores: []*v1.StoreReport{{StoreId: n.id, State: "up", Life: 1,
 			CapacityBytes: capacity, UsedBytes: 1 << 40, Chunks: 1 << 16, LogWriteNs: 1e6,
 			Waiting: &v1.Waiting{}, Space: &v1.Space{}, Scrub: &v1.Scrub{On: true}}}}
-	if !n.known {
+	if n.all {
 		n.sums, n.sum, n.gone = make(map[uint64]uint64, len(n.holds)), 0, nil
 		for copyset := range n.holds {
 			f.say(n, req, copyset)
 		}
+	}
+	if !n.known && !n.all {
+		req.ReplicaCount, req.ReplicaSum = uint64(len(n.sums)), n.sum
+		return req
 	}
 	for copyset := range n.changed {
 		if n.known && n.holds[copyset] != 0 {

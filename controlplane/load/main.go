@@ -88,7 +88,6 @@ func (b *bench) run(ctx context.Context) error {
 	if err := b.phase("takeover", b.settled); err != nil {
 		return err
 	}
-	b.fleet.failed.Store(0)
 	if err := b.phase("rest", pause(c.phase)); err != nil {
 		return err
 	}
@@ -119,7 +118,7 @@ func pause(d time.Duration) func() error {
 // settled waits until all nodes have told everything and all copysets are well.
 func (b *bench) settled() error {
 	var last string
-	for end := time.Now().Add(settling); time.Now().Before(end); time.Sleep(step) {
+	for end := time.Now().Add(settling); time.Now().Before(end); time.Sleep(interval) {
 		s, err := b.probe.conn.Admin.ClusterStatus(context.Background(),
 			&v1.ClusterStatusRequest{})
 		if err == nil && s.CopysetsFull == s.Copysets {

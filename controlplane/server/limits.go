@@ -43,6 +43,12 @@ const (
 	// maxTouched is how many copysets are looked at in one holding of the lock: to judge them, to
 	// take them over for the schedulers, to list them.
 	maxTouched = 1024
+	// maxNoted is how many nodes that come or go have their copysets touched in one.
+	maxNoted = 8
+	// maxTelling is how many nodes tell of all their replicas at a time after a takeover, each
+	// within tellWithin, which is when they give a call up.
+	maxTelling = 4
+	tellWithin = 3 * time.Second
 	// maxLate is how many copysets one tick writes down that may be written late, and maxFinish how
 	// many replacements one takes over; the rest follows.
 	maxLate   = 2048

@@ -272,6 +272,9 @@ func (c *cluster) heartbeatNode(ctx context.Context, req *v1.HeartbeatNodeReques
 	known := c.takeReplicas(n, req)
 	c.hear(n)
 	c.takeDeleted(n, req.DeletedVolumes)
+	if c.mustWait(n, req, known, now) {
+		return c.later(n), nil
+	}
 	return c.orders(n, req.DesiredVersion, known, now), nil
 }
 

@@ -54,6 +54,7 @@ type cluster struct {
 	trash     map[uint64]bool // volumes that may be restored
 	deletions map[uint64]*deletion
 	mapped    mapped
+	telling   turnstile
 	paused    map[schedule.Kind]*v1.Scheduler // schedulers that begin nothing
 	tuned     schedule.Limits                 // that hold now, but for what is paused
 	set       map[string]*v1.Limit            // limits that differ from the configuration

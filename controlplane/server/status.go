@@ -84,11 +84,10 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 		resp.Scrub = c.showScrub(now)
 	}
 	c.refresh(now)
-	byHealth := c.tally.byHealth()
-	resp.CopysetsWithLeader = resp.Copysets - uint64(len(byHealth[healthUnavailable]))
-	resp.CopysetsFull = resp.CopysetsWithLeader - uint64(len(byHealth[healthDegraded]))
+	resp.CopysetsWithLeader = resp.Copysets - uint64(len(c.tally.unavailable))
+	resp.CopysetsFull = resp.CopysetsWithLeader - uint64(len(c.tally.degraded))
 	problems := append(c.nodeProblems(now), c.replicaProblems(now)...)
-	problems = append(problems, copysetProblems(byHealth, len(c.order))...)
+	problems = append(problems, c.tally.problems(len(c.order))...)
 	problems = slices.Concat(problems, c.settleProblems(), c.forgottenNotes(now),
 		c.moveProblems())
 	switch {
@@ -98,7 +97,7 @@ func (c *cluster) clusterStatus(*v1.ClusterStatusRequest) (*v1.ClusterStatusResp
 	case len(c.copysets) == 0:
 		problems = append([]string{"no copysets yet: " + c.waiting(now)}, problems...)
 		resp.Health = healthUnavailable
-	case len(byHealth[healthUnavailable]) > 0:
+	case len(c.tally.unavailable) > 0:
 		resp.Health = healthUnavailable
 	case len(problems) > 0:
 		resp.Health = healthDegraded
@@ -222,28 +221,47 @@ func (c *cluster) diskNotes(now time.Time) []string {
 	return notes
 }
 
-func copysetProblems(byHealth map[string][]uint64, total int) []string {
+func (t *tally) problems(total int) []string {
 	var problems []string
-	for _, p := range []struct{ health, text string }{
-		{healthUnavailable, "have no leader, their blocks cannot be reached"},
-		{healthDegraded, "lack a replica that is up and caught up"},
+	for _, p := range []struct {
+		in   map[uint64]bool
+		text string
+	}{
+		{t.unavailable, "have no leader, their blocks cannot be reached"},
+		{t.degraded, "lack a replica that is up and caught up"},
 	} {
-		if ids := byHealth[p.health]; len(ids) > 0 {
-			problems = append(problems, fmt.Sprintf("%d of %d copysets %s: %s", len(ids), total,
-				p.text, listIDs(ids)))
+		if len(p.in) > 0 {
+			problems = append(problems, fmt.Sprintf("%d of %d copysets %s: %s", len(p.in), total,
+				p.text, listIDs(lowest(p.in))))
 		}
 	}
 	return problems
 }
 
+// maxListed is how many copysets a text names.
+const maxListed = 8
+
+// lowest are the first of a set and one more, without sorting all: after a takeover it has every
+// copyset.
+func lowest(set map[uint64]bool) (ids []uint64) {
+	for id := range set {
+		if len(ids) > maxListed && id > ids[maxListed] {
+			continue
+		}
+		at, _ := slices.BinarySearch(ids, id)
+		ids = slices.Insert(ids, at, id)
+		ids = ids[:min(len(ids), maxListed+1)]
+	}
+	return ids
+}
+
 func listIDs(ids []uint64) string {
-	const most = 8
 	var words []string
-	for _, id := range ids[:min(len(ids), most)] {
+	for _, id := range ids[:min(len(ids), maxListed)] {
 		words = append(words, fmt.Sprint(id))
 	}
 	text := strings.Join(words, ", ")
-	if len(ids) > most {
+	if len(ids) > maxListed {
 		text += ", ..."
 	}
 	return text

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -58,9 +57,9 @@ func (c *cluster) relocateNode(n *node) {
 	}
 }
 
-// noteNode notices whether a node and its stores are up.
-func (c *cluster) noteNode(n *node, now time.Time) {
-	changed, moved := false, false
+// noteNode notices whether a node and its stores are up, and says whether that has changed.
+func (c *cluster) noteNode(n *node, now time.Time) (changed bool) {
+	moved := false
 	if up := c.up(n, now); up != n.judgedUp {
 		n.judgedUp, changed = up, true
 	}
@@ -79,6 +78,7 @@ func (c *cluster) noteNode(n *node, now time.Time) {
 	if changed {
 		c.touchNode(n)
 	}
+	return changed
 }
 
 // resettleAll has the allocator follow where copysets have moved, before somebody waits for it, and
@@ -93,10 +93,13 @@ func (c *cluster) resettleAll() {
 
 // judgeAll makes the verdicts those of now, and lets others have the lock between the parts.
 func (c *cluster) judgeAll() {
-	c.mu.Lock()
-	c.refresh(c.cfg.Now())
-	parts := len(c.tally.stale) / maxTouched
-	c.mu.Unlock()
+	parts := 0
+	for more := true; more; {
+		c.mu.Lock()
+		more = c.noteNodes(c.cfg.Now())
+		parts = len(c.tally.stale) / maxTouched
+		c.mu.Unlock()
+	}
 	for ; parts >= 0; parts-- {
 		c.mu.Lock()
 		c.judgeStale(c.cfg.Now())
@@ -106,10 +109,23 @@ func (c *cluster) judgeAll() {
 
 // refresh makes some of the verdicts those of now, where few have changed all of them.
 func (c *cluster) refresh(now time.Time) {
-	for _, n := range c.nodes {
-		c.noteNode(n, now)
-	}
+	c.noteNodes(now)
 	c.judgeStale(now)
+}
+
+// noteNodes notices which nodes and stores are up, until maxNoted nodes have changed; more says
+// that others may have.
+func (c *cluster) noteNodes(now time.Time) (more bool) {
+	changed := 0
+	for _, n := range c.nodes {
+		if c.noteNode(n, now) {
+			changed++
+		}
+		if changed == maxNoted {
+			return true
+		}
+	}
+	return false
 }
 
 // judgeStale judges the copysets that something changed for, maxTouched of them; the rest waits for
@@ -166,14 +182,9 @@ func (c *cluster) leaderless(n *node, now time.Time) (ids []uint64) {
 	return slices.Compact(ids)
 }
 
-// isLeaderless says whether the verdict that nobody leads a copyset counts.
+// isLeaderless says whether the verdict that nobody leads a copyset counts: it may be led by a node
+// that has not been heard yet.
 func (c *cluster) isLeaderless(id uint64) bool {
-	return !c.copysets[id].stale && !c.isUnsettled(id)
-}
-
-// byHealth are the copysets that are not ok, in order.
-func (t *tally) byHealth() map[string][]uint64 {
-	return map[string][]uint64{
-		healthUnavailable: slices.Sorted(maps.Keys(t.unavailable)),
-		healthDegraded:    slices.Sorted(maps.Keys(t.degraded))}
+	g := c.copysets[id]
+	return !g.stale && !c.isUnsettled(id) && !c.isAwaited(g)
 }

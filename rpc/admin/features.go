@@ -27,10 +27,13 @@ const (
 	FeatureCancel
 	// FeatureScrubWindows is scrubbing at some times only.
 	FeatureScrubWindows
+	// FeatureTellLater is nodes that ask before they tell of all their replicas.
+	FeatureTellLater
 )
 
 // Features are those of this program.
-const Features uint64 = FeaturePartial | FeatureCancel | FeatureScrubWindows
+const Features uint64 = FeaturePartial | FeatureCancel | FeatureScrubWindows |
+	FeatureTellLater
 
 // FeatureInfo is what a feature is.
 type FeatureInfo struct {
@@ -45,6 +48,7 @@ func FeatureList() []FeatureInfo {
 		{FeaturePartial, "partial-heartbeats", "heartbeats tell what changed, and not all"},
 		{FeatureCancel, "cancel", "replicas that move can be called back"},
 		{FeatureScrubWindows, "scrub-windows", "stores are scrubbed at some times only"},
+		{FeatureTellLater, "tell-later", "after a takeover nodes tell of all replicas in turn"},
 	}
 }
 

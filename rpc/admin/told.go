@@ -8,9 +8,16 @@ import (
 )
 
 // Told is what the control plane knows of a node's replicas, so that the node's heartbeats need not
-// repeat it. It is for one goroutine. The zero value has told nothing.
+// repeat it. It is for one goroutine. The zero value has told nothing,
+// and begins with everything.
+//
+// Where it is not known what the control plane knows, as after a heartbeat without an answer or
+// from one that has taken over, a heartbeat asks, by the sum of what was told, whether everything
+// must be: a thousand nodes that all told it at once would be heard too late.
 type Told struct {
 	known   bool // the last answer said that the next heartbeat may be partial
+	all     bool // it said that the next one must tell of everything
+	asked   bool // the last heartbeat asked
 	reports map[uint64]toldReport
 	sum     uint64
 	next    uint64 // copyset from which on reports are refreshed
@@ -25,27 +32,34 @@ const (
 	refreshShare = 32
 )
 
-// Lost forgets what was told, as the heartbeat may not have arrived.
-func (t *Told) Lost() { t.known = false }
+// Lost notes that the heartbeat may not have arrived.
+func (t *Told) Lost() { t.known, t.all = false, false }
 
-// Answered takes the answer to a heartbeat. again says that the next should follow at once: a
-// control plane that has just started, or taken over, knows nothing of what others were told.
+// Answered takes the answer to a heartbeat. again says that the next should follow at once: the
+// control plane knows something else than it was told, and it is this node's turn.
 func (t *Told) Answered(resp *v1.HeartbeatNodeResponse) (again bool) {
-	again = t.known && !resp.TakesPartial && !resp.DesiredPresent
+	partial := t.known
 	t.known = resp.TakesPartial
-	return again
+	t.all = !resp.TakesPartial && !resp.TellLater
+	return t.all && (t.asked || partial && !resp.DesiredPresent)
 }
 
 // Reduce leaves in a heartbeat with all reports what the control plane does not know, and says what
 // all of them add up to.
 func (t *Told) Reduce(req *v1.HeartbeatNodeRequest) {
 	all := req.Replicas
+	if t.asked = !t.known && !t.all && t.reports != nil; t.asked {
+		req.Partial, req.Replicas, req.Version = true, nil, ""
+		req.ReplicaCount, req.ReplicaSum = uint64(len(t.reports)), t.sum
+		return
+	}
 	slices.SortStableFunc(all, func(a, b *v1.ReplicaReport) int {
 		return cmp.Compare(a.CopysetId, b.CopysetId)
 	})
 	twice := func(a, b *v1.ReplicaReport) bool { return a.CopysetId == b.CopysetId }
 	if len(slices.CompactFunc(slices.Clone(all), twice)) != len(all) {
-		t.known = false // a member and the one in its place: all is told until one is gone
+		// A member and the one in its place: all is told until one is gone.
+		t.known, t.all, t.reports, t.sum = false, true, nil, 0
 		return
 	}
 	if !t.known {

@@ -134,8 +134,16 @@ func TestWhatMayNotHaveArrivedIsToldAgain(t *testing.T) {
 	told.Answered(heard.hear(t, list(1)))
 	list(2) // is lost
 	told.Lost()
+	ask := list(2)
+	if !ask.Partial || len(ask.Replicas) != 0 || ask.ReplicaCount != 3 {
+		t.Errorf("after one that was lost: partial %v, %d of %d", ask.Partial, len(ask.Replicas),
+			ask.ReplicaCount)
+	}
+	if again := told.Answered(heard.hear(t, ask)); !again {
+		t.Error("what was lost is not told at once")
+	}
 	if req := list(2); req.Partial || len(req.Replicas) != 3 {
-		t.Errorf("after one that was lost: partial %v, %d", req.Partial, len(req.Replicas))
+		t.Errorf("then: partial %v, %d", req.Partial, len(req.Replicas))
 	}
 	told.Answered(&v1.HeartbeatNodeResponse{TakesPartial: true})
 	req := list(2)
@@ -144,6 +152,73 @@ func TestWhatMayNotHaveArrivedIsToldAgain(t *testing.T) {
 	}
 	if req := list(2); req.Partial || len(req.Replicas) != 3 {
 		t.Errorf("then: partial %v, %d", req.Partial, len(req.Replicas))
+	}
+}
+
+// Only the answer was lost: what was told is known, and is not told again.
+func TestWhatArrivedWithoutAnAnswerIsNotToldAgain(t *testing.T) {
+	var told Told
+	heard := hearer{}
+	list := func(term uint64) *v1.HeartbeatNodeRequest {
+		req := &v1.HeartbeatNodeRequest{Replicas: replicasOf(3)}
+		req.Replicas[1].Term = term
+		told.Reduce(req)
+		return req
+	}
+	heard.hear(t, list(1))
+	told.Lost()
+	if again := told.Answered(heard.hear(t, list(2))); again {
+		t.Error("all is told again")
+	}
+	if req := list(2); !req.Partial || len(req.Replicas) != 1 {
+		t.Errorf("what changed meanwhile: partial %v, %d", req.Partial, len(req.Replicas))
+	}
+}
+
+// Who tells what, by the answers: w all is known, l later, f neither, d neither and a new desired
+// state, x no answer. Of the heartbeats A tells all, p what changed, and ? asks; ! comes at once.
+func TestWhoIsToToldLaterAsksUntilItIsHisTurn(t *testing.T) {
+	for answers, want := range map[string]string{
+		"wwww":    "Appp",
+		"flw":     "AA?",       // it may tell all; then a control plane that has taken over
+		"wlllfww": "Ap???!Ap",  // another has taken over, and it is not this node's turn
+		"wfww":    "Ap!Ap",     // or it is
+		"wdww":    "ApAp",      // replicas come and go first
+		"wxlxlfw": "Ap????!A",  // no answer
+		"wxdw":    "Ap?!A",     // a turn and a new desired state at once
+		"wlfxlfw": "Ap?!A??!A", // the turn was in vain
+		"wxw":     "Ap?",       // it had arrived
+		"ffxfw":   "AAA?!A",    // a control plane of a release without partial heartbeats
+		"xfw":     "A?!A",      // the first was lost
+		"xllfwww": "A???!App",  // and all others have a turn before
+	} {
+		var told Told
+		got, again := "", false
+		for _, answer := range answers {
+			req := &v1.HeartbeatNodeRequest{Replicas: replicasOf(2)}
+			req.Replicas[0].Term = uint64(len(got)) // something always changes
+			told.Reduce(req)
+			if again {
+				got += "!"
+			}
+			switch {
+			case !req.Partial:
+				got += "A"
+			case len(req.Replicas) > 0:
+				got += "p"
+			default:
+				got += "?"
+			}
+			if again = false; answer == 'x' {
+				told.Lost()
+				continue
+			}
+			again = told.Answered(&v1.HeartbeatNodeResponse{TakesPartial: answer == 'w',
+				TellLater: answer == 'l', DesiredPresent: answer == 'd'})
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", answers, got, want)
+		}
 	}
 }
 

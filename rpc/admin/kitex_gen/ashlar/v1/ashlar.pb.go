@@ -1535,7 +1535,8 @@ type HeartbeatNodeRequest struct {
 	DeletedVolumes []uint64         `protobuf:"varint,6,rep,packed,name=deleted_volumes" json:"deleted_volumes,omitempty"` // volumes whose chunks every copyset led here has dropped
 
 	// partial: replicas are those alone that changed since the heartbeat before, and gone the copysets
-	// that have no replica here any more. Only when the last answer said takes_partial.
+	// that have no replica here any more. When the last answer said takes_partial; else without any, by
+	// a node that asks whether all must be told: an answer without takes_partial and tell_later says so.
 	Partial      bool     `protobuf:"varint,7,opt,name=partial" json:"partial,omitempty"`
 	Gone         []uint64 `protobuf:"varint,8,rep,packed,name=gone" json:"gone,omitempty"`
 	ReplicaCount uint64   `protobuf:"varint,9,opt,name=replica_count" json:"replica_count,omitempty"` // of all, told of now or before
@@ -1668,6 +1669,7 @@ type HeartbeatNodeResponse struct {
 	FenceVolumes   []*VolumeFence    `protobuf:"bytes,13,rep,name=fence_volumes" json:"fence_volumes,omitempty"`             // for these copysets, before they are listed
 	ScrubWindows   string            `protobuf:"bytes,14,opt,name=scrub_windows" json:"scrub_windows,omitempty"`             // see ScrubWindows
 	ScrubZone      string            `protobuf:"bytes,15,opt,name=scrub_zone" json:"scrub_zone,omitempty"`
+	TellLater      bool              `protobuf:"varint,16,opt,name=tell_later" json:"tell_later,omitempty"` // it is others' turn to tell of all their replicas: the next heartbeat asks again
 }
 
 func (x *HeartbeatNodeResponse) Reset() { *x = HeartbeatNodeResponse{} }
@@ -1781,6 +1783,13 @@ func (x *HeartbeatNodeResponse) GetScrubZone() string {
 		return x.ScrubZone
 	}
 	return ""
+}
+
+func (x *HeartbeatNodeResponse) GetTellLater() bool {
+	if x != nil {
+		return x.TellLater
+	}
+	return false
 }
 
 // VolumeFence ends the right to write of sessions of a volume with an older epoch.
