@@ -11,10 +11,10 @@
 // In each phase: the processor time of the control plane's process, the time from a call of the
 // command line's to its answer (status, a page of volumes, a new volume), how long the lock of the
 // control plane's state was held at most, and its memory at the most. The phases are: a takeover,
-// in which nothing is known of any replica and all nodes tell of all of theirs; rest; change, in
-// which every second some per cent of the copysets have a follower that falls behind and one that
-// catches up; and the same after a node has died for good, which is waited for 10 s and not 15
-// minutes, so that its replicas are made anew while the clock runs.
+// in which nothing is known of any replica and all nodes tell of all of theirs in turn; rest;
+// change, in which every second some per cent of the copysets have a follower that falls behind and
+// one that catches up; and the same after a node has died for good, which is waited for 10 s and
+// not 15 minutes, so that its replicas are made anew while the clock runs.
 //
 // # What is simulated
 //
@@ -25,5 +25,5 @@
 // # How it fails
 //
 // Main returns an error when a phase does not come to what it should: when the cluster is not well
-// after the takeover, or the dead node's replicas are not being made anew.
+// after the takeover, a heartbeat fails, or the dead node's replicas are not being made anew.
 package load
