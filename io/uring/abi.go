@@ -11,7 +11,7 @@ import (
 // Opcode is an operation of the kernel's table.
 type Opcode uint8
 
-// The operations that disks use.
+// The operations that disks use, and the one for sockets.
 const (
 	OpNop         Opcode = 0
 	OpReadv       Opcode = 1
@@ -21,6 +21,7 @@ const (
 	OpWriteFixed  Opcode = 5
 	OpRead        Opcode = 22
 	OpWrite       Opcode = 23
+	OpSendmsgZC   Opcode = 48 // Linux 6.1
 	OpReadvFixed  Opcode = 60 // Linux 6.15
 	OpWritevFixed Opcode = 61
 
@@ -49,6 +50,11 @@ const (
 
 	fsyncDatasync = 1 << 0
 	probeOpOK     = 1 << 0
+
+	sendZCReportUsage = 1 << 3 // Linux 6.2
+	cqeMore           = 1 << 1
+	cqeNotif          = 1 << 3
+	notifCopied       = 1 << 31
 )
 
 // SQE is a submission entry.
@@ -72,6 +78,16 @@ type CQE struct {
 	Res      int32
 	Flags    uint32
 }
+
+// More reports whether another completion of the same operation follows.
+func (c CQE) More() bool { return c.Flags&cqeMore != 0 }
+
+// Notif reports whether this is the second completion of a zero-copy send: the kernel has let go
+// of the memory. Its Res is no result.
+func (c CQE) Notif() bool { return c.Flags&cqeNotif != 0 }
+
+// Copied reports of a Notif that the kernel had copied the memory, or part of it.
+func (c CQE) Copied() bool { return uint32(c.Res)&notifCopied != 0 }
 
 // getEvents is what enterExtArg says of the last argument: how long to wait.
 type getEvents struct {

@@ -1,4 +1,4 @@
-// Package uring is a thin io_uring for disks: raw system calls, no cgo.
+// Package uring is a thin io_uring for disks and zero-copy sends: raw system calls, no cgo.
 //
 // A Ring has two sides. The submission side (Next, Submit, RegisterArena) needs one lock of
 // the caller's; the completion side (Reap, Wait) needs one goroutine at a time. The sides are
