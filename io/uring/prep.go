@@ -60,10 +60,10 @@ func (e *SQE) Datasync(fd int) {
 	e.opcode, e.fd, e.rwFlags = OpFsync, int32(fd), fsyncDatasync
 }
 
-// SendmsgZC sends msg without copying its bytes and without raising SIGPIPE. A full socket is waited
-// for, also one that does not block; what it then takes may be less than all. msg and its slices
-// must live until the first completion, which gives the bytes taken; the bytes must not change until
-// the second, which follows when the first says More. Ask Supports before.
+// SendmsgZC sends msg without copying its bytes and without raising SIGPIPE. A full socket is
+// waited for, also one that does not block; what it then takes may be less than all. msg and its
+// slices must live until the first completion, which gives the bytes taken; the bytes must not
+// change until the second, which follows when the first says More. Ask Supports before.
 func (e *SQE) SendmsgZC(fd int, msg *unix.Msghdr) {
 	e.set(OpSendmsgZC, fd, unsafe.Pointer(msg), 1, 0)
 	e.ioprio, e.rwFlags = sendZCReportUsage, unix.MSG_NOSIGNAL

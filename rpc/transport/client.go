@@ -71,7 +71,7 @@ type clientConn struct {
 
 	sendMu   sync.Mutex
 	failed   error // set by the first failed Send
-	out      outQueue
+	out      *outQueue
 	vec      [][]byte
 	left     net.Buffers // the unsent rest of vec
 	deadline time.Time
@@ -80,6 +80,9 @@ type clientConn struct {
 	wait     bool // tryWrite waits until the socket has taken all
 	tryErr   error
 	vector   socket.Vector
+	zc       *zcClient // nil: no zero-copy sends
+	zero     bool      // left goes by them
+	flying   bool      // one has not completed
 
 	// recv[r:w] is read and not yet consumed; owned by Recv.
 	recv []byte
@@ -90,6 +93,7 @@ func newClientConn(nc net.Conn, addr string, cfg Config) *clientConn {
 	c := &clientConn{
 		nc: nc, in: socket.Reader(nc), addr: addr, pool: cfg.Pool, writeTimeout: cfg.WriteTimeout,
 		recv: make([]byte, recvBuffer), name: nc.RemoteAddr().Network(),
+		out: new(outQueue),
 	}
 	c.meter = cfg.Meter.Of(c.name)
 	c.meter.Open.Add(1)
@@ -101,6 +105,7 @@ func newClientConn(nc net.Conn, addr string, cfg Config) *clientConn {
 		c.raw, _ = sc.SyscallConn()
 		c.tryWrite = c.tryOnce
 	}
+	c.zc = newZCClient(c, cfg.ZeroCopy)
 	return c
 }
 
@@ -137,13 +142,17 @@ func (c *clientConn) Peer() wire.Hello   { return c.peer }
 func (c *clientConn) RemoteAddr() string { return c.addr }
 func (c *clientConn) Transport() string  { return c.name }
 
-// Close unblocks Send and Recv, which then give ErrClosed.
+// Close unblocks Send and Recv, which then give ErrClosed. It returns when the kernel holds no
+// memory of what was sent, for which it may have to reset the connection after zcLinger.
 func (c *clientConn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
 	c.meter.Open.Add(-1)
-	return c.nc.Close()
+	c.zc.close()
+	err := c.nc.Close()
+	c.zc.wait()
+	return err
 }
 
 func (c *clientConn) Send(msgs []Message) error {
@@ -173,12 +182,16 @@ func (c *clientConn) gather(msgs []Message) error {
 	}
 	c.vec = c.out.vector(c.vec[:0])
 	c.left = c.vec
+	c.zero = c.zc.takes(c.out)
 	return nil
 }
 
 // finish writes what is left, blocking, and lets the messages go.
 func (c *clientConn) finish() error {
 	err := c.extendDeadline()
+	if err == nil && c.zero {
+		err = c.fly(true)
+	}
 	switch {
 	case err != nil || len(c.left) == 0:
 	case c.raw == nil:
@@ -208,9 +221,10 @@ func (c *clientConn) settle(err error) error {
 	if err == nil {
 		c.meter.Sent.Add(c.out.flow)
 	}
-	c.out.release()
+	c.out = c.out.leave()
 	if err != nil {
 		c.failed = c.wrap("send", err)
+		c.zc.close()
 		_ = c.nc.Close()
 	}
 	return c.failed
@@ -225,7 +239,10 @@ func (c *clientConn) TrySend(msgs []Message) (Sent, error) {
 		return Complete, err
 	}
 	err := c.extendDeadline()
-	if err == nil {
+	if err == nil && c.zero {
+		err = c.fly(false)
+	}
+	if err == nil && !c.flying {
 		err = c.write(false)
 	}
 	if err == nil && len(c.left) > 0 {

@@ -17,6 +17,12 @@
 // connection. In steady state neither side allocates per message, and many
 // replies to one connection share one write.
 //
+// With ZeroCopy the kernel does not copy large payloads either (zerocopy.go, zcring.go). A batch is
+// then released when the kernel has let go of it, which may be after Send has returned; a batch
+// with a Body without Release, whose owner has it back at once, is written plainly. A server closed
+// by Close waits for the memory, and resets after zcLinger a connection whose peer does not take
+// what it was sent.
+//
 // # Limits
 //
 // limits.go states each bound and what happens at it. A payload that finds no

@@ -41,7 +41,10 @@ func (e *engine) OnTraffic(gc gnet.Conn) gnet.Action {
 		c.fail(err)
 		return gnet.Close
 	}
-	if c.onTraffic(p); c.closing.Load() {
+	c.onTraffic(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing.Load() && c.closeDueLocked() {
 		return gnet.Close
 	}
 	return gnet.None

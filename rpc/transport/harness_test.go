@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"log/slog"
 	"net"
@@ -19,8 +20,30 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	// gnet keeps a worker pool of its own from its package's start on.
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
+	goleak.VerifyTestMain(both{m}, goleak.IgnoreCurrent())
+}
+
+// forced is the switch of servers and connections whose test does not set it. Every test runs
+// with plain writes, and again with all payloads leaving by zero-copy sends where they may.
+var forced ZeroCopy
+
+var onlyZeroCopy = flag.Bool("only-zerocopy", false, "leave the run with plain writes out")
+
+type both struct{ m *testing.M }
+
+func (b both) Run() int {
+	if f := flag.Lookup("test.bench"); f != nil && f.Value.String() != "" {
+		return b.m.Run()
+	}
+	if !*onlyZeroCopy {
+		if code := b.m.Run(); code != 0 {
+			return code
+		}
+	}
+	forced = ZeroCopy{Threshold: 1, Keep: true}
+	return b.m.Run()
 }
 
 // testHandler counts what happens and answers through onMessage.
@@ -108,6 +131,9 @@ func startServer(t testing.TB, addr string, h *testHandler, cfg ServerConfig) *S
 	if cfg.Logger == nil {
 		cfg.Logger = quiet()
 	}
+	if cfg.ZeroCopy == (ZeroCopy{}) {
+		cfg.ZeroCopy = forced
+	}
 	s, err := Listen(addr, h, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +156,8 @@ func startServer(t testing.TB, addr string, h *testHandler, cfg ServerConfig) *S
 
 func dial(t testing.TB, addr string, pool *buf.Pool) Conn {
 	t.Helper()
-	c, err := Dial(context.Background(), addr, Config{Pool: pool, Hello: wire.Hello{Name: "test"}})
+	c, err := Dial(context.Background(), addr, Config{Pool: pool, ZeroCopy: forced,
+		Hello: wire.Hello{Name: "test"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,4 +62,16 @@ const (
 	keepScratch = 64 << 10
 )
 
+// Zero-copy sends: see zcring.go.
+const (
+	// zcSlots bounds the sends of a server, or of the connections a process made, whose memory the
+	// kernel holds; what comes further is written plainly.
+	zcSlots = 256
+	// zcLinger is how long the bytes of a closed connection may still go out while the kernel holds
+	// memory for them; then the connection is reset.
+	zcLinger = time.Second
+	// zcPatience is how long Close of a server waits for that memory.
+	zcPatience = 10 * time.Second
+)
+
 func defaultLoops() int { return max(1, min(runtime.NumCPU()/2, MaxLoops)) }

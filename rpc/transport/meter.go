@@ -28,6 +28,8 @@ type Counts struct {
 	// card gave up.
 	Fallbacks, Broken atomic.Int64
 	Received, Sent    FlowCounts
+	// ZeroCopy counts zero-copy sends, KernelCopied those of them that the kernel copied.
+	ZeroCopy, KernelCopied atomic.Int64
 }
 
 // FlowCounts are those of payloads one way.
@@ -42,6 +44,8 @@ type Traffic struct {
 	Broken    int64 // of them, given up by the card
 	Received  Flow
 	Sent      Flow
+	// ZeroCopy is the number of zero-copy sends, KernelCopied of those that the kernel copied.
+	ZeroCopy, KernelCopied int64
 }
 
 // Flow is the payloads one way: their number, their bytes, and how often a byte of them was copied
@@ -76,7 +80,8 @@ func (m *Meter) Read() []Traffic {
 		c := m.all[name]
 		out = append(out, Traffic{Transport: name, Open: c.Open.Load(), Made: c.Made.Load(),
 			Fallbacks: c.Fallbacks.Load(), Broken: c.Broken.Load(),
-			Received: c.Received.read(), Sent: c.Sent.read()})
+			Received: c.Received.read(), Sent: c.Sent.read(),
+			ZeroCopy: c.ZeroCopy.Load(), KernelCopied: c.KernelCopied.Load()})
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
@@ -15,6 +16,12 @@ type outQueue struct {
 	refs   [][]byte
 	bytes  int64
 	flow   Flow // the payloads
+
+	largest int  // payload of a frame in bytes
+	loose   bool // a Body without Release is its owner's again when it has been sent
+	// lent: zero-copy sends may hold the memory. holders counts them and the writer.
+	lent    bool
+	holders atomic.Int32
 }
 
 type outFrame struct {
@@ -65,6 +72,8 @@ func (q *outQueue) add(m *Message, n int) {
 	}
 	q.frames = append(q.frames, f)
 	q.bytes += int64(f.head + n)
+	q.largest = max(q.largest, n)
+	q.loose = q.loose || (len(m.Body) > 0 && m.Release == nil)
 	if n > 0 {
 		q.flow.Payloads++
 		q.flow.Bytes += int64(n)
@@ -105,7 +114,7 @@ func (q *outQueue) release() {
 	clear(q.frames)
 	clear(q.refs)
 	q.frames, q.refs, q.heads, q.bytes = q.frames[:0], q.refs[:0], q.heads[:0], 0
-	q.flow = Flow{}
+	q.flow, q.largest, q.loose = Flow{}, 0, false
 	if cap(q.heads) > keepScratch {
 		q.heads = nil
 	}

@@ -25,6 +25,7 @@ type Server struct {
 	loops   *gnet.Client
 
 	writable *writable
+	zc       *zcRing // nil: no zero-copy sends
 	meter    *Counts
 
 	stop      chan struct{}
@@ -145,10 +146,21 @@ func (s *Server) start() (err error) {
 	if err := s.loops.Start(); err != nil {
 		return err
 	}
+	s.startZeroCopy()
 	s.events.Go(s.writable.run)
 	s.tasks.Go(s.accept)
 	s.tasks.Go(s.sweep)
 	return nil
+}
+
+func (s *Server) startZeroCopy() {
+	if s.cfg.ZeroCopy.Threshold <= 0 || s.ln.Addr().Network() != NameTCP {
+		return
+	}
+	var err error
+	if s.zc, err = newZCRing(); err != nil {
+		s.log.Warn("transport: no zero-copy sends", "addr", s.addr, "err", err)
+	}
 }
 
 // Addr is the address to dial: with the picked port, or the unix address as
@@ -173,6 +185,9 @@ func (s *Server) Close() error {
 		_ = s.ln.Close()
 		s.tasks.Wait()
 		s.closeErr = s.loops.Stop()
+		if s.zc != nil {
+			s.closeErr = errors.Join(s.closeErr, s.zc.end())
+		}
 		s.writable.end()
 		s.events.Wait()
 		s.writable.free()
@@ -255,6 +270,9 @@ func (s *Server) newConn(remote string) *serverConn {
 	c := &serverConn{server: s, id: s.lastID, remote: remote, opened: time.Now(),
 		queue: new(outQueue), cur: new(outQueue)}
 	c.idle.L = &c.mu
+	if s.zc != nil {
+		c.steps.cfg = s.cfg.ZeroCopy
+	}
 	c.dec.get = s.cfg.Pool.Get
 	s.conns[c.id] = c
 	s.counts.open.Add(1)

@@ -296,9 +296,10 @@ func TestSlowReaderThatCatchesUpLosesNothing(t *testing.T) {
 	// Back to writing from the caller's goroutine.
 	sc.Reply([]Message{{Header: wire.Header{Op: wire.OpRead, Flags: wire.FlagResponse, ID: n}}})
 	expect(t, c, n, nil, nil)
-	if released.Load() != n {
+	if forced.Threshold == 0 && released.Load() != n {
 		t.Errorf("%d releases", released.Load())
 	}
+	eventually(t, "all is released", func() bool { return released.Load() == n })
 }
 
 func TestRepliesShareWrites(t *testing.T) {
@@ -380,7 +381,8 @@ func TestReleaseHappensOnceWhateverRacesWithClose(t *testing.T) {
 			repliers.Go(func() { replyUntilClosed(c, pool, g, &sent, &released) })
 		}
 	}
-	s, err := Listen("127.0.0.1:0", h, ServerConfig{Pool: pool, Loops: 2, Logger: quiet()})
+	s, err := Listen("127.0.0.1:0", h, ServerConfig{Pool: pool, Loops: 2,
+		Logger: quiet(), ZeroCopy: forced})
 	if err != nil {
 		t.Fatal(err)
 	}

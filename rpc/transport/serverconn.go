@@ -51,7 +51,7 @@ type serverConn struct {
 	fd    int
 	loop  gnet.EventLoop
 	queue *outQueue // what waits
-	// active: a goroutine is the writer and owns cur, vec, base, vector and armed.
+	// active: a goroutine is the writer and owns cur, vec, base, vector, armed and zero.
 	active bool
 	idle   sync.Cond // signalled when a writer leaves a dead connection
 	// inBatch: the loop is in the handler and will send at the end.
@@ -69,6 +69,13 @@ type serverConn struct {
 	base   [][]byte // vec's memory
 	vector socket.Vector
 	armed  bool // the socket is known to writable
+
+	// Guarded by mu: see zcwriter.go.
+	steps  zcSteps
+	zero   bool // cur goes by zero-copy sends; the writer's
+	flying bool // a zero-copy send of cur has not completed: only onSent moves cur on
+	landed zcLanding
+	linger zcLingerer
 
 	unsent atomic.Int64 // bytes in queue and vec
 }
@@ -230,7 +237,7 @@ func (c *serverConn) Run(context.Context) error {
 	c.mu.Lock()
 	c.woken = false
 	c.drainLocked(true)
-	closeNow := c.closing.Load() && !c.dead && !c.active
+	closeNow := c.closing.Load() && !c.dead && !c.active && c.closeDueLocked()
 	c.mu.Unlock()
 	if closeNow {
 		_ = c.loop.Close(c.gc)
@@ -254,9 +261,12 @@ func (c *serverConn) onClose(err error) {
 	}
 	err = c.err
 	// Nobody writes or queues any more, but a late Reply still looks at the queue.
-	c.cur.release()
+	c.cur = c.cur.leave()
 	c.queue.release()
 	c.unsent.Store(0)
+	if c.steps.held > 0 {
+		c.linger.start(c.fd)
+	}
 	c.mu.Unlock()
 	c.dec.reset()
 	c.server.forget(c)

@@ -81,8 +81,8 @@ type Conn interface {
 	// Send writes all messages, in order and with one vectored write where the
 	// kernel takes it, and returns when the kernel, or the card, has the frames.
 	// It blocks while the peer does not read, up to the write time-out; after any
-	// error but ErrTooBig the connection is dead. Memory outside the pool is free
-	// of references when it returns.
+	// error but ErrTooBig the connection is dead. Of memory outside the
+	// pool, that of a Body without Release is free of references when it returns.
 	Send(msgs []Message) error
 	// TrySend is Send for a caller that must not block: what the kernel takes at
 	// once is sent. With Partial the rest waits by reference, and somebody must
@@ -122,6 +122,8 @@ type Config struct {
 	DialTimeout time.Duration
 	// Meter, if set, counts what passes the connection.
 	Meter *Meter
+	// ZeroCopy is for TCP. Where the kernel cannot, plain writes do.
+	ZeroCopy ZeroCopy
 }
 
 // Handler receives what happens on a server's connections. All calls for one
@@ -188,6 +190,8 @@ type ServerConfig struct {
 	HelloTimeout, FrameTimeout time.Duration
 	// Meter, if set, counts what passes the connections.
 	Meter *Meter
+	// ZeroCopy is for TCP. Where the kernel cannot, a log line says so and plain writes do.
+	ZeroCopy ZeroCopy
 	// Logger gets one line per refused connection; nil means slog.Default().
 	Logger *slog.Logger
 }

@@ -103,13 +103,18 @@ func (c *serverConn) refuseLocked(m *Message, err error) {
 // going to be. It is called with mu held, gives it up while writing, and
 // returns with it held.
 func (c *serverConn) drainLocked(onLoop bool) {
-	if c.active || c.dead || c.gc == nil || c.full || (c.inBatch && !onLoop) {
+	if c.active || c.dead || c.gc == nil || c.full || c.flying || (c.inBatch && !onLoop) {
 		return
 	}
 	c.active = true
-	for round := 0; !c.dead && !c.full; round++ {
+	for round := 0; !c.dead && !c.full && !c.flying; round++ {
+		c.landLocked()
 		if len(c.vec) == 0 && !c.takeLocked() {
 			break
+		}
+		if c.zero {
+			c.launchLocked()
+			continue
 		}
 		if !onLoop && (round >= directRounds || c.cur.bytes > directLimit) {
 			c.wakeLocked()
@@ -140,6 +145,7 @@ func (c *serverConn) takeLocked() bool {
 	}
 	c.queue, c.cur = c.cur, c.queue
 	c.vec = c.cur.vector(c.base[:0])
+	c.zero = c.steps.takes(c.cur.largest, c.cur.loose)
 	if c.base = c.vec; cap(c.base) > 4*maxIov {
 		c.base = nil
 	}
@@ -164,11 +170,16 @@ func (c *serverConn) writeCur() (full bool, err error) {
 			return false, fmt.Errorf("transport: write to %s: %w", c.remote, err)
 		}
 	}
+	c.finishCur()
+	return false, nil
+}
+
+// finishCur ends a batch that the kernel has as a whole.
+func (c *serverConn) finishCur() {
 	c.vec = nil
 	clear(c.base)
 	c.server.meter.Sent.Add(c.cur.flow)
-	c.cur.release()
-	return false, nil
+	c.cur = c.cur.leave()
 }
 
 // onWritable is the event that a full socket takes bytes again. It may come
