@@ -13,7 +13,8 @@ import (
 // The node is the handler of all. TCP comes last, so that who prefers another transport and dials
 // as soon as there is one finds it; a port that is to be picked is picked for TCP.
 func (n *Node) listen(hello wire.Hello) error {
-	cfg := transport.ServerConfig{Pool: n.pool, Hello: hello, Meter: &n.meter, Logger: n.log}
+	cfg := transport.ServerConfig{Pool: n.pool, Hello: hello, Meter: &n.meter, Logger: n.log,
+		ZeroCopy: n.cfg.ZeroCopy}
 	steps := []func(transport.ServerConfig) error{n.listenFurther, n.listenTCP}
 	if strings.HasSuffix(n.addr, ":0") {
 		slices.Reverse(steps)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/ashlar-storage/ashlar/io/uring"
 	"github.com/ashlar-storage/ashlar/rpc/transport"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
@@ -51,6 +52,25 @@ func TestNodeServesEveryTransportItIsGiven(t *testing.T) {
 			if in.Bytes != 0 || out != (transport.Flow{Payloads: 1, Bytes: 8192}) {
 				t.Errorf("unix: %+v", m)
 			}
+		}
+	}
+}
+
+func TestNodeServesTCPByZeroCopySendsWhenItIsTold(t *testing.T) {
+	if err := uring.Probe(); err != nil {
+		t.Skipf("no io_uring here: %v", err)
+	}
+	for _, zero := range []transport.ZeroCopy{{}, {Threshold: 4096, Keep: true}} {
+		c := startClusterWith(t, 1, 1, func(cfg *Config) { cfg.ZeroCopy = zero })
+		c.leader(1)
+		data := bytes.Repeat([]byte{5}, 8192)
+		c.write(1, 0, 0, data)
+		if got := c.read(1, 0, 0, 8192); string(got) != string(data) {
+			t.Error("read differs from what was written")
+		}
+		m := c.nodes[0].meter.Read()[0]
+		if (m.ZeroCopy > 0) != (zero.Threshold > 0) || m.Sent.Copied != 0 {
+			t.Errorf("%+v: %+v", zero, m)
 		}
 	}
 }

@@ -64,6 +64,8 @@ type Config struct {
 	AllowVolatileCache bool
 	// NoURing forces the fallback without io_uring.
 	NoURing bool
+	// ZeroCopy is for what is served over TCP; connections to other nodes are Dial's.
+	ZeroCopy transport.ZeroCopy
 	// Admin is where metrics, profiles and counters are served, and to whom. Its Logger is this
 	// one.
 	Admin ops.Config

@@ -47,5 +47,9 @@ func trafficSource() *ops.Source[transport.Traffic] {
 			"bytes", ops.Counter, func(t *s) int64 { return t.Received.Copied }),
 		metric("sent_copied_bytes_total", "Payload copied by this process while sending.",
 			"bytes", ops.Counter, func(t *s) int64 { return t.Sent.Copied }),
+		metric("zerocopy_sends_total", "Zero-copy sends.", "", ops.Counter,
+			func(t *s) int64 { return t.ZeroCopy }),
+		metric("zerocopy_copied_total", "Zero-copy sends that the kernel copied.", "", ops.Counter,
+			func(t *s) int64 { return t.KernelCopied }),
 	}}
 }

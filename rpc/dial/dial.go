@@ -19,6 +19,7 @@ import (
 
 // Dial implements transport.Dialer.
 func (s *Set) Dial(ctx context.Context, addr string, cfg transport.Config) (transport.Conn, error) {
+	cfg.ZeroCopy = s.cfg.ZeroCopy
 	switch s.cfg.Mode {
 	case TCP:
 		return transport.Dial(ctx, addr, cfg)

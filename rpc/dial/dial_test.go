@@ -18,6 +18,7 @@ import (
 
 	"github.com/ashlar-storage/ashlar/internal/loopback"
 	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/io/uring"
 	"github.com/ashlar-storage/ashlar/rpc/rdma"
 	"github.com/ashlar-storage/ashlar/rpc/rdma/fake"
 	"github.com/ashlar-storage/ashlar/rpc/rdma/ibv"
@@ -187,6 +188,35 @@ func TestEachModeUsesItsTransport(t *testing.T) {
 		if s.Stats() != (Stats{}) {
 			t.Errorf("%s: %+v", m, s.Stats())
 		}
+	}
+}
+
+func TestSettingForZeroCopySendsReachesConnectionsOverTCP(t *testing.T) {
+	if err := uring.Probe(); err != nil {
+		t.Skipf("no io_uring here: %v", err)
+	}
+	r := newRig(t)
+	r.serve(nil)
+	for _, zero := range []transport.ZeroCopy{{}, {Threshold: 4096, Keep: true}} {
+		s, pool := r.open(func(c *Config) { c.Mode, c.ZeroCopy = TCP, zero })
+		var meter transport.Meter
+		conn, err := s.Dial(t.Context(), r.addr, transport.Config{Pool: pool, Meter: &meter,
+			Hello: wire.Hello{ClusterID: "c1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := pool.Get(8192)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := transport.Message{Header: wire.Header{Op: wire.OpWrite}, Payload: b}
+		if err := conn.Send([]transport.Message{m}); err != nil {
+			t.Error(err)
+		}
+		if n := meter.Read()[0].ZeroCopy; (n > 0) != (zero.Threshold > 0) {
+			t.Errorf("%+v: %d zero-copy sends", zero, n)
+		}
+		_ = conn.Close()
 	}
 }
 

@@ -24,6 +24,8 @@ type Config struct {
 	Card ibv.Options
 	// Key is the pre-shared key that both ends of an RDMA connection must have; nil: none.
 	Key []byte
+	// ZeroCopy is for what goes over TCP.
+	ZeroCopy transport.ZeroCopy
 	// Sockets has nodes serve a local socket too, for clients of mode Unix.
 	Sockets bool
 	// Provider reaches the cards; nil means those of this machine.
@@ -101,6 +103,9 @@ func (s *Set) openCard() (err error) {
 		Key: s.cfg.Key, Logger: s.log})
 	return err
 }
+
+// ZeroCopy is the setting, for the listener that is not the set's: that of TCP.
+func (s *Set) ZeroCopy() transport.ZeroCopy { return s.cfg.ZeroCopy }
 
 // Stats returns the counters.
 func (s *Set) Stats() Stats {

@@ -20,6 +20,7 @@ import (
 	"github.com/ashlar-storage/ashlar/perf/output"
 	"github.com/ashlar-storage/ashlar/perf/suite"
 	"github.com/ashlar-storage/ashlar/rpc/dial"
+	"github.com/ashlar-storage/ashlar/rpc/transport"
 )
 
 // benchForms are the values of --output-format.
@@ -41,6 +42,7 @@ type benchRun struct {
 	stages     bool
 
 	transport, key string
+	zeroCopy       string
 
 	depths []int // of a sweep
 }
@@ -100,6 +102,8 @@ func (r *benchRun) flags(cmd *cobra.Command) {
 	f.StringVar(&r.transport, "transport", "auto", "of engine ashlar: auto (RDMA where both ends "+
 		"have it, else TCP), rdma, tcp, or unix (nodes of this machine that have a local socket)")
 	f.StringVar(&r.key, "transport-key", "", "file with the key that nodes want over RDMA")
+	f.StringVar(&r.zeroCopy, "tcp-zerocopy", "off", "of engine ashlar over TCP: off, auto, or the "+
+		"payload in bytes from which sends do not copy")
 	f.BoolVar(&r.syscalls, "syscalls", false, "count system calls too, which makes them dearer; "+
 		"needs root")
 	f.BoolVar(&r.stages, "stages", false, "say where operations spent their time inside the "+
@@ -241,6 +245,9 @@ func (r *benchRun) ways() (w dial.Config, err error) {
 	}
 	if w.Key, err = dial.ReadKey(r.key); err != nil {
 		return w, usage("bench: --transport-key: %v", err)
+	}
+	if w.ZeroCopy, err = transport.ParseZeroCopy(r.zeroCopy); err != nil {
+		return w, usage("bench: --tcp-zerocopy: %v", err)
 	}
 	return w, nil
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/ashlar-storage/ashlar/rpc/transport"
 )
 
 // ErrInvalid marks every error about what a file or a flag says.
@@ -44,6 +46,7 @@ type Transport struct {
 	Transport string `yaml:"transport"`     // auto | rdma | tcp
 	Card      Card   `yaml:"rdma"`          // which card is used
 	Key       string `yaml:"transport_key"` // file with the key that both ends of RDMA must have
+	ZeroCopy  string `yaml:"tcp_zerocopy"`  // off | auto | bytes of payload from which it is used
 }
 
 // Card narrows which RDMA card is used.
@@ -62,7 +65,7 @@ const (
 )
 
 func defaultTransport() Transport {
-	return Transport{Transport: TransportAuto, Card: Card{GIDIndex: -1}}
+	return Transport{Transport: TransportAuto, Card: Card{GIDIndex: -1}, ZeroCopy: "off"}
 }
 
 func (t *Transport) check() error {
@@ -75,6 +78,10 @@ func (t *Transport) check() error {
 	case 0, 256, 512, 1024, 2048, 4096:
 	default:
 		return invalid("rdma.mtu", fmt.Sprint(t.Card.MTU), "use 256, 512, 1024, 2048, 4096, or 0")
+	}
+	if _, err := transport.ParseZeroCopy(t.ZeroCopy); err != nil {
+		return invalid("tcp_zerocopy", fmt.Sprintf("%q", t.ZeroCopy),
+			"use off, auto, or a number of bytes above 0")
 	}
 	return checkOneOf("transport", t.Transport, TransportAuto, TransportRDMA, TransportTCP)
 }

@@ -167,6 +167,7 @@ func TestTransportsAreChecked(t *testing.T) {
 	for text, want := range map[string]string{
 		"transport: rdma\nrdma: {device: mlx5_0, gid_index: 3, mtu: 4096}\n": "",
 		"transport: pigeon\n":     "transport",
+		"tcp_zerocopy: 64k\n":     "tcp_zerocopy",
 		"rdma: {mtu: 1500}\n":     "rdma.mtu",
 		"rdma: {gid_index: -2}\n": "gid_index",
 		"rdma: {cable: green}\n":  "known keys here: device, gid_index, mtu, port",

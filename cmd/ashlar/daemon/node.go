@@ -77,7 +77,7 @@ func RunNode(ctx context.Context, cfg config.Node, env Env) error {
 	}
 	err = node.Run(ctx, node.Config{Name: cfg.Name, Zone: cfg.Zone, Listen: cfg.Listen,
 		Control: cfg.Control, Stores: cfg.Stores, Pool: pool,
-		Dial: transports.Dial, Further: transports.Listeners(),
+		Dial: transports.Dial, Further: transports.Listeners(), ZeroCopy: transports.ZeroCopy(),
 		LogBytes: int64(cfg.LogLimit), StoreBytes: int64(cfg.StoreLimit), NoURing: cfg.NoURing,
 		Admin: adminOf(cfg.Admin), StallBound: time.Duration(cfg.StallAfter),
 		High: mark(cfg.StoreHigh), Full: mark(cfg.StoreFull),

@@ -7,6 +7,7 @@ import (
 	"github.com/ashlar-storage/ashlar/cmd/ashlar/config"
 	"github.com/ashlar-storage/ashlar/rpc/dial"
 	"github.com/ashlar-storage/ashlar/rpc/rdma/ibv"
+	"github.com/ashlar-storage/ashlar/rpc/transport"
 )
 
 // transportOf is what rpc/dial needs of the settings. A key file that is not as it must be ends the
@@ -20,7 +21,11 @@ func transportOf(t config.Transport, log *slog.Logger) (dial.Config, error) {
 	if err != nil {
 		return dial.Config{}, fmt.Errorf("%w: transport_key: %w", config.ErrInvalid, err)
 	}
+	zero, err := transport.ParseZeroCopy(t.ZeroCopy)
+	if err != nil {
+		return dial.Config{}, fmt.Errorf("%w: tcp_zerocopy: %w", config.ErrInvalid, err)
+	}
 	c := t.Card
-	return dial.Config{Mode: mode, Key: key, Logger: log, Card: ibv.Options{Device: c.Device,
-		Port: c.Port, GIDIndex: c.GIDIndex, MTU: c.MTU}}, nil
+	return dial.Config{Mode: mode, Key: key, Logger: log, ZeroCopy: zero,
+		Card: ibv.Options{Device: c.Device, Port: c.Port, GIDIndex: c.GIDIndex, MTU: c.MTU}}, nil
 }
