@@ -61,9 +61,12 @@ func TestAfterATakeoverNodesTellInTurnAndAllCountAsAlive(t *testing.T) {
 		t.Error("a node that does not know what that is has to wait")
 	}
 	w.beat(w.nodes[0]) // tells all
-	if got := w.srv.cluster().nodes[w.nodes[0].id]; len(got.reports) != len(w.nodes[0].said) {
-		t.Errorf("%d reports of %d", len(got.reports), len(w.nodes[0].said))
+	c := w.srv.cluster()
+	c.mu.Lock()
+	if got := len(c.nodes[w.nodes[0].id].reports); got != len(w.nodes[0].said) {
+		t.Errorf("%d reports of %d", got, len(w.nodes[0].said))
 	}
+	c.mu.Unlock()
 	if w.ask(late, late.version, 0).TellLater {
 		t.Error("it has to wait when another's turn is over")
 	}
