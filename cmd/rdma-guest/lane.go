@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ const (
 type lane struct {
 	cache, pattern, skip, pair, ashlar string
 	show                               bool
-	cpus, memory                       int
+	cpus, memory, count                int
 	limit                              time.Duration
 	programs                           []string
 	kernel                             *guest.Kernel
@@ -49,6 +50,7 @@ func command(args []string) error {
 		"machines joined by a cable, which run at one time and are left out otherwise")
 	flags.StringVar(&l.ashlar, "program", "", "ashlar with RDMA, for the tests of a cluster")
 	flags.BoolVar(&l.show, "v", false, "show everything that is printed in the machine")
+	flags.IntVar(&l.count, "count", 1, "how often each test is run")
 	flags.IntVar(&l.cpus, "cpus", machineCPUs, "of the machine")
 	flags.IntVar(&l.memory, "memory", machineMemory, "of the machine, MiB")
 	flags.DurationVar(&l.limit, "time", laneTime, "for all of it")
@@ -106,7 +108,7 @@ func (l *lane) alone(ctx context.Context) error {
 		skip = strings.TrimPrefix(skip+"|"+p, "|")
 	}
 	for _, program := range l.programs {
-		if err := v.add(ctx, &m, program, l.pattern, skip, l.limit); err != nil {
+		if err := v.add(ctx, &m, program, l.pattern, skip, l.limit, l.count); err != nil {
 			return err
 		}
 	}
@@ -143,7 +145,7 @@ func (l *lane) joined(ctx context.Context) error {
 	for i, pattern := range []string{first, second} {
 		ends[i].Socket, ends[i].Plug = filepath.Join(dir, "cable"), i == 0
 		for _, program := range l.programs {
-			if err := v.add(ctx, &ends[i], program, pattern, l.skip, l.limit); err != nil {
+			if err := v.add(ctx, &ends[i], program, pattern, l.skip, l.limit, 1); err != nil {
 				return err
 			}
 		}
@@ -172,7 +174,7 @@ func await(ctx context.Context, path string) error {
 
 // add has the machine run a test program, and the verdict wait for each of its tests.
 func (v *verdict) add(ctx context.Context, m *guest.Machine, program, pattern, skip string,
-	limit time.Duration) error {
+	limit time.Duration, count int) error {
 	name := filepath.Base(program)
 	program, err := filepath.Abs(program)
 	if err != nil {
@@ -197,7 +199,8 @@ func (v *verdict) add(ctx context.Context, m *guest.Machine, program, pattern, s
 		return nil
 	}
 	m.Files["bin/"+name] = program
-	args := []string{"/bin/" + name, "-test.v", "-test.run", pattern}
+	args := []string{"/bin/" + name, "-test.v", "-test.count",
+		strconv.Itoa(count), "-test.run", pattern}
 	if skip != "" {
 		args = append(args, "-test.skip", skip)
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -76,7 +78,8 @@ func newEnd(t testing.TB, n *fake.Network, addr netip.Addr, bytes int64, tune fu
 	cfg := Config{Provider: e.host, Pool: pool, Loops: 2, Logger: quiet(),
 		RetryTimeout: 200 * time.Millisecond}
 	if realCard != nil {
-		cfg.Provider = realCard
+		cfg.Provider, cfg.RetryTimeout = realCard, 0
+		t.Cleanup(func() { cardCounters(t) })
 	}
 	if tune != nil {
 		tune(&cfg)
@@ -276,4 +279,18 @@ func testPool(t testing.TB, bytes int64) *buf.Pool {
 		}
 	})
 	return p
+}
+
+// cardCounters tells what the kernel has counted for its cards.
+func cardCounters(t testing.TB) {
+	if !t.Failed() {
+		return
+	}
+	files, _ := filepath.Glob("/sys/class/infiniband/*/ports/*/hw_counters/*")
+	for _, f := range files {
+		text, _ := os.ReadFile(f)
+		if n := string(bytes.TrimSpace(text)); n != "0" {
+			t.Logf("%s %s", filepath.Base(f), n)
+		}
+	}
 }

@@ -29,6 +29,10 @@ const (
 	// receiverRetries how often one for which there was no receive.
 	retries         = 7
 	receiverRetries = 6
+	// softPatience is the least time-out of all tries on soft RoCE. There each try may break the
+	// queue pair, since it binds windows a second time, and answers are late for no other reason
+	// than a busy processor.
+	softPatience = 4 * time.Second
 	// receiverTimer is the code for the 41 ms that a peer waits before it tries such a one again.
 	receiverTimer = 24
 )

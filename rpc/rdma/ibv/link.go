@@ -222,6 +222,9 @@ func (l *link) connect(cfg verbs.QPConfig, private []byte, readsIn, readsOut int
 	if patience == 0 {
 		patience = verbs.DefaultRetryTimeout
 	}
+	if l.card.soft {
+		patience = max(patience, softPatience)
+	}
 	if err := failed(C.card_ack_timeout(l.id, C.uint8_t(timeoutCode(patience))),
 		"retry time-out"); err != nil {
 		return err

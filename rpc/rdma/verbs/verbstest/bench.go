@@ -14,11 +14,14 @@ import (
 )
 
 const (
-	patience  = 20 * time.Second // for what must happen
-	depth     = 32               // of every queue
-	recvSize  = 1024
-	memSize   = 4 << 20
-	recvPlace = memSize - depth*recvSize // where the receives are
+	patience = 20 * time.Second // for what must happen
+	depth    = 32               // of every queue
+	recvSize = 1024
+	// resentAfter is longer than cards wait before they send again what found no receive, and
+	// shorter than the patience of any.
+	resentAfter = 100 * time.Millisecond
+	memSize     = 4 << 20
+	recvPlace   = memSize - depth*recvSize // where the receives are
 )
 
 // end is one side: an opened card with its memory, and a queue pair.
