@@ -40,7 +40,7 @@ build-rdma: ## bin/ashlar-rdma: the same with RDMA, static with the drivers of a
 	@echo "build-rdma: bin/ashlar-rdma $(VERSION), $$(( $$(stat -c %s bin/ashlar-rdma) >> 20 )) MiB"
 
 # Left out there: what needs faults that only cards in the tests' own process have, and what needs no card.
-faked := TestDialHonours|TestCloseOfTheDevice|TestTheDeathOfAPeer|TestMemoryThatTheKernel|TestEveryOperation
+faked := TestACardThatStops|TestDialHonours|TestCloseOfTheDevice|TestTheDeathOfAPeer|TestMemoryThatTheKernel|TestEveryOperation
 faked := $(faked)|TestFewCredits|TestNothingIsLost|TestBadConf|TestMessagesKeep|TestPrivateDataKeeps|TestProofs
 faked := $(faked)|TestMalformed|TestMachinesDeliver|TestAFrameThatIs|TestAbandoned|TestAFrameWithout|TestMemoryIs
 rdma: build-rdma ## RDMA on a soft RoCE card in a virtual machine (qemu): cards, transport, a cluster

@@ -68,7 +68,9 @@ type conn struct {
 	seen    struct {
 		moves           uint64
 		unsent          int64
+		ended           uint64 // requests
 		reading, unread time.Time
+		working         time.Time
 	}
 	unsent atomic.Int64 // bytes of frames taken and not done with
 

@@ -393,6 +393,43 @@ func TestTheDeathOfAPeerInATransferReleasesEverything(t *testing.T) {
 	}
 }
 
+// A card that does nothing more and does not say so is noticed by both ends, whatever they sent
+// last: a request that asks for no completion, or an answer.
+func TestACardThatStopsWithoutAWordBreaksTheConnection(t *testing.T) {
+	h := &testHandler{onMessage: echo}
+	p := newPair(t, h, transport.ServerConfig{})
+	c := p.dial(t)
+	call(t, c, 1, []byte("meta"), sample(5000, 1))
+	p.net.StickAll()
+	if err := c.Send([]transport.Message{{Header: wire.Header{Op: wire.OpPing, ID: 2}}}); err != nil {
+		t.Fatal(err)
+	}
+	h.mu.Lock()
+	for _, s := range h.opened {
+		s.Reply([]transport.Message{{Header: wire.Header{Op: wire.OpRaft}}})
+	}
+	h.mu.Unlock()
+	if _, err := c.Recv(); !errors.Is(err, ErrBroken) {
+		t.Errorf("the client got %v", err)
+	}
+	if err := h.whyClosed(t, 1); !errors.Is(err, ErrBroken) {
+		t.Errorf("the server closed with %v", err)
+	}
+	call(t, p.dial(t), 3, []byte("meta"), sample(5000, 3))
+}
+
+// A connection on which nothing goes wrong is left alone, however long it is idle.
+func TestAnIdleConnectionStays(t *testing.T) {
+	p := newPair(t, &testHandler{onMessage: echo}, transport.ServerConfig{})
+	c := p.dial(t)
+	call(t, c, 1, []byte("meta"), sample(5000, 1))
+	time.Sleep(2 * stuckShare * 200 * time.Millisecond)
+	call(t, c, 2, []byte("meta"), sample(5000, 2))
+	if n := p.client.dev.Stats().Dones + p.server.dev.Stats().Dones; n > 8 {
+		t.Errorf("%d messages of an idle connection", n)
+	}
+}
+
 // A queue pair that broke says at once that its requests have ended, and its windows are still
 // open: what lies under them is given back only when it is closed.
 func TestMemoryComesBackOnlyWhenTheQueuePairIsClosed(t *testing.T) {

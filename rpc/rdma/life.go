@@ -190,6 +190,31 @@ func (c *conn) check(now time.Time) {
 		return
 	}
 	c.checkProgress(now, reading)
+	c.checkCard(now)
+}
+
+// checkCard breaks a connection whose card has gone without a word: it owes a completion for longer
+// than it may try.
+func (c *conn) checkCard(now time.Time) {
+	c.mu.Lock()
+	defer c.unlock()
+	s := &c.seen
+	if c.stage != stands {
+		return
+	}
+	if ended := c.m.head; !c.m.owedByCard() || ended != s.ended || s.working.IsZero() {
+		s.ended, s.working = ended, now
+		c.repostLocked() // before credits are told
+		c.postLocked(c.m.ask())
+		return
+	}
+	limit := c.dev.cfg.RetryTimeout
+	if limit == 0 {
+		limit = verbs.DefaultRetryTimeout
+	}
+	if limit *= stuckShare; now.Sub(s.working) > limit {
+		c.breakLocked(fmt.Errorf("%w: the card has not ended a request for %v", ErrBroken, limit))
+	}
 }
 
 func (c *conn) checkProgress(now time.Time, reading bool) {

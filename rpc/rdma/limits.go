@@ -53,6 +53,9 @@ const (
 	// long a broken one waits for the card's last word before it is taken down anyway.
 	linger    = time.Second
 	drainTime = time.Second
+	// stuckShare times its retry time-out a card may take to end a request: it breaks the queue
+	// pair before, unless it has stopped without a word. InfiniBand lets it take four times.
+	stuckShare = 8
 	// sweepShare and sweepMax: as in rpc/transport.
 	sweepShare = 10
 	sweepMax   = 500 * time.Millisecond

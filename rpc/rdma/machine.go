@@ -111,6 +111,21 @@ func (m *machine) space() int { return len(m.ring) - int(m.tail-m.head) - 1 }
 // idle reports whether nothing is under way at the card.
 func (m *machine) idle() bool { return m.head == m.tail }
 
+// owedByCard reports whether the card owes a completion: it was asked for one and has not given it.
+func (m *machine) owedByCard() bool { return m.tail-m.head > uint64(m.quiet) }
+
+// ask posts a message for the sake of its completion, if requests are under way and none of them
+// asks for one: whether the card still works is not to be seen otherwise.
+func (m *machine) ask() []verbs.Send {
+	m.posts = m.posts[:0]
+	if !m.idle() && !m.owedByCard() && m.mayMessage(1) {
+		m.cfg.count.dones.Add(1)
+		m.message(&slot{kind: kindDone}, 0, posted{})
+		m.posts[0].Signalled, m.quiet = true, 0
+	}
+	return m.posts
+}
+
 // post adds a request to the batch.
 func (m *machine) post(s verbs.Send, p posted) {
 	s.ID = m.tail

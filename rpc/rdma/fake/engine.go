@@ -100,9 +100,12 @@ func (q *qp) advance() bool {
 	}
 	w := &q.sendq[0]
 	n := q.x.net
-	if q.broken {
+	switch {
+	case q.broken:
 		q.finish(verbs.Flushed, verbs.Completion{})
 		return true
+	case q.stuck:
+		return false
 	}
 	if n.chance(n.faults.Fail) {
 		all := []verbs.Status{verbs.RemoteAccess, verbs.LocalAccess, verbs.NoAnswer, verbs.Failed}

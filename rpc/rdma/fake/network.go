@@ -135,6 +135,14 @@ func (n *Network) BreakAll() {
 	n.work.Broadcast()
 }
 
+// StickAll makes every queue pair that there is do nothing more and say nothing, until it is
+// disconnected.
+func (n *Network) StickAll() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.each(func(q *qp) { q.stuck = true })
+}
+
 // Steps is how much the cards have done.
 func (n *Network) Steps() int64 {
 	n.mu.Lock()

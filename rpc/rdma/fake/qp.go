@@ -29,6 +29,7 @@ type qp struct {
 	stands  bool // both sides have agreed: work is done
 	broken  bool
 	closed  bool
+	stuck   bool // by StickAll
 	active  bool // in the network's list
 	sendq   []work
 	recvs   []verbs.Recv
