@@ -140,10 +140,15 @@ func (l *lane) joined(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	v := &verdict{show: l.show}
+	line, err := guest.NewCable(filepath.Join(dir, "near"), filepath.Join(dir, "far"))
+	if err != nil {
+		return err
+	}
+	defer line.Close()
+	v := &verdict{show: l.show, lose: line.Lose}
 	ends := []guest.Machine{l.machine(cable, address), l.machine(cable, other)}
 	for i, pattern := range []string{first, second} {
-		ends[i].Socket, ends[i].Plug = filepath.Join(dir, "cable"), i == 0
+		ends[i].Socket, ends[i].Plug = filepath.Join(dir, []string{"far", "near"}[i]), i == 0
 		for _, program := range l.programs {
 			if err := v.add(ctx, &ends[i], program, pattern, l.skip, l.limit, 1); err != nil {
 				return err
@@ -151,13 +156,14 @@ func (l *lane) joined(ctx context.Context) error {
 		}
 	}
 	return l.judge(ends[0], v, func() error {
-		done := make(chan error, 1)
+		done := make(chan error, 2)
 		go func() { done <- ends[0].Run(ctx, v.line) }()
 		if err := await(ctx, ends[0].Socket); err != nil {
 			return errors.Join(err, <-done)
 		}
-		err := ends[1].Run(ctx, v.line)
-		return errors.Join(err, <-done)
+		go func() { done <- line.Run() }()
+		err := errors.Join(ends[1].Run(ctx, v.line), line.Close())
+		return errors.Join(err, <-done, <-done)
 	})
 }
 

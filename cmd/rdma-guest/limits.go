@@ -4,7 +4,7 @@ import "time"
 
 const (
 	// laneTime bounds the lane, the fetching of the kernel included.
-	laneTime = 4 * time.Minute
+	laneTime = 6 * time.Minute
 	// machineMemory is the MiB of a machine: it holds the programs, and a cluster.
 	machineMemory = 3072
 	// machineCPUs lets what runs in it meet at one time.

@@ -6,13 +6,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // verdict compares the tests that a program has with those that said in the machine how they ended:
 // one that says nothing has failed.
 type verdict struct {
 	show   bool
-	mu     sync.Mutex // two machines may speak
+	lose   func(time.Duration) // has the cable lose packets of RoCE; nil: there is none
+	mu     sync.Mutex          // two machines may speak
 	wanted []string
 	passed map[string]bool
 	failed []string
@@ -29,6 +31,9 @@ const doctor = "doctor"
 // figure marks a line that is printed whatever happens.
 const figure = "figure: "
 
+// losing marks a line by which a test has the cable lose packets of RoCE for the time behind it.
+const losing = "cable: lose "
+
 // line takes one line of the machine.
 func (v *verdict) line(run, text string) {
 	v.mu.Lock()
@@ -44,6 +49,11 @@ func (v *verdict) line(run, text string) {
 	case strings.Contains(text, figure):
 		_, rest, _ := strings.Cut(text, figure)
 		fmt.Println("       " + rest)
+	}
+	if _, rest, ok := strings.Cut(text, losing); ok && v.lose != nil {
+		if while, err := time.ParseDuration(strings.TrimSpace(rest)); err == nil {
+			v.lose(while)
+		}
 	}
 	if len(v.said) < linesKept {
 		v.said = append(v.said, text)

@@ -6,9 +6,8 @@
 // # What is judged
 //
 // That payloads go over the cards and are not copied (by the nodes' own counters), that clients
-// read what they wrote, and that they go on when the leader dies and when a client has no card.
-// Queue pairs that break are the matter of rpc/rdma, on a card, and of rpc/client on cards in its
-// process.
+// read what they wrote, and that they go on when the leader dies, when a client has no card and when
+// no packet of RoCE passes between a client and the nodes for longer than cards try.
 //
 // # Limits
 //

@@ -16,6 +16,11 @@ import (
 const (
 	meet    = "10.9.0.1:7399"
 	control = "10.9.0.1:7401"
+	// lossTime is how long the cable loses all packets of RoCE while a client writes: longer than
+	// cards try. backTime bounds what passes then until the client has written the rest and read
+	// everything back.
+	lossTime = 6 * time.Second
+	backTime = 30 * time.Second
 )
 
 // TestNodesOfThisMachineServeAnother is one half, on one machine, of the test below on another:
@@ -35,10 +40,20 @@ func TestNodesOfThisMachineServeAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	said, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil || said != "done\n" {
-		t.Fatalf("the other machine says %q: %v", said, err)
+	said := bufio.NewReader(conn)
+	hear := func(want string) {
+		t.Helper()
+		if line, err := said.ReadString('\n'); err != nil || line != want+"\n" {
+			t.Fatalf("the other machine says %q: %v", line, err)
+		}
 	}
+	hear("cut")
+	made := c.moved("connections_total", "rdma")
+	hear("done")
+	if made = c.moved("connections_total", "rdma") - made; made == 0 {
+		t.Error("no connection was made anew after the cable had lost all packets")
+	}
+	fmt.Printf("figure: %.0f connections made anew\n", made)
 	received, copied := c.moved("received_bytes_total", "rdma"),
 		c.moved("received_copied_bytes_total", "rdma")
 	if received < 3*4<<20 || copied != 0 {
@@ -65,11 +80,23 @@ func TestClientOfThisMachineUsesAnothersNodes(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	defer conn.Close()
+	begin := time.Now()
+	cut := time.AfterFunc(begun, func() {
+		_, _ = fmt.Fprintln(conn, "cut")
+		fmt.Println("cable: lose " + lossTime.String())
+	})
+	defer cut.Stop()
 	out, err := exec.CommandContext(ctx, binary, "bench", "--transport=rdma", "--endpoint="+control,
 		"--volume=vol", "--ioengine=ashlar", "--name=far", "--rw=randwrite", "--bs=64k",
-		"--iodepth=4", "--size=8M", "--io_size=4M", "--verify=crc32c").CombinedOutput()
+		"--iodepth=4", "--size=8M", "--time_based", "--runtime=8", "--verify=crc32c").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	after := time.Since(begin) - begun - lossTime
+	fmt.Printf("figure: no packet of RoCE passes for %v: no error, and all written and verified "+
+		"%.1f s after it\n", lossTime, after.Seconds())
+	if after > backTime {
+		t.Errorf("the job ended %v after the cable was whole, want %v", after, backTime)
 	}
 	if _, err := fmt.Fprintln(conn, "done"); err != nil {
 		t.Fatal(err)
