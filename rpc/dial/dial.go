@@ -76,9 +76,6 @@ func final(err error) bool {
 // try dials over RDMA, and leaves time for TCP.
 func (s *Set) try(ctx context.Context, addr string, cfg transport.Config) (transport.Conn, error) {
 	limit := tryTime
-	if cfg.DialTimeout > 0 {
-		limit = min(limit, cfg.DialTimeout/tryShare)
-	}
 	if end, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(end)/tryShare)
 	}

@@ -8,9 +8,11 @@ const (
 	RetryAfter = 30 * time.Second
 	// rememberedMax bounds the addresses that are remembered; beyond it the oldest is forgotten.
 	rememberedMax = 4096
-	// tryTime bounds an attempt over RDMA in mode Auto, and tryShare says which part of the time to
-	// the deadline it may take: TCP needs the rest.
-	tryTime  = 500 * time.Millisecond
+	// tryTime bounds an attempt over RDMA in mode Auto, beside the time-out of the dial, which TCP
+	// needs if it fails. A node that is starting on a busy machine takes long to make a queue pair,
+	// and a connection that falls back stays with TCP. tryShare says which part of the time to the
+	// caller's deadline the attempt may take.
+	tryTime  = 1500 * time.Millisecond
 	tryShare = 2
 	// BreaksMax is how many queue pairs of an address may break within breakSoon of being made, one
 	// after the other, before it is dialled over TCP.
