@@ -20,6 +20,7 @@ import (
 // The bounds of a test: all of them are waits for what must happen.
 const (
 	testTime   = 3 * time.Minute
+	startTime  = 20 * time.Second // of a node
 	volumeSize = 64 << 20
 	firstPort  = 7400
 )
@@ -106,14 +107,25 @@ func (c *cluster) await(done chan error) {
 	}
 }
 
+// metrics asks a node for them, which may have been started just now.
+func (c *cluster) metrics(admin string) *http.Response {
+	c.t.Helper()
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		r, err := http.Get("http://" + admin + "/metrics")
+		if err == nil {
+			return r
+		}
+		if time.Since(begin) > startTime {
+			c.t.Fatal(err)
+		}
+	}
+}
+
 // moved sums one of the transport counters over the nodes: ashlar_transport_NAME of a transport.
 func (c *cluster) moved(name, transport string) (sum float64) {
 	c.t.Helper()
 	for _, p := range c.Nodes() {
-		r, err := http.Get("http://" + p.Admin + "/metrics")
-		if err != nil {
-			c.t.Fatal(err)
-		}
+		r := c.metrics(p.Admin)
 		for lines := bufio.NewScanner(r.Body); lines.Scan(); {
 			key, value, _ := strings.Cut(lines.Text(), "} ")
 			if strings.HasPrefix(key, "ashlar_transport_"+name+"{") &&

@@ -6,8 +6,8 @@
 // # What is judged
 //
 // That payloads go over the cards and are not copied (by the nodes' own counters), that clients
-// read what they wrote, and that they go on when the leader dies, when a client has no card and when
-// no packet of RoCE passes between a client and the nodes for longer than cards try.
+// read what they wrote, and that they go on when the leader dies, when a client has no card and
+// when no packet of RoCE passes between a client and the nodes for longer than cards try.
 //
 // # Limits
 //

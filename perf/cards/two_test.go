@@ -88,7 +88,8 @@ func TestClientOfThisMachineUsesAnothersNodes(t *testing.T) {
 	defer cut.Stop()
 	out, err := exec.CommandContext(ctx, binary, "bench", "--transport=rdma", "--endpoint="+control,
 		"--volume=vol", "--ioengine=ashlar", "--name=far", "--rw=randwrite", "--bs=64k",
-		"--iodepth=4", "--size=8M", "--time_based", "--runtime=8", "--verify=crc32c").CombinedOutput()
+		"--iodepth=4", "--size=8M", "--time_based", "--runtime=8",
+		"--verify=crc32c").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -32,8 +32,8 @@
 // An error of the card, a peer that goes without a word, or a card that does (it ends no request
 // for eight times the retry time-out) breaks the connection: ErrBroken from Send and Recv, what was
 // sent and not answered is in doubt, and the caller dials again, as over TCP. Other errors are of
-// rpc/transport's classes. With a pre-shared key both sides prove, before any memory is opened, that
-// they have it; ErrKey says that they do not.
+// rpc/transport's classes. With a pre-shared key both sides prove, before any memory is opened,
+// that they have it; ErrKey says that they do not.
 //
 // # How to drive it
 //

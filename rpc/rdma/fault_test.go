@@ -401,7 +401,8 @@ func TestACardThatStopsWithoutAWordBreaksTheConnection(t *testing.T) {
 	c := p.dial(t)
 	call(t, c, 1, []byte("meta"), sample(5000, 1))
 	p.net.StickAll()
-	if err := c.Send([]transport.Message{{Header: wire.Header{Op: wire.OpPing, ID: 2}}}); err != nil {
+	ping := transport.Message{Header: wire.Header{Op: wire.OpPing, ID: 2}}
+	if err := c.Send([]transport.Message{ping}); err != nil {
 		t.Fatal(err)
 	}
 	h.mu.Lock()

@@ -416,7 +416,8 @@ func (b *bed) again(t *testing.T) {
 	w, err := client.qp.NewWindow()
 	client.must(err)
 	r := verbs.Remote{Addr: client.addr(8192), Key: w.NextKey()}
-	client.must(client.qp.Post([]verbs.Send{{ID: 1000, Op: verbs.OpSend, Pieces: client.piece(0, 64)},
+	client.must(client.qp.Post([]verbs.Send{
+		{ID: 1000, Op: verbs.OpSend, Pieces: client.piece(0, 64)},
 		{ID: 1001, Op: verbs.OpBind, Window: w, Access: verbs.PeerReads,
 			Pieces: client.piece(8192, 4096)},
 		{ID: 1002, Op: verbs.OpSend, Signalled: true, Pieces: client.piece(0, 64)}}))
