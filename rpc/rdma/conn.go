@@ -180,7 +180,13 @@ func (c *conn) attach(qp verbs.QP) {
 func (c *conn) voided() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stage >= draining {
+	switch {
+	case c.stage >= draining:
+		return false
+	case c.m.cfg.trusted:
+		// The peer has greeted and gone before the card said that the connection stands: the side
+		// knows of it and is told of its end.
+		c.breakLocked(fmt.Errorf("%w: the peer is gone", ErrBroken))
 		return false
 	}
 	c.stage = ended
