@@ -501,6 +501,7 @@ var mutants = []mutant{
 		`m.have > m.cfg.own {`, `m.have > 2*m.cfg.own {`,
 		"./rpc/rdma", "TestAPeerThatSendsPastItsCreditsIsClosedAtOnce"},
 	{"rdma: any proof will do", "P13", "rpc/rdma/conn.go",
-		`	if !hmac.Equal(f.meta, expect) {`, `	if !hmac.Equal(f.meta, f.meta) && expect != nil {`,
+		`	if !hmac.Equal(f.meta, expect) {`,
+		`	if !hmac.Equal(f.meta, f.meta) && expect != nil {`,
 		"./rpc/rdma", "TestKeysDecideWhoMayTalk"},
 }
