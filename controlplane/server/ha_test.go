@@ -372,3 +372,28 @@ func TestMutationsSurviveTheDeathOfMembersOfEtcd(t *testing.T) {
 		t.Errorf("%d are there, %d were acknowledged, %d failed", len(have), len(acked), failed)
 	}
 }
+
+// lostStore is metadata that another leads by now, which its process has not noticed.
+type lostStore struct{ meta.Store }
+
+func (lostStore) Update(context.Context, func(meta.Tx) error) error { return meta.ErrLost }
+
+func TestACallThatAnotherOnesLeadershipRefusedMayBeSentThere(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	w.create("v", 1<<30)
+	c := w.srv.cluster()
+	c.mu.Lock()
+	kept := c.kv
+	c.kv = lostStore{kept}
+	c.mu.Unlock()
+	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	_, err := w.Admin.CreateVolume(short, &v1.CreateVolumeRequest{Name: "late", SizeBytes: 1 << 20})
+	has(t, err, admin.ErrNotActive, "is not active")
+	if names := w.volumeNames(); !slices.Equal(names, []string{"v:ok"}) {
+		t.Errorf("%q", names)
+	}
+	c.mu.Lock()
+	c.kv = kept // so that the world can end
+	c.mu.Unlock()
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/controlplane/meta"
@@ -37,6 +38,8 @@ type cluster struct {
 	kv   meta.Store // fenced: it is the leadership's
 	id   string
 	addr string // of this process
+
+	commits atomic.Uint64 // of changes, so far
 
 	mu       lock
 	failed   error     // set when memory and metadata may differ; refuses changes
@@ -289,6 +292,7 @@ func (c *cluster) update(fn func(meta.Tx) error, own ...news) error {
 		return c.journal.write(tx, batch)
 	})
 	if err == nil {
+		c.commits.Add(1)
 		c.journal.written(batch, taken)
 		return nil
 	}
@@ -298,6 +302,9 @@ func (c *cluster) update(fn func(meta.Tx) error, own ...news) error {
 	}
 	return c.updateError(err)
 }
+
+// errLost: the change was refused, as another is active.
+var errLost = admin.Errorf(admin.ErrUnavailable, "control: not active any more")
 
 // updateError gives a failure of the metadata the class that callers know, and remembers one that
 // is for good.
@@ -309,7 +316,7 @@ func (c *cluster) updateError(err error) error {
 		c.log.Error("metadata failed; all changes are refused until a restart", "error", err)
 		return c.failed
 	case errors.Is(err, meta.ErrLost):
-		return admin.Errorf(admin.ErrUnavailable, "control: not active any more")
+		return errLost
 	case errors.Is(err, meta.ErrUnavailable):
 		return admin.Errorf(admin.ErrUnavailable, "control: %v", err)
 	case errors.Is(err, meta.ErrClosed):

@@ -152,8 +152,12 @@ func serve[Q, R any](s *Server, req *Q, fn func(*cluster, *Q) (*R, error)) (*R, 
 	if req == nil {
 		req = new(Q)
 	}
+	before := t.cluster.commits.Load()
 	resp, err := fn(t.cluster, req)
-	if err == nil && !t.lead.Held() {
+	switch {
+	case errors.Is(err, errLost) && t.cluster.commits.Load() == before:
+		err = s.notActive() // this call has changed nothing: it may be sent to the other
+	case err == nil && !t.lead.Held():
 		// Another may have changed meanwhile what this answer says. It is not ErrNotActive: a
 		// change may have been carried out.
 		err = admin.Errorf(admin.ErrUnavailable, "control: %s stopped being active during the "+
