@@ -42,7 +42,7 @@ build-rdma: ## bin/ashlar-rdma: the same with RDMA, static with the drivers of a
 # Left out there: what needs faults that only cards in the tests' own process have, and what needs no card.
 faked := TestACardThatStops|TestDialHonours|TestCloseOfTheDevice|TestTheDeathOfAPeer|TestMemoryThatTheKernel|TestEveryOperation
 faked := $(faked)|TestFewCredits|TestNothingIsLost|TestBadConf|TestMessagesKeep|TestPrivateDataKeeps|TestProofs
-faked := $(faked)|TestMalformed|TestMachinesDeliver|TestAFrameThatIs|TestAbandoned|TestAFrameWithout|TestMemoryIs
+faked := $(faked)|TestMessagesThatBreak|TestAPeerWithoutAProof|TestMalformed|TestMachinesDeliver|TestAFrameThatIs|TestAbandoned|TestAFrameWithout|TestMemoryIs
 rdma: build-rdma ## RDMA on a soft RoCE card in a virtual machine (qemu): cards, transport, a cluster
 	@mkdir -p bin/rdma
 	@deploy/rdma.sh test -c -o bin/rdma/ibv.test ./rpc/rdma/ibv
