@@ -255,7 +255,7 @@ var mutants = []mutant{
 		return t`,
 		"./controlplane/server", "TestNothingIsServedWhenTheLeadershipIsOver"},
 	{"control: answer what another may have changed", "P14", "controlplane/server/term.go",
-		`	if err == nil && !t.lead.Held() {`, `	if false {`,
+		`	case err == nil && !t.lead.Held():`, `	case false:`,
 		"./controlplane/server", "TestNothingIsServedWhenTheLeadershipIsOver"},
 	{"admin: send a call again that may have been carried out", "P14", "rpc/admin/route.go",
 		`		s.route.leave(at, "")
