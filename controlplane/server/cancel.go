@@ -57,10 +57,9 @@ func (c *cluster) cancelOperator(req *v1.CancelOperatorRequest) (*v1.CancelOpera
 ) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.copysets[req.CopysetId]
-	if g == nil {
-		return nil, admin.Errorf(admin.ErrNotFound, "control: copyset %d does not exist",
-			req.CopysetId)
+	g, err := c.copysetOf(req.CopysetId)
+	if err != nil {
+		return nil, err
 	}
 	if req.Kind != "" {
 		if _, err := schedulerOf(req.Kind); err != nil {

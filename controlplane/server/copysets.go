@@ -218,12 +218,19 @@ func (c *cluster) listCopysets(*v1.ListCopysetsRequest) (*v1.ListCopysetsRespons
 func (c *cluster) getCopyset(req *v1.GetCopysetRequest) (*v1.GetCopysetResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.copysets[req.CopysetId]
-	if g == nil {
-		return nil, admin.Errorf(admin.ErrNotFound, "control: copyset %d does not exist",
-			req.CopysetId)
+	g, err := c.copysetOf(req.CopysetId)
+	if err != nil {
+		return nil, err
 	}
 	return &v1.GetCopysetResponse{Status: c.copysetStatus(g, c.cfg.Now())}, nil
+}
+
+func (c *cluster) copysetOf(id uint64) (*copyset, error) {
+	g := c.copysets[id]
+	if g == nil {
+		return nil, admin.Errorf(admin.ErrNotFound, "control: copyset %d does not exist", id)
+	}
+	return g, nil
 }
 
 // copysetStatus shows a copyset with the last report of each replica whose node is up.
@@ -251,9 +258,9 @@ func (c *cluster) lookupCopysets(req *v1.LookupCopysetsRequest) (
 	defer c.mu.Unlock()
 	resp := &v1.LookupCopysetsResponse{}
 	for _, id := range req.CopysetIds {
-		g := c.copysets[id]
-		if g == nil {
-			return nil, admin.Errorf(admin.ErrNotFound, "control: copyset %d does not exist", id)
+		g, err := c.copysetOf(id)
+		if err != nil {
+			return nil, err
 		}
 		resp.Copysets = append(resp.Copysets, c.show(g.rec))
 	}
