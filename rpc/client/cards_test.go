@@ -3,9 +3,7 @@ package client
 import (
 	"bytes"
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
-	"sync"
 	"testing"
 	"time"
 
@@ -122,36 +120,17 @@ func TestClientOverCardsCopiesNothing(t *testing.T) {
 
 // The soak over cards, with queue pairs that break in the middle of whatever they do.
 func TestRandomFaultsOverCardsLoseNothing(t *testing.T) {
-	seed := *soakSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("seed %d", seed)
+	seed := seedOfSoak(t)
 	f, x := newFabric(t, seed)
 	v := f.open(func(c *Config) {
 		x.use(c)
 		c.Timeout, c.Seed = time.Minute, seed
 	})
-	stop := make(chan struct{})
-	var workers, chaos sync.WaitGroup
-	const each = 128 << 10
-	for i := range f.size / each {
-		workers.Go(func() {
-			w := &worker{v: v, base: i * each, want: make([]byte, each),
-				rng: rand.New(rand.NewPCG(seed, uint64(i)))}
-			w.run(t, stop)
-		})
-	}
-	chaos.Go(func() { f.rampage(rand.New(rand.NewPCG(seed, 1<<20)), stop) })
-	chaos.Go(func() {
+	f.soak(v, seed, func(stop chan struct{}) {
 		for !f.pause(stop, 100*time.Millisecond) {
 			x.net.BreakAll()
 		}
 	})
-	time.Sleep(*soakFor)
-	close(stop)
-	chaos.Wait()
-	workers.Wait()
 	t.Logf("%+v %+v %+v", v.Stats(), v.c.NetStats(), x.own.Stats())
 	if x.own.Stats().Breaks == 0 {
 		t.Error("nothing broke")

@@ -21,13 +21,24 @@ var (
 // checks at the same time that an op id never changes its meaning and that data of a request that
 // may still be sent is left alone: the workers scribble over their buffers as soon as they may.
 func TestRandomFaultsLoseNothing(t *testing.T) {
+	seed := seedOfSoak(t)
+	f := newFake(t, testMembers)
+	v := f.open(func(c *Config) { c.Timeout, c.Seed = time.Minute, seed })
+	f.soak(v, seed, nil)
+	t.Logf("%+v %+v", v.Stats(), v.c.NetStats())
+}
+
+func seedOfSoak(t *testing.T) uint64 {
 	seed := *soakSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d", seed)
-	f := newFake(t, testMembers)
-	v := f.open(func(c *Config) { c.Timeout, c.Seed = time.Minute, seed })
+	return seed
+}
+
+// soak has workers use a volume while the cluster rampages, and something more happens.
+func (f *fake) soak(v *Volume, seed uint64, more func(stop chan struct{})) {
 	stop := make(chan struct{})
 	var workers, chaos sync.WaitGroup
 	const each = 128 << 10
@@ -35,15 +46,17 @@ func TestRandomFaultsLoseNothing(t *testing.T) {
 		workers.Go(func() {
 			w := &worker{v: v, base: i * each, want: make([]byte, each),
 				rng: rand.New(rand.NewPCG(seed, uint64(i)))}
-			w.run(t, stop)
+			w.run(f.t, stop)
 		})
 	}
 	chaos.Go(func() { f.rampage(rand.New(rand.NewPCG(seed, 1<<20)), stop) })
+	if more != nil {
+		chaos.Go(func() { more(stop) })
+	}
 	time.Sleep(*soakFor)
 	close(stop)
 	chaos.Wait()
 	workers.Wait()
-	t.Logf("%+v %+v", v.Stats(), v.c.NetStats())
 }
 
 type worker struct {
@@ -53,7 +66,7 @@ type worker struct {
 	rng  *rand.Rand
 }
 
-func (w *worker) run(t *testing.T, stop chan struct{}) {
+func (w *worker) run(t testing.TB, stop chan struct{}) {
 	scratch := make([]byte, len(w.want))
 	for n := 0; ; n++ {
 		select {
@@ -90,7 +103,7 @@ func (w *worker) run(t *testing.T, stop chan struct{}) {
 }
 
 // write writes from memory of its own or from a buffer, and scribbles over it afterwards.
-func (w *worker) write(t *testing.T, p []byte, off int) {
+func (w *worker) write(t testing.TB, p []byte, off int) {
 	w.scribble(p)
 	copy(w.want[off:], p)
 	b, err := w.v.c.Buffer(len(p))
@@ -118,7 +131,7 @@ func (w *worker) scribble(p []byte) {
 	}
 }
 
-func (w *worker) same(t *testing.T, p []byte, off int) bool {
+func (w *worker) same(t testing.TB, p []byte, off int) bool {
 	w.scribble(p)
 	if w.rng.IntN(2) == 0 {
 		return w.sameFetched(t, off, len(p))
@@ -129,7 +142,7 @@ func (w *worker) same(t *testing.T, p []byte, off int) bool {
 	return bytes.Equal(p, w.want[off:off+len(p)])
 }
 
-func (w *worker) sameFetched(t *testing.T, off, n int) bool {
+func (w *worker) sameFetched(t testing.TB, off, n int) bool {
 	bufs, err := w.v.Fetch(w.base+int64(off), int64(n))
 	if err != nil {
 		t.Errorf("fetch: %v", err)
