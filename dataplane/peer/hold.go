@@ -5,7 +5,6 @@ import (
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/buf"
-	"github.com/ashlar-storage/ashlar/rpc/transport"
 )
 
 // hold keeps the buffers of a frame until the transport has done with them. A socket has their
@@ -53,13 +52,4 @@ func (h *hold) drop() {
 	}
 	h.bufs = h.bufs[:0]
 	holds.Put(h)
-}
-
-// unsent lets go of frames that no transport has taken.
-func unsent(frames []transport.Message) {
-	for i := range frames {
-		if frames[i].Release != nil {
-			frames[i].Release()
-		}
-	}
 }

@@ -269,7 +269,7 @@ func (l *link) drain(conn transport.Conn, block bool) error {
 		for i := range out.batch {
 			n := len(out.frames)
 			if err := l.frames(out, &out.batch[i]); err != nil {
-				unsent(out.frames[n:])
+				transport.Drop(out.frames[n:])
 				out.frames = out.frames[:n]
 				l.log.Warn("message dropped", "copyset", out.batch[i].m.Copyset, "err", err)
 				l.lost(&out.batch[i])
@@ -313,7 +313,7 @@ func (l *link) abandon(conn transport.Conn, handed transport.Sent) {
 	if handed == transport.Partial {
 		_ = conn.Finish() // it fails; senders that wait for their turn learn of it
 	} else {
-		unsent(l.out.frames)
+		transport.Drop(l.out.frames)
 	}
 	l.finish(ErrUnreachable)
 	l.release()

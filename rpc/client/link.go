@@ -224,7 +224,7 @@ func (l *link) bury() []*piece {
 			left = append(left, l.slots.takeAt(i))
 		}
 	}
-	unsent(l.fill.msgs)
+	transport.Drop(l.fill.msgs)
 	l.fill.reset()
 	l.mu.Unlock()
 	close(l.wake)

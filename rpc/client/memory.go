@@ -81,14 +81,3 @@ func (h *hold) release() {
 	h.b = nil
 	holds.Put(h)
 }
-
-// unsent lets go of messages that no transport has taken.
-func unsent(msgs []transport.Message) {
-	for i := range msgs {
-		if m := &msgs[i]; m.Payload != nil {
-			m.Payload.Release()
-		} else if m.Release != nil {
-			m.Release()
-		}
-	}
-}

@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,8 +30,8 @@ func (d *Device) Dial(ctx context.Context, addr string, cfg transport.Config) (t
 	if err != nil {
 		return nil, fmt.Errorf("%w: address %q: want ip:port: %w", transport.ErrConfig, addr, err)
 	}
-	setDefault(&cfg.DialTimeout, transport.DefaultDialTimeout)
-	setDefault(&cfg.WriteTimeout, transport.DefaultWriteTimeout)
+	cfg.DialTimeout = cmp.Or(cfg.DialTimeout, transport.DefaultDialTimeout)
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, transport.DefaultWriteTimeout)
 	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
 	defer cancel()
 	end, err := d.dialling(cancel)
@@ -211,21 +212,7 @@ func (c *clientConn) greet(ctx context.Context, mine, theirs *intro) error {
 
 // hello takes the answer to the greeting.
 func (c *clientConn) hello(f *inFrame) error {
-	if f.h.Op != wire.OpHello || !f.h.Response() {
-		return fmt.Errorf("%w: first answer is %v", transport.ErrHello, f.h.Op)
-	}
-	if err := f.h.Status.Err(); err != nil {
-		var r wire.IOResponse
-		if r.Decode(f.meta) == nil && r.Message != "" {
-			return fmt.Errorf("%w: the peer says: %s", err, r.Message)
-		}
-		return err
-	}
-	peer := new(wire.Hello)
-	err := peer.Decode(f.meta)
-	if err == nil {
-		err = c.own.Accept(*peer)
-	}
+	peer, err := transport.TakeHello(&c.own, f.h, f.meta)
 	if err == nil {
 		c.trust(peer)
 	}
@@ -388,7 +375,7 @@ func (c *clientConn) Finish() error {
 func (c *clientConn) gather(msgs []transport.Message, wait bool) error {
 	for i := range msgs {
 		if _, err := sizeOf(&msgs[i]); err != nil {
-			release(msgs)
+			transport.Drop(msgs)
 			return err
 		}
 	}
@@ -405,11 +392,11 @@ func (c *clientConn) gather(msgs []transport.Message, wait bool) error {
 				time.Sleep(copyWait)
 				continue
 			}
-			release(msgs)
+			transport.Drop(msgs)
 			return c.noMemory(err)
 		}
 		if err := c.add(msgs[:n]); err != nil {
-			release(msgs)
+			transport.Drop(msgs)
 			return err
 		}
 		msgs = msgs[n:]

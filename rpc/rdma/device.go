@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,11 +49,11 @@ func (cfg *Config) fill() error {
 		return fmt.Errorf("%w: Config.Key has %d bytes: use at least %d random ones",
 			transport.ErrConfig, n, MinKey)
 	}
-	setDefault(&cfg.Loops, min(runtime.NumCPU(), transport.MaxLoops))
-	setDefault(&cfg.Credits, DefaultCredits)
-	setDefault(&cfg.Receives, DefaultReceives)
-	setDefault(&cfg.Windows, DefaultWindows)
-	setDefault(&cfg.Spin, DefaultSpin)
+	cfg.Loops = cmp.Or(cfg.Loops, min(runtime.NumCPU(), transport.MaxLoops))
+	cfg.Credits = cmp.Or(cfg.Credits, DefaultCredits)
+	cfg.Receives = cmp.Or(cfg.Receives, DefaultReceives)
+	cfg.Windows = cmp.Or(cfg.Windows, DefaultWindows)
+	cfg.Spin = cmp.Or(cfg.Spin, DefaultSpin)
 	if cfg.Credits < MinCredits || cfg.Credits > MaxCredits {
 		return fmt.Errorf("%w: Config.Credits is %d: use %d to %d", transport.ErrConfig,
 			cfg.Credits, MinCredits, MaxCredits)
@@ -65,13 +66,6 @@ func (cfg *Config) fill() error {
 		cfg.Logger = slog.Default()
 	}
 	return nil
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Device is an open card with its polling loops. Connections are made and accepted through it.

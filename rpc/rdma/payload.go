@@ -27,13 +27,7 @@ func (s *staged) drop() {
 
 // sizeOf checks a message against the limits and returns the length of its payload in bytes.
 func sizeOf(m *transport.Message) (int, error) {
-	n := 0
-	for _, b := range m.Body {
-		n += len(b)
-	}
-	if m.Payload != nil {
-		n += len(m.Payload.Bytes())
-	}
+	n := m.PayloadBytes()
 	if len(m.Meta) > wire.MaxMeta || n > wire.MaxPayload || m.Room > wire.MaxPayload {
 		return 0, fmt.Errorf("%w: %v with %d bytes of metadata, %d of payload and room for %d, "+
 			"limits %d, %d and %d", transport.ErrTooBig, m.Header.Op, len(m.Meta), n, m.Room,
@@ -143,17 +137,4 @@ func (c *conn) piece(pieces []verbs.Piece, b []byte) []verbs.Piece {
 		}
 	}
 	return append(pieces, verbs.Piece{Mem: b, Key: c.dev.region.Key()})
-}
-
-// release gives messages back that were not taken.
-func release(msgs []transport.Message) {
-	for i := range msgs {
-		m := &msgs[i]
-		if m.Payload != nil {
-			m.Payload.Release()
-		}
-		if m.Release != nil {
-			m.Release()
-		}
-	}
 }

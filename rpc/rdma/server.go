@@ -66,19 +66,10 @@ func (d *Device) fillServer(cfg *transport.ServerConfig) error {
 		return fmt.Errorf("%w: ServerConfig.Pool is not the device's: use that",
 			transport.ErrConfig)
 	}
-	if cfg.MaxConns < 0 || cfg.MaxOutbound < 0 || cfg.HelloTimeout < 0 || cfg.FrameTimeout < 0 {
-		return fmt.Errorf("%w: negative bound in ServerConfig: use 0 for the default",
-			transport.ErrConfig)
-	}
-	setDefault(&cfg.MaxConns, transport.DefaultMaxConns)
-	setDefault(&cfg.MaxOutbound, transport.DefaultMaxOutbound)
-	setDefault(&cfg.HelloTimeout, transport.DefaultHelloTimeout)
-	setDefault(&cfg.FrameTimeout, transport.DefaultFrameTimeout)
-	cfg.Hello.Version = wire.ProtocolVersion
 	if cfg.Logger == nil {
 		cfg.Logger = d.log
 	}
-	return nil
+	return cfg.Complete()
 }
 
 // Addr is the address to dial, with the picked port.

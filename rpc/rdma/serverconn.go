@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 
 	"github.com/ashlar-storage/ashlar/rpc/transport"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
@@ -13,8 +12,8 @@ import (
 // serverConn is a transport.ServerConn.
 type serverConn struct {
 	*conn
+	transport.Attachment
 	server  *Server
-	user    atomic.Pointer[any]
 	message transport.Message
 	opened  bool // OnOpen was called
 }
@@ -22,14 +21,6 @@ type serverConn struct {
 func (c *serverConn) ID() uint64     { return c.id }
 func (c *serverConn) Remote() string { return c.remote }
 func (c *serverConn) Pending() int64 { return c.unsent.Load() }
-func (c *serverConn) SetUser(v any)  { c.user.Store(&v) }
-
-func (c *serverConn) User() any {
-	if p := c.user.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
 
 func (c *serverConn) Peer() wire.Hello {
 	if p := c.peer.Load(); p != nil {
@@ -64,24 +55,12 @@ func (c *serverConn) greet(f *inFrame) error {
 		f.drop()
 		return fmt.Errorf("%w: first frame is %v", transport.ErrHello, f.h.Op)
 	}
-	own := &c.server.cfg.Hello
-	peer := new(wire.Hello)
-	err := peer.Decode(f.meta)
-	if err == nil {
-		err = own.Accept(*peer)
-	}
-	answer := wire.Header{Op: wire.OpHello, Flags: wire.FlagResponse, ID: f.h.ID}
+	answer, peer, err := transport.AnswerHello(&c.server.cfg.Hello, f.h, f.meta)
+	c.Queue([]transport.Message{answer})
 	if err != nil {
-		answer.Status = wire.StatusBadRequest
-		if !errors.Is(err, wire.ErrMeta) {
-			answer.Status = wire.StatusOf(err)
-		}
-		r := wire.IOResponse{Message: err.Error()}
-		c.Queue([]transport.Message{{Header: answer, Meta: r.AppendTo(nil)}})
-		c.close(fmt.Errorf("%w: %w", transport.ErrHello, err))
+		c.close(err)
 		return nil
 	}
-	c.Queue([]transport.Message{{Header: answer, Meta: own.AppendTo(nil)}})
 	c.trust(peer)
 	c.opened = true
 	c.server.handler.OnOpen(c)

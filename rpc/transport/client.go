@@ -122,20 +122,11 @@ func (c *clientConn) greet(own wire.Hello) error {
 	if m.Payload != nil {
 		m.Payload.Release()
 	}
-	if m.Header.Op != wire.OpHello || !m.Header.Response() {
-		return fmt.Errorf("%w: first answer is %v", ErrHello, m.Header.Op)
+	peer, err := TakeHello(&own, m.Header, m.Meta)
+	if err == nil {
+		c.peer = *peer
 	}
-	if err := m.Header.Status.Err(); err != nil {
-		var r wire.IOResponse
-		if r.Decode(m.Meta) == nil && r.Message != "" {
-			return fmt.Errorf("%w: the peer says: %s", err, r.Message)
-		}
-		return err
-	}
-	if err := c.peer.Decode(m.Meta); err != nil {
-		return err
-	}
-	return own.Accept(c.peer)
+	return err
 }
 
 func (c *clientConn) Peer() wire.Hello   { return c.peer }
@@ -167,12 +158,12 @@ func (c *clientConn) Send(msgs []Message) error {
 // gather takes messages into out and vec.
 func (c *clientConn) gather(msgs []Message) error {
 	if c.failed != nil {
-		releaseAll(msgs)
+		Drop(msgs)
 		return c.failed
 	}
 	for i := range msgs {
 		if _, err := outSize(&msgs[i]); err != nil {
-			releaseAll(msgs)
+			Drop(msgs)
 			return err
 		}
 	}

@@ -36,13 +36,7 @@ func (q *outQueue) empty() bool { return len(q.frames) == 0 }
 // outSize checks a message against the limits and returns the length of its
 // payload in bytes.
 func outSize(m *Message) (int, error) {
-	n := 0
-	for _, b := range m.Body {
-		n += len(b)
-	}
-	if m.Payload != nil {
-		n += len(m.Payload.Bytes())
-	}
+	n := m.PayloadBytes()
 	if len(m.Meta) > wire.MaxMeta || n > wire.MaxPayload {
 		return 0, fmt.Errorf("%w: %v with %d bytes of metadata and %d of payload, limits %d and %d",
 			ErrTooBig, m.Header.Op, len(m.Meta), n, wire.MaxMeta, wire.MaxPayload)

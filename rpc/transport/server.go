@@ -60,7 +60,7 @@ type Stats struct {
 // Listen starts serving at addr: "host:port" (port 0 picks one) or
 // "unix:/path". A stale socket at the path is replaced.
 func Listen(addr string, h Handler, cfg ServerConfig) (*Server, error) {
-	if err := cfg.fill(); err != nil {
+	if err := cfg.Complete(); err != nil {
 		return nil, err
 	}
 	network, address, err := splitAddr(addr)
@@ -98,7 +98,9 @@ func serve(ln net.Listener, addr string, h Handler, cfg ServerConfig) (*Server, 
 	return s, nil
 }
 
-func (cfg *ServerConfig) fill() error {
+// Complete checks the configuration and fills in the defaults, for servers of any transport. The
+// error is of class ErrConfig.
+func (cfg *ServerConfig) Complete() error {
 	if cfg.Pool == nil {
 		return fmt.Errorf("%w: ServerConfig.Pool is nil: set it", ErrConfig)
 	}

@@ -483,7 +483,7 @@ func TestShortageOfDescriptorsOnlyPausesAccepting(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := ServerConfig{Pool: pool, Logger: quiet()}
-	if err := cfg.fill(); err != nil {
+	if err := cfg.Complete(); err != nil {
 		t.Fatal(err)
 	}
 	l := &starved{Listener: ln}

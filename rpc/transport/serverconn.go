@@ -19,11 +19,11 @@ import (
 // serverConn is the server's end of a connection. Its reading half belongs to
 // the event loop, its writing half is in writer.go.
 type serverConn struct {
+	Attachment
 	server *Server
 	id     uint64
 	remote string
 	opened time.Time
-	user   atomic.Pointer[any]
 
 	// Owned by the event loop.
 	dec      decoder
@@ -83,14 +83,6 @@ type serverConn struct {
 func (c *serverConn) ID() uint64     { return c.id }
 func (c *serverConn) Remote() string { return c.remote }
 func (c *serverConn) Pending() int64 { return c.unsent.Load() }
-func (c *serverConn) SetUser(v any)  { c.user.Store(&v) }
-
-func (c *serverConn) User() any {
-	if p := c.user.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
 
 func (c *serverConn) Peer() wire.Hello {
 	if p := c.peer.Load(); p != nil {
@@ -162,23 +154,11 @@ func (c *serverConn) greet(f *frame) error {
 		return fmt.Errorf("%w: first frame is %v with %d bytes of payload",
 			ErrHello, h.Op, h.PayloadLen)
 	}
-	own := &c.server.cfg.Hello
-	peer := new(wire.Hello)
-	err := peer.Decode(f.Meta)
-	if err == nil {
-		err = own.Accept(*peer)
-	}
-	answer := wire.Header{Op: wire.OpHello, Flags: wire.FlagResponse, ID: h.ID}
+	answer, peer, err := AnswerHello(&c.server.cfg.Hello, h, f.Meta)
+	c.Queue([]Message{answer})
 	if err != nil {
-		answer.Status = wire.StatusBadRequest
-		if !errors.Is(err, wire.ErrMeta) {
-			answer.Status = wire.StatusOf(err)
-		}
-		r := wire.IOResponse{Message: err.Error()}
-		c.Queue([]Message{{Header: answer, Meta: r.AppendTo(nil)}})
-		return fmt.Errorf("%w: %w", ErrHello, err)
+		return err
 	}
-	c.Queue([]Message{{Header: answer, Meta: own.AppendTo(nil)}})
 	c.peer.Store(peer)
 	c.greeted = true
 	c.server.handler.OnOpen(c)

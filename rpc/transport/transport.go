@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/io/buf"
@@ -69,7 +70,19 @@ func (m *Message) done() {
 	}
 }
 
-func releaseAll(msgs []Message) {
+// PayloadBytes is the length in bytes of the payload of a message to be sent.
+func (m *Message) PayloadBytes() (n int) {
+	for _, b := range m.Body {
+		n += len(b)
+	}
+	if m.Payload != nil {
+		n += len(m.Payload.Bytes())
+	}
+	return n
+}
+
+// Drop gives the memory of messages back to its owners: of those that no connection has taken.
+func Drop(msgs []Message) {
 	for i := range msgs {
 		msgs[i].done()
 	}
@@ -208,3 +221,17 @@ type Listener interface {
 // ListenFunc starts a Listener at an address, with the handler that others may have too. It gives
 // nil and no error when the transport is not to be had there and need not be.
 type ListenFunc func(addr string, h Handler, cfg ServerConfig) (Listener, error)
+
+// Attachment is the handler's own state of a ServerConn, for those who implement it.
+type Attachment struct{ user atomic.Pointer[any] }
+
+// SetUser implements ServerConn.
+func (a *Attachment) SetUser(v any) { a.user.Store(&v) }
+
+// User implements ServerConn; nil before SetUser.
+func (a *Attachment) User() any {
+	if p := a.user.Load(); p != nil {
+		return *p
+	}
+	return nil
+}

@@ -38,7 +38,7 @@ func (c *serverConn) Reply(msgs []Message) {
 		c.drainLocked(false)
 	}
 	c.mu.Unlock()
-	releaseAll(late)
+	Drop(late)
 }
 
 // Queue only queues.
@@ -46,7 +46,7 @@ func (c *serverConn) Queue(msgs []Message) {
 	c.mu.Lock()
 	late := c.queueLocked(msgs)
 	c.mu.Unlock()
-	releaseAll(late)
+	Drop(late)
 }
 
 // Flush sends what is queued.

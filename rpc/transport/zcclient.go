@@ -86,7 +86,7 @@ func (z *zcClient) launch() bool {
 	c.meter.ZeroCopy.Add(-1)
 	c.out.holders.Add(-1)
 	z.mu.Lock()
-	z.steps.held--
+	z.steps.refused()
 	z.leaveLocked()
 	z.mu.Unlock()
 	return false

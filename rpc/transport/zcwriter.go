@@ -34,7 +34,7 @@ func (c *serverConn) launchLocked() {
 		c.server.counts.writes.Add(-1)
 		c.server.meter.ZeroCopy.Add(-1)
 		c.flying, c.zero = false, false
-		c.steps.held--
+		c.steps.refused()
 		q.holders.Add(-1)
 	}
 }

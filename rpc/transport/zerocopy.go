@@ -73,6 +73,9 @@ func (z *zcSteps) takes(largest int, loose bool) bool {
 // began: a send is under way.
 func (z *zcSteps) began() { z.held++ }
 
+// refused: the send did not get under way.
+func (z *zcSteps) refused() { z.held-- }
+
 // sent: the kernel took res bytes of a batch that had left many, or gives an errno as a negative
 // number. more tells that the memory is still in use. It returns the bytes taken.
 func (z *zcSteps) sent(res int32, more bool, left int64) (int, zcNext) {
