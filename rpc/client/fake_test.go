@@ -59,7 +59,8 @@ type fake struct {
 	renewals    atomic.Int64
 	closed      atomic.Int64
 
-	fabric *fabric // nil: TCP alone
+	fabric *fabric        // nil: TCP alone
+	late   sync.WaitGroup // answers that a script holds back
 }
 
 type opKey struct{ session, op uint64 }
@@ -140,6 +141,7 @@ func (f *fake) end() {
 			f.t.Error(err)
 		}
 	}
+	f.late.Wait()
 	if err := f.pool.Close(); err != nil {
 		f.t.Error(err)
 	}
@@ -297,7 +299,10 @@ func (n *fakeNode) handle(c transport.ServerConn, h wire.Header, r *wire.IOReque
 			c.Close(errors.New("scripted"))
 		}
 	case do.delay > 0:
-		time.AfterFunc(do.delay, func() { c.Reply([]transport.Message{reply}) })
+		n.f.late.Go(func() {
+			time.Sleep(do.delay)
+			c.Reply([]transport.Message{reply})
+		})
 	default:
 		c.Reply([]transport.Message{reply})
 	}

@@ -153,6 +153,9 @@ func (r *rogue) request(t *testing.T, e *end, addr string, id uint64, mem []byte
 		t.Fatal(err)
 	}
 	s := r.receive()
+	for s.kind == kindDone { // credits of the greeting
+		s = r.receive()
+	}
 	h, err := wire.ParseHeader(s.body)
 	if err != nil || len(s.pieces) != descSize || s.flags != flagRoom {
 		t.Fatalf("received %+v, %v", s, err)
