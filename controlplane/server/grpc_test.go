@@ -58,7 +58,7 @@ func (s *stock) call(service, method, request string) (answer string, err error)
 	if err := protojson.Unmarshal([]byte(request), in); err != nil {
 		s.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	name := "/" + string(s.file.Package()) + "." + service + "/" + method
 	if err := s.conn.Invoke(ctx, name, in, out); err != nil {

@@ -82,6 +82,9 @@ func TestSixtyFourConnectionsEachGetTheirOwnAnswersInOrder(t *testing.T) {
 		clients.Go(func() { pipelined(t, c, byte(i)) })
 	}
 	clients.Wait()
+	if err := s.Close(); err != nil { // nobody adds to the work any more
+		t.Error(err)
+	}
 	close(work)
 	workers.Wait()
 }
