@@ -139,7 +139,7 @@ var mutants = []mutant{
 		`crc32.Checksum(zeroes[:], castagnoli)`, `crc32.Checksum(zeroes[1:], castagnoli)`,
 		"./io/chunkfile", "TestChecksumOfABlockOfZeroesIsThatOfTheFormat"},
 	{"chunk: accept reserved bytes of a header", "P10", "io/chunkfile/format.go",
-		`if !allZero(page[93:96]) || !allZero(page[128:headerCRCAt]) ||`, `if`,
+		`if !allZero(page[93:96]) || !allZero(page[144:headerCRCAt]) ||`, `if`,
 		"./io/chunkfile", "TestReservedBytesOfAHeaderMustBeZero"},
 	{"chunk: skip the crc when reading", "P4", "io/chunkfile/io.go",
 		`got != want {
@@ -175,8 +175,26 @@ var mutants = []mutant{
 		`return f.validA && f.validB && f.equal }, verdictUse},`,
 		"./io/chunkfile", "TestVerdictOnEveryPairOfHalves"},
 	{"chunk: record a crc although the write failed", "P3", "io/chunkfile/io.go",
-		`if io.write && err == nil {`, `if io.write {`,
+		`		if err == nil {
+			for i, crc`, `		{
+			for i, crc`,
 		"./io/chunkfile", "TestFailedDeviceWriteLeavesTheTableAsItWas"},
+	{"chunk: a version does not say where the chunk moved from", "P1", "io/chunkfile/checkpoint.go",
+		`j.header.from = origin{c.old.top.version, c.old.number}`, `_ = origin{}`,
+		"./io/chunkfile", "TestEveryCrashOfAPoolLeavesTheOldOrTheNewVersion"},
+	{"chunk: take over a twin that has a write not turned", "P1", "io/chunkfile/move.go",
+		`there >= here && !unturned &&`, `there >= here &&`,
+		"./io/chunkfile", "TestAWriteLeavesWhatATwinHasThatIsNotTurned"},
+	{"chunk: forget the slot before in a second move", "P1", "io/chunkfile/move.go",
+		` && c.old == nil`, ``,
+		"./io/chunkfile", "TestACheckpointThatFailedAfterAMoveIsTakenUpAgain"},
+	{"chunk: use a slot again that the log names", "P1", "io/chunkfile/twin.go",
+		`	if s.kept {`, `	if false {`,
+		"./io/chunkfile", "TestKeptSlotsAreUsedForNoOtherChunk"},
+	{"chunk: give a block of a twin to two writes", "P1", "io/chunkfile/twin.go",
+		`		setBit(t.claimed, b)
+`, ``,
+		"./io/chunkfile", "TestBlocksOfATwinAreClaimedOnce"},
 	{"chunk: lose a write made during a checkpoint", "P1", "io/chunkfile/checkpoint.go",
 		`	c.save(j.changes)
 	c.mu.Unlock()

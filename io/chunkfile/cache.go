@@ -105,6 +105,7 @@ type metaJob struct {
 	op     disk.Op
 	then   func(*metaJob)
 	chunk  *Chunk
+	slot   *slot // whose metadata it is
 	header header
 	// Of a checkpoint:
 	requests []checkpointRequest
@@ -130,14 +131,17 @@ func (q *jobs) take(c *Chunk) *metaJob {
 		j = &metaJob{bytes: alignedBytes(q.size)}
 		j.op.Done = func(*disk.Op) { j.then(j) }
 	}
-	j.chunk = c
+	j.chunk, j.slot = c, nil
+	if c != nil {
+		j.slot = c.slot
+	}
 	return j
 }
 
 func (q *jobs) put(j *metaJob) {
 	clear(j.requests)
 	j.requests = j.requests[:0]
-	j.chunk = nil
+	j.chunk, j.slot = nil, nil
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.idle) < maxSpareJobs {
@@ -151,7 +155,7 @@ func (j *metaJob) submit(kind disk.Kind, off int64, n int, then func(*metaJob)) 
 	j.vec[0] = j.bytes[:n]
 	j.op.Kind, j.op.Off, j.op.Vec = kind, off, j.vec[:]
 	j.op.Durable = false
-	j.chunk.slot.file.Submit(&j.op)
+	j.slot.file.Submit(&j.op)
 }
 
 // submitDurable queues a write of the first n bytes that survives a power cut once done.
@@ -160,7 +164,7 @@ func (j *metaJob) submitDurable(off int64, n int, then func(*metaJob)) {
 	j.vec[0] = j.bytes[:n]
 	j.op.Kind, j.op.Off, j.op.Vec = disk.Write, off, j.vec[:]
 	j.op.Durable = true
-	j.chunk.slot.file.Submit(&j.op)
+	j.slot.file.Submit(&j.op)
 }
 
 // alignedBytes returns n bytes that direct I/O accepts. The collector does not move them.

@@ -53,6 +53,21 @@ func (c *Chunk) checkpoint(err error) {
 		p.disk.Flush()
 		return
 	}
+	if err == nil && c.twin != nil {
+		m := c.newMover()
+		wait := c.writing > 0
+		if wait {
+			c.mover = m
+		} else {
+			m.plan()
+		}
+		c.mu.Unlock()
+		p.jobs.put(j)
+		if !wait {
+			m.next()
+		}
+		return
+	}
 	j.requests = append(j.requests, c.waiting...)
 	clear(c.waiting)
 	c.waiting = c.waiting[:0]
@@ -65,6 +80,10 @@ func (c *Chunk) checkpoint(err error) {
 	j.header = header{half: c.slot.inactive(), state: stateUsed, store: p.cfg.StoreID,
 		slot: c.slot.number, version: c.slot.top.version + 1, chunkSize: p.geometry.chunkSize,
 		id: c.id}
+	if c.old != nil && c.old.top.state == stateUsed {
+		j.header.from = origin{c.old.top.version, c.old.number}
+	}
+	j.slot = c.slot
 	for _, r := range j.requests {
 		j.header.applied = max(j.header.applied, r.applied)
 	}
@@ -115,7 +134,7 @@ func versioned(j *metaJob) {
 
 func sealed(j *metaJob) {
 	if !j.failed("seal the version before") {
-		j.finish(nil)
+		j.retireOld()
 	}
 }
 

@@ -33,6 +33,15 @@ type Chunk struct {
 
 	checkpointing bool
 	waiting       []checkpointRequest
+
+	twin    *Twin    // has the blocks of inTwin; nil: none
+	inTwin  []uint64 // turned to the twin
+	writing int      // writes in flight
+	moving  bool     // blocks are copied between the slots, or will be when no write is in flight
+	moves   uint32   // counts the beginnings and the ends of that
+	mover   *mover   // that waits for the writes in flight
+	gated   []*IO    // writes that wait for the end of the move
+	old     *slot    // the slot whose place slot took; the checkpoint that is running frees it
 }
 
 // slot is a slot file. top is its newest durable header: guarded by the chunk that has the
@@ -43,6 +52,7 @@ type slot struct {
 	file   disk.File
 	top    header
 	unsure bool // a header after top may be on the device: its write failed
+	kept   bool // used for no other chunk; guarded by the pool
 }
 
 // inactive is the half that the next version goes to.
@@ -58,7 +68,11 @@ func (c *Chunk) ID() ID { return c.id }
 func (c *Chunk) Blocks() int { return c.pool.geometry.blocks }
 
 // Slot returns the number of the slot file, for messages.
-func (c *Chunk) Slot() uint64 { return c.slot.number }
+func (c *Chunk) Slot() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.slot.number
+}
 
 // Zero makes blocks read as zeroes, in memory: durable after the next Checkpoint. Nothing is
 // written to the blocks. Blocks outside the chunk are an invariant break. On a damaged or
@@ -98,18 +112,28 @@ func (c *Chunk) Dirty() bool {
 func (c *Chunk) Applied() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.slot.top.applied
+	return c.newest().applied
 }
 
 // Version returns the newest durable metadata version, 0 before the first Checkpoint. It
-// grows with every Checkpoint, and also with every reuse of the slot.
+// grows with every Checkpoint, and also with every reuse of the slot. Each slot counts for itself:
+// a chunk that moves to a twin goes on from the twin's.
 func (c *Chunk) Version() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.slot.top.state != stateUsed {
-		return 0
+	if h := c.newest(); h.state == stateUsed {
+		return h.version
 	}
-	return c.slot.top.version
+	return 0
+}
+
+// newest is the header of the newest durable version: that of the slot before, until there is one
+// where the chunk has moved to.
+func (c *Chunk) newest() *header {
+	if c.old != nil && c.slot.top.state != stateUsed {
+		return &c.old.top
+	}
+	return &c.slot.top
 }
 
 // WrittenBlocks returns how many blocks have data. Blocks zeroed while the table was not in
@@ -136,24 +160,30 @@ func (c *Chunk) BlockState(block int) (written bool, crc uint32, err error) {
 	}
 	c.pins++
 	defer c.unpin()
-	if c.table == nil {
-		w := make(waitTable, 1)
-		start := c.await(w)
-		c.mu.Unlock()
-		if start {
-			c.load()
-		}
-		c.pool.disk.Flush()
-		err := <-w
-		c.mu.Lock()
-		if err != nil {
-			return false, 0, err
-		}
+	if err := c.resident(); err != nil {
+		return false, 0, err
 	}
 	if !c.table.has(block) {
 		return false, zeroBlockCRC, nil
 	}
 	return true, c.table.crcs[block], nil
+}
+
+// resident waits until the table is in memory. The lock is held, but for the wait, and a pin.
+func (c *Chunk) resident() error {
+	if c.table != nil {
+		return nil
+	}
+	w := make(waitTable, 1)
+	start := c.await(w)
+	c.mu.Unlock()
+	if start {
+		c.load()
+	}
+	c.pool.disk.Flush()
+	err := <-w
+	c.mu.Lock()
+	return err
 }
 
 // waitTable is a tableWaiter that a goroutine blocks on.
@@ -210,6 +240,21 @@ func (c *Chunk) drain() {
 		<-idle
 		c.mu.Lock()
 	}
+}
+
+// abandon ends all that a chunk has to do, for its deletion, and gives its table and the slot up
+// that it has beside its own. The lock is released while I/O is in flight.
+func (c *Chunk) abandon() (t *table, old *slot) {
+	c.deleted, c.refuse = true, ErrDeleted
+	c.drain()
+	c.save(c.changes)
+	t, old = c.table, c.old
+	c.table, c.old = nil, nil
+	if c.twin != nil {
+		c.twin.settle()
+		c.twin, c.inTwin = nil, nil
+	}
+	return t, old
 }
 
 // evict takes the table of a clean idle chunk, or returns nil. The lock is not held.

@@ -26,9 +26,9 @@ func budget(t *testing.T) crashBudget {
 	switch *crashLevel {
 	case "share":
 		if testing.Short() || raceEnabled {
-			return crashBudget{disk.Subsets{All: 2, Each: 1, Random: 1}, 3, 40}
+			return crashBudget{disk.Subsets{All: 2, Each: 1, Random: 1}, 3, 30}
 		}
-		return crashBudget{disk.Subsets{All: 4, Each: 2, Random: 2}, 5, 60}
+		return crashBudget{disk.Subsets{All: 4, Each: 2, Random: 2}, 5, 45}
 	case "full":
 		return crashBudget{disk.Subsets{All: 8, Each: 16, Random: 16}, 6, 60}
 	case "nightly":
@@ -58,7 +58,9 @@ type modelChunk struct {
 	// loose are the blocks written since the durable version was taken, and since the
 	// pending one: their bytes on the device may be newer than the table.
 	loose, looser map[int]bool
-	dirty         bool // there is something that no version holds, nor the pending one
+	dirty         bool   // there is something that no version holds, nor the pending one
+	home          uint64 // the slot of the durable version
+	twins         modelTwins
 }
 
 // crashRun drives a pool on a simulated disk and cuts the power at every step.
@@ -68,6 +70,7 @@ type crashRun struct {
 	sim    *disk.Sim
 	pool   *Pool
 	model  map[ID]*modelChunk
+	kept   map[uint64]*keptSlot
 	serial uint64
 	lazy   bool
 	what   string
@@ -101,7 +104,7 @@ func newCrashRun(t *testing.T, b crashBudget, n *crashTally, seed uint64) *crash
 	sim := disk.NewSim(disk.SimConfig{Seed: seed, Inline: true})
 	return &crashRun{t: t, rng: rand.New(rand.NewPCG(seed, 1)), sim: sim,
 		pool: openPool(t, crashConfig(sim)), model: map[ID]*modelChunk{}, subsets: b.subsets,
-		crashTally: n}
+		kept: map[uint64]*keptSlot{}, crashTally: n}
 }
 
 func crashConfig(d disk.Disk) Config {
@@ -125,6 +128,9 @@ func (r *crashRun) first(sim *disk.Sim) bool {
 	key := fmt.Sprint(sim.Fingerprint(), r.serial, r.what)
 	for id, m := range r.model {
 		key += fmt.Sprint(id, m.durable != nil, m.pending != nil, m.deleting)
+	}
+	for slot, k := range r.kept {
+		key += fmt.Sprint(slot, len(k.blocks))
 	}
 	if r.seen[key] {
 		r.repeated++
@@ -177,11 +183,13 @@ func (r *crashRun) recover(sim *disk.Sim) (found string) {
 	if list := fatal(p); len(list) != 0 {
 		r.t.Fatalf("%s: a power cut left damage: %+v", r.what, list)
 	}
+	r.keepAll(p)
 	for index := range uint64(crashChunks) {
 		id := ID{Group: 1, Index: index}
 		c, ok := p.Get(id)
 		found += fmt.Sprintf("%v: %s\n", id, r.compare(id, c, ok))
 	}
+	r.compareKept(p)
 	if err := p.Close(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -254,12 +262,17 @@ func (r *crashRun) step() {
 	}
 	r.serial++
 	c, m := get(r.t, r.pool, id), r.model[id]
-	switch n := r.rng.IntN(10); {
-	case n < 5:
+	switch n := r.rng.IntN(15); {
+	case n < 4:
 		r.write(c, m)
-	case n < 6:
+	case n < 5:
 		r.zeroAt(c, m, r.rng.IntN(crashBlocks), 1)
 	case n < 9:
+		r.twinStep(c, m)
+	case n < 14:
+		if r.rng.IntN(2) == 0 {
+			m.twins.close()
+		}
 		r.checkpoint(c, m)
 	default:
 		r.delete(id)
@@ -276,10 +289,12 @@ func (r *crashRun) create(id ID) {
 func (r *crashRun) delete(id ID) {
 	r.what = fmt.Sprintf("delete %v", id)
 	r.model[id].deleting = true
+	r.model[id].twins.close()
 	if err := r.pool.Delete(id); err != nil {
 		r.t.Fatal(err)
 	}
 	delete(r.model, id)
+	r.unkeep(id)
 }
 
 func (r *crashRun) zeroAt(c *Chunk, m *modelChunk, block, count int) {
@@ -297,12 +312,13 @@ func (r *crashRun) write(c *Chunk, m *modelChunk) {
 }
 
 func (r *crashRun) writeAt(c *Chunk, m *modelChunk, block, count int) {
-	r.what = fmt.Sprintf("write %v blocks %d+%d = %d..", c.id, block, count, r.serial*10)
-	var data []uint64
-	for i := range count {
-		value := r.serial*10 + uint64(i)
-		data = append(data, value)
-		m.loose[block+i], m.looser[block+i] = true, true
+	r.writeValues(c, m, block, series(r.serial*10, count)...)
+}
+
+func (r *crashRun) writeValues(c *Chunk, m *modelChunk, block int, data ...uint64) {
+	r.what = fmt.Sprintf("write %v block %d.. = %d", c.id, block, data)
+	for i := range data {
+		r.touch(c, m, block+i)
 	}
 	write(r.t, c, block, data...)
 	m.dirty = true
@@ -321,6 +337,7 @@ func (r *crashRun) checkpoint(c *Chunk, m *modelChunk) {
 		return
 	}
 	m.dirty = false
+	slot := r.predictMove(c, m)
 	next := m.now.clone()
 	next.applied = r.serial
 	m.pending, m.looser = &next, map[int]bool{}
@@ -337,6 +354,11 @@ func (r *crashRun) checkpoint(c *Chunk, m *modelChunk) {
 	m.durable, m.loose, m.pending = m.pending, m.looser, nil
 	m.looser = map[int]bool{}
 	maps.Copy(m.looser, m.loose)
+	if m.home = c.Slot(); m.home != slot {
+		r.t.Fatalf("%s: the chunk is in slot %d, want %d", r.what, m.home, slot)
+	}
+	m.twins.beside, m.twins.turned = nil, nil
+	r.unkeep(c.id)
 }
 
 func TestAPowerCutLeavesTheOldOrTheNewVersion(t *testing.T) {
@@ -381,7 +403,7 @@ var crashOps = map[rune]func(r *crashRun, c *Chunk, m *modelChunk){
 	},
 }
 
-const crashLetters = "wobtckx"
+const crashLetters = "wobtckx" + twinLetters
 
 func crashWords(length int) []string {
 	if length == 0 {
@@ -404,7 +426,11 @@ func (r *crashRun) runWord(work string) {
 		for i, letter := range word {
 			r.off = i < cutFrom
 			r.serial++
-			crashOps[letter](r, get(r.t, r.pool, id), r.model[id])
+			op := crashOps[letter]
+			if op == nil {
+				op = twinOps[letter]
+			}
+			op(r, get(r.t, r.pool, id), r.model[id])
 			r.cut()
 		}
 	}
@@ -424,6 +450,9 @@ func TestEveryCrashOfAPoolLeavesTheOldOrTheNewVersion(t *testing.T) {
 	for length := 1; length <= 3; length++ {
 		var n crashTally
 		for _, work := range crashWords(length) {
+			if !worthTrying(work) {
+				continue
+			}
 			r := newCrashRun(t, b, &n, 1)
 			r.sim.OnStep(func(s disk.Step) {
 				r.cut()
@@ -439,9 +468,10 @@ func TestEveryCrashOfAPoolLeavesTheOldOrTheNewVersion(t *testing.T) {
 	}
 }
 
-// lateWrite writes a block while a checkpoint syncs: the table being written has its old crc.
+// lateWrite writes a block while a checkpoint syncs: the table being written has its old crc. It
+// has that too when the write comes during a move, and waits for its end.
 func (r *crashRun) lateWrite(s disk.Step) {
-	if s.Kind != disk.StepSync || !r.late && r.rng.IntN(2) == 0 {
+	if !r.late && r.rng.IntN(2) == 0 {
 		return
 	}
 	for id, m := range r.model {
@@ -449,9 +479,12 @@ func (r *crashRun) lateWrite(s disk.Step) {
 			continue
 		}
 		c := get(r.t, r.pool, id)
+		if s.Kind != disk.StepSync && !c.moving {
+			continue
+		}
 		r.serial++
 		block := r.rng.IntN(crashBlocks)
-		m.loose[block], m.looser[block] = true, true
+		r.touch(c, m, block)
 		m.now.blocks[block] = r.serial * 10
 		m.dirty = true
 		x := writeIO(block, r.serial*10)

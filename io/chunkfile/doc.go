@@ -32,6 +32,9 @@
 //   - A file of another store, or in the wrong place, is refused.
 //   - The payload is not copied, and an IO used again allocates nothing.
 //
+// A chunk can have a second slot for a while, its twin, which takes large writes before they are in
+// the caller's log: twin.go and move.go. Bytes that the log names there stay until Unkeep.
+//
 // # Its limits
 //
 // It does not know of chunks that never had a checkpoint, and cannot tell a slot file that is

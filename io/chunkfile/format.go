@@ -28,7 +28,8 @@ import (
 //	 92 next: state u8 | 93 reserved, 3 bytes
 //	 96 next: version u64
 //	104 next: copyset u64 | 112 volume u64 | 120 chunk u64
-//	128 reserved
+//	128 moved from: version u64, 0: not | 136 its slot u64
+//	144 reserved
 //	508 crc32c of bytes 0..507 u32
 //	512 reserved
 //	4096 bitmap: block b is bit b%8 of byte b/8, padded to 4 KiB
@@ -40,6 +41,11 @@ import (
 // Everything that identifies the half lies in its first sector of 512 bytes and has its own
 // crc there, so a power cut leaves an old or a new header, never a mix; the crc of bitmap and
 // table in it tells a half whose later sectors did not arrive.
+//
+// A chunk that moves to another slot (twin.go) has, in its versions there until the old slot is
+// free again, which slot and which version of that it had before: when both say that they have the
+// chunk, and the old one has that very version, it is the new one's. Two slots that have one chunk
+// in any other way are damage.
 //
 // Versions alternate between the halves. Once version v+1 is durable in one half, the header
 // of the other (version v) is written again with "next" naming v+1: it is sealed. A sealed
@@ -110,6 +116,10 @@ type successor struct {
 	id      ID
 }
 
+// origin is the slot that a chunk was in before, and the newest version there; zero: it did not
+// move.
+type origin struct{ version, slot uint64 }
+
 // header is the first sector of a half.
 type header struct {
 	half      uint8
@@ -123,6 +133,7 @@ type header struct {
 	id        ID
 	written   uint32
 	next      successor
+	from      origin
 }
 
 // sealed says that a newer version was durable.
@@ -152,6 +163,8 @@ func encodeHeader(page []byte, h *header) {
 	page[92] = byte(h.next.state)
 	le.PutUint64(page[96:], h.next.version)
 	putID(page[104:], h.next.id)
+	le.PutUint64(page[128:], h.from.version)
+	le.PutUint64(page[136:], h.from.slot)
 	le.PutUint32(page[headerCRCAt:], crc32.Checksum(page[:headerCRCAt], castagnoli))
 }
 
@@ -198,7 +211,7 @@ func decodeHeader(page []byte) (header, *fault) {
 		return h, &fault{class: ErrVersion, at: 8, n: 2, reason: fmt.Sprintf(
 			"format version %d, this release reads %d; upgrade the release", v, formatV1)}
 	}
-	if !allZero(page[93:96]) || !allZero(page[128:headerCRCAt]) ||
+	if !allZero(page[93:96]) || !allZero(page[144:headerCRCAt]) ||
 		!allZero(page[headerSector:headerPage]) {
 		return h, &fault{at: 93, n: headerPage - 93, reason: "reserved bytes are not zero"}
 	}
@@ -210,6 +223,7 @@ func decodeHeader(page []byte) (header, *fault) {
 		written: le.Uint32(page[88:]),
 		next: successor{state: slotState(page[92]), version: le.Uint64(page[96:]),
 			id: getID(page[104:])},
+		from: origin{le.Uint64(page[128:]), le.Uint64(page[136:])},
 	}
 	if reason := h.inconsistent(); reason != "" {
 		return h, &fault{n: headerSector, reason: reason}
@@ -236,6 +250,8 @@ func (h *header) inconsistent() string {
 		return "next version does not follow"
 	case h.next.state == stateFree && h.next.id != ID{}:
 		return "a free next version that names a chunk"
+	case h.from != origin{} && (h.from.version == 0 || h.state == stateFree):
+		return "moved from a slot without a version, or without a chunk"
 	}
 	return ""
 }

@@ -28,9 +28,36 @@ func goldenHalf() ([]byte, header) {
 	return image, h
 }
 
-func TestFormatIsThatOfTheGoldenFile(t *testing.T) {
-	const name = "testdata/half-v1.golden"
+// movedHalf is the first half of a chunk in the slot that it has moved to.
+func movedHalf() ([]byte, header) {
+	g := newGeometry(testChunk)
+	t := newTable(g)
+	t.set(3, 0xa1b2c3d4)
+	h := header{half: 0, state: stateUsed, store: testStore, slot: 0x1112131415161718,
+		version: 0x17, applied: 0x2021222324252627, chunkSize: testChunk,
+		id:   ID{Group: 0x31, Volume: 0x32, Index: 0x33},
+		from: origin{version: 0x4142434445464748, slot: 0x5152535455565758}}
+	image := make([]byte, g.metaSize)
+	encodeHalf(image, g, &h, t)
+	return image, h
+}
+
+func TestFormatIsThatOfTheGoldenFiles(t *testing.T) {
 	image, h := goldenHalf()
+	table := sameAsGolden(t, "testdata/half-v1.golden", image, h)
+	if table.written != 3 || !table.has(9) || table.crcs[15] != 0xfffefdfc || table.has(1) {
+		t.Fatalf("table %+v", table)
+	}
+	image, h = movedHalf()
+	table = sameAsGolden(t, "testdata/half-moved-v1.golden", image, h)
+	if table.written != 1 || table.crcs[3] != 0xa1b2c3d4 {
+		t.Fatalf("table %+v", table)
+	}
+}
+
+// sameAsGolden compares a half with a file, and returns the table that the file has.
+func sameAsGolden(t *testing.T, name string, image []byte, h header) *table {
+	t.Helper()
 	if *update {
 		if err := os.WriteFile(name, image, 0o644); err != nil {
 			t.Fatal(err)
@@ -53,9 +80,7 @@ func TestFormatIsThatOfTheGoldenFile(t *testing.T) {
 	if f := decodeBody(want, g, &got, table); f != nil {
 		t.Fatal(f)
 	}
-	if table.written != 3 || !table.has(9) || table.crcs[15] != 0xfffefdfc || table.has(1) {
-		t.Fatalf("table %+v", table)
-	}
+	return table
 }
 
 func TestSizesFollowTheChunkSize(t *testing.T) {
@@ -122,6 +147,10 @@ func TestHeadersNobodyWritesAreRefused(t *testing.T) {
 		"next without state": func(h *header) { h.next.state = stateNone },
 		"next version":       func(h *header) { h.next.version++ },
 		"free next":          func(h *header) { h.next.state = stateFree },
+		"moved, no version":  func(h *header) { h.from.slot = 1 },
+		"free and moved": func(h *header) {
+			*h = header{state: stateFree, version: 1, from: origin{version: 1}}
+		},
 	} {
 		h := good
 		change(&h)
@@ -143,7 +172,7 @@ func TestReservedBytesOfAHeaderMustBeZero(t *testing.T) {
 	page := image[:headerPage]
 	refused := 0
 	for i := range page {
-		reserved := i >= 93 && i < 96 || i >= 128 && i < headerCRCAt || i >= headerSector
+		reserved := i >= 93 && i < 96 || i >= 144 && i < headerCRCAt || i >= headerSector
 		if !reserved {
 			continue
 		}
@@ -156,7 +185,7 @@ func TestReservedBytesOfAHeaderMustBeZero(t *testing.T) {
 		page[i] = 0
 		refused++
 	}
-	if want := 3 + headerCRCAt - 128 + headerPage - headerSector; refused != want {
+	if want := 3 + headerCRCAt - 144 + headerPage - headerSector; refused != want {
 		t.Errorf("%d reserved bytes tried, want %d", refused, want)
 	}
 }
@@ -238,6 +267,8 @@ func FuzzHalf(f *testing.F) {
 	}
 	add(image, 0, 0)
 	add(image, headerPage+100, 1)
+	moved, _ := movedHalf()
+	add(moved, 0, 0)
 	add(make([]byte, g.metaSize), 3, 7)
 	free := header{half: 0, state: stateFree, store: testStore, slot: h.slot, version: 1,
 		chunkSize: testChunk}

@@ -33,7 +33,9 @@ type SlotInfo struct {
 	// Err is why the slot cannot be used; nil when it can.
 	Err error
 
-	table *table
+	table   *table
+	version uint64
+	from    origin
 }
 
 // HalfInfo is one copy of a slot's metadata.
@@ -123,11 +125,13 @@ func (in *Inspector) judge(s *SlotInfo) {
 	if d.verdict != verdictDamaged {
 		s.Newest = int(d.newest)
 		s.Used = d.halves[d.newest].header.state == stateUsed
-		s.ID = d.halves[d.newest].header.id
+		top := &d.halves[d.newest].header
+		s.ID, s.from, s.version = top.id, top.from, top.version
 		return
 	}
 	s.table = nil
 	_, claimed := newestClaim(&d.halves, in.cfg.StoreID, s.Slot)
+	s.from, s.version = origin{}, 0
 	s.ID, s.Used = claimed.id, claimed.state == stateUsed
 	errs := []error{fmt.Errorf("%w: %s: %s", ErrCorrupt, s.File, d.reason)}
 	for i := range s.Halves {
@@ -169,6 +173,12 @@ func (in *Inspector) Blocks() int { return in.geometry.blocks }
 
 // Offset is where a block lies in its slot file.
 func (in *Inspector) Offset(block int) int64 { return in.geometry.dataOffset(block) }
+
+// MovedFrom says whether the slot has its chunk from another, which has not been freed yet: a crash
+// came in between, and the next opening frees it.
+func (s *SlotInfo) MovedFrom(other *SlotInfo) bool {
+	return s.from.version != 0 && s.from == origin{other.version, other.Slot}
+}
 
 // Written says whether a block has data, and the crc on record for it. The slot is not damaged.
 func (s *SlotInfo) Written(block int) (written bool, crc uint32) {

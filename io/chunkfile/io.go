@@ -36,19 +36,25 @@ type IO struct {
 
 	chunk   *Chunk
 	write   bool
-	sums    bool // CRCs only
+	sums    bool   // CRCs only
+	moves   uint32 // of the chunk, when it was planned
 	onOp    func(*disk.Op)
 	pending atomic.Int32
 	runs    []run
 	ops     []disk.Op
+	slots   []*slot // of ops
 	parts   [][]byte
 	runs0   [inlineRuns]run
 	ops0    [inlineOps]disk.Op
+	slots0  [inlineOps]*slot
 	parts0  [inlineParts][]byte
 }
 
-// run is a sequence of blocks to transfer.
-type run struct{ first, count int }
+// run is a sequence of blocks to transfer, which lie in one slot.
+type run struct {
+	first, count int
+	slot         *slot
+}
 
 // Read reads blocks and verifies each against the table. Blocks never written are zeroes.
 // The device is asked for written blocks only, in coalesced runs; the caller sends them with
@@ -87,6 +93,17 @@ func (c *Chunk) start(io *IO, write bool) {
 		}
 		return
 	}
+	c.admit(io)
+}
+
+// admit plans an IO and launches it, or has a write wait for the end of a move. The lock is held,
+// and given up.
+func (c *Chunk) admit(io *IO) {
+	if io.write && c.moving {
+		c.gated = append(c.gated, io)
+		c.mu.Unlock()
+		return
+	}
 	io.plan(c.table)
 	c.mu.Unlock()
 	io.launch()
@@ -102,9 +119,7 @@ func (io *IO) tableReady(err error) {
 		io.end(err)
 		return
 	}
-	io.plan(c.table)
-	c.mu.Unlock()
-	io.launch()
+	c.admit(io)
 }
 
 // check refuses what the caller got wrong.
@@ -148,10 +163,19 @@ func (io *IO) plan(t *table) {
 	}
 	if io.runs == nil {
 		io.runs, io.ops, io.parts = io.runs0[:0], io.ops0[:0], io.parts0[:0]
+		io.slots = io.slots0[:0]
 	}
-	io.runs = io.runs[:0]
+	c := io.chunk
+	io.runs, io.moves = io.runs[:0], c.moves
 	if io.write {
-		io.runs = append(io.runs, run{io.Block, io.Count})
+		c.writing++
+		if c.twin == nil {
+			io.runs = append(io.runs, run{io.Block, io.Count, c.slot})
+			return
+		}
+		for i := range io.Count {
+			io.addBlock(io.Block + i)
+		}
 		return
 	}
 	io.CRCs, io.Written = slices.Grow(io.CRCs[:0], io.Count)[:io.Count], 0
@@ -163,12 +187,20 @@ func (io *IO) plan(t *table) {
 		}
 		io.CRCs[i] = t.crcs[block]
 		io.Written++
-		if n := len(io.runs); n > 0 && io.runs[n-1].first+io.runs[n-1].count == block {
-			io.runs[n-1].count++
-			continue
-		}
-		io.runs = append(io.runs, run{block, 1})
+		io.addBlock(block)
 	}
+}
+
+// addBlock adds a block to the runs.
+func (io *IO) addBlock(block int) {
+	s := io.chunk.home(block)
+	if n := len(io.runs); n > 0 {
+		if last := &io.runs[n-1]; last.first+last.count == block && last.slot == s {
+			last.count++
+			return
+		}
+	}
+	io.runs = append(io.runs, run{block, 1, s})
 }
 
 // launch gives the runs to the disk, and zeroes what lies between them.
@@ -185,7 +217,7 @@ func (io *IO) launch() {
 			}
 		}
 	}
-	file, stats := io.chunk.slot.file, &io.chunk.pool.stats
+	stats := &io.chunk.pool.stats
 	if io.write {
 		stats.writes.Add(uint64(len(io.ops)))
 		stats.writeBlocks.Add(uint64(io.Count))
@@ -194,24 +226,24 @@ func (io *IO) launch() {
 		stats.readBlocks.Add(uint64(io.Count))
 	}
 	// The last completion may hand the IO back to its caller before the loop ends.
-	ops := io.ops
+	ops, slots := io.ops, io.slots
 	io.pending.Store(int32(len(ops)))
 	for i := range ops {
 		ops[i].Done = io.onOp
 	}
 	for i := range ops {
-		file.Submit(&ops[i])
+		slots[i].file.Submit(&ops[i])
 	}
 }
 
 // build turns runs into operations on the caller's memory.
 func (io *IO) build() {
-	io.ops, io.parts = io.ops[:0], io.parts[:0]
+	io.ops, io.slots, io.parts = io.ops[:0], io.slots[:0], io.parts[:0]
 	if io.sums {
 		return
 	}
 	if len(io.runs) == 1 && io.runs[0].count == io.Count && len(io.Vec) <= disk.MaxVec {
-		io.addOp(io.Block, io.Vec)
+		io.addOp(io.runs[0].slot, io.Block, io.Vec)
 		return
 	}
 	at := cursor{vec: io.Vec}
@@ -223,18 +255,19 @@ func (io *IO) build() {
 		for block < r.first+r.count {
 			part := at.next(r.first + r.count - block)
 			if len(io.parts)-from == disk.MaxVec {
-				io.addOp(block-blocksIn(io.parts[from:]), io.parts[from:])
+				io.addOp(r.slot, block-blocksIn(io.parts[from:]), io.parts[from:])
 				from = len(io.parts)
 			}
 			io.parts = append(io.parts, part)
 			block += len(part) / BlockSize
 		}
-		io.addOp(block-blocksIn(io.parts[from:]), io.parts[from:])
+		io.addOp(r.slot, block-blocksIn(io.parts[from:]), io.parts[from:])
 	}
 	at.zero(io.Block + io.Count - block)
 }
 
-func (io *IO) addOp(block int, vec [][]byte) {
+func (io *IO) addOp(s *slot, block int, vec [][]byte) {
+	io.slots = append(io.slots, s)
 	// An op used before keeps what the disk keeps in it.
 	if n := len(io.ops); n < cap(io.ops) {
 		io.ops = io.ops[:n+1]
@@ -294,18 +327,49 @@ func (io *IO) settle() {
 	if io.write {
 		err = io.failure()
 	} else {
-		err = io.judge()
+		var wrong uint64
+		if wrong, err = io.judge(); err != nil && io.again() {
+			return
+		}
+		c.pool.stats.corrupt.Add(wrong)
 	}
 	c.mu.Lock()
-	if io.write && err == nil {
-		for i, crc := range io.CRCs {
-			c.table.set(io.Block+i, crc)
+	var m *mover
+	if io.write {
+		if err == nil {
+			for i, crc := range io.CRCs {
+				c.table.set(io.Block+i, crc)
+			}
+			c.changed()
 		}
-		c.changed()
+		if c.writing--; c.writing == 0 && c.mover != nil {
+			m, c.mover = c.mover, nil
+			m.plan()
+		}
 	}
 	c.unpin()
 	c.mu.Unlock()
 	io.end(err)
+	if m != nil {
+		m.next()
+	}
+}
+
+// again repeats a read that failed when the chunk has moved since it was planned: where it read
+// there may be something else by now.
+func (io *IO) again() bool {
+	c := io.chunk
+	c.mu.Lock()
+	if io.moves == c.moves {
+		c.mu.Unlock()
+		return false
+	}
+	io.Bad = io.Bad[:0]
+	io.plan(c.table)
+	c.mu.Unlock()
+	io.launch()
+	c.pool.disk.Flush()
+	return true
 }
 
 // failure returns the first error of the disk.
@@ -318,10 +382,10 @@ func (io *IO) failure() error {
 	return nil
 }
 
-// judge verifies what a read brought.
-func (io *IO) judge() error {
+// judge verifies what a read brought, and counts the blocks that do not fit their checksum.
+func (io *IO) judge() (wrong uint64, err error) {
 	p := io.chunk.pool
-	err := io.failure()
+	err = io.failure()
 	for i := range io.ops {
 		op := &io.ops[i]
 		block := int((op.Off - p.geometry.dataOffset(0)) / BlockSize)
@@ -333,15 +397,15 @@ func (io *IO) judge() error {
 		}
 		io.verify(block, op.Vec, func(block int, want, got uint32) {
 			io.Bad = append(io.Bad, block)
-			p.stats.corrupt.Add(1)
+			wrong++
 			if err == nil {
-				err = p.corrupt(io.chunk.slot.name, p.geometry.dataOffset(block), &fault{
+				err = p.corrupt(io.slots[i].name, p.geometry.dataOffset(block), &fault{
 					n: BlockSize, want: want, got: got,
 					reason: fmt.Sprintf("block %d of chunk %v", block, io.chunk.id)})
 			}
 		})
 	}
-	return err
+	return wrong, err
 }
 
 // verify compares blocks, of which the first is given, with CRCs.

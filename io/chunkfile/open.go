@@ -41,7 +41,7 @@ func Open(cfg Config) (*Pool, error) {
 		cache: cache{geometry: g, bound: cfg.CacheChunks},
 		jobs:  jobs{size: g.metaSize},
 		kick:  make(chan struct{}, 1), stop: make(chan struct{}),
-		damage: map[uint64]Damage{},
+		damage: map[uint64]Damage{}, lent: map[uint64]*slot{},
 	}
 	if err := p.load(); err != nil {
 		p.closeFiles()
@@ -115,6 +115,9 @@ func (g geometry) checkSize(file disk.File) *fault {
 func (p *Pool) takeUsed(s *slot, t *table) {
 	c := &Chunk{pool: p, id: s.top.id, slot: s}
 	if other, ok := p.chunks[c.id]; ok {
+		if p.moved(c, other, t) {
+			return
+		}
 		err := p.corrupt(s.name, 0, &fault{n: headerSector, reason: fmt.Sprintf(
 			"chunk %v is in %s too", c.id, other.slot.name)})
 		other.refuse = err
@@ -129,6 +132,39 @@ func (p *Pool) takeUsed(s *slot, t *table) {
 		c.table = t
 		p.cache.admit(c, false)
 	}
+}
+
+// moved settles which of two slots has a chunk, when the power went while it moved from one to the
+// other. The one that it moved from is freed.
+func (p *Pool) moved(c, other *Chunk, t *table) bool {
+	came := func(to, from *slot) bool {
+		return to.top.from == origin{from.top.version, from.number}
+	}
+	left := c.slot
+	switch {
+	case other.refuse != nil:
+		return false
+	case came(c.slot, other.slot):
+		left = other.slot
+		if other.table != nil {
+			p.cache.remove(other, other.table)
+		}
+		p.chunks[c.id] = c
+		if t != nil {
+			c.table = t
+			p.cache.admit(c, false)
+		}
+	case !came(other.slot, c.slot):
+		return false
+	}
+	if err := p.retire(left); err != nil { // the next checkpoint, or opening, tries again
+		p.chunks[c.id].old = left
+		p.log.Warn("chunkfile: cannot free the slot that a chunk has left", "disk", p.cfg.Name,
+			"file", left.name, "error", err)
+		return true
+	}
+	p.freeLocked(left)
+	return true
 }
 
 // takeDamaged reports a slot of which no half can be used. If it says which chunk it held,

@@ -51,6 +51,7 @@ type Config struct {
 // Stats of a pool.
 type Stats struct {
 	Slots, Free, Used, Damaged int    // slot files by state
+	Lent                       int    // those that are twins, or kept because a log names them
 	SlotBytes                  int64  // size of one slot file
 	UsedBytes, LimitBytes      int64  // bytes of all slot files; the bound, 0: none
 	Dirty                      int    // chunks with changes that no durable version holds
@@ -61,6 +62,9 @@ type Stats struct {
 	ReadBlocks, WriteBlocks    uint64 // blocks of those calls
 	CorruptBlocks              uint64 // blocks that did not fit their crc
 	Checkpoints                uint64 // metadata versions made durable
+	TwinWrites, TwinBlocks     uint64 // writes to twins, and their blocks
+	TurnedBlocks               uint64 // blocks read from a twin since, without being written again
+	Adopted, CopiedBlocks      uint64 // twins that became a chunk's slot; blocks moved for that
 }
 
 // counters are the parts of Stats counted on the way.
@@ -68,6 +72,8 @@ type counters struct {
 	dirty                                  atomic.Int64
 	reads, writes, readBlocks, writeBlocks atomic.Uint64
 	corrupt, checkpoints                   atomic.Uint64
+	twinWrites, twinBlocks, turned         atomic.Uint64
+	adopted, copied                        atomic.Uint64
 }
 
 // Pool is the set of slot files of one store. Its methods may be called from any goroutine.
@@ -94,6 +100,7 @@ type Pool struct {
 	slots  map[uint64]*slot
 	chunks map[ID]*Chunk
 	free   []*slot
+	lent   map[uint64]*slot // kept, and no chunk's own
 	damage map[uint64]Damage
 	notes  []Damage
 	next   uint64 // no number below it is unused
@@ -244,40 +251,40 @@ func (p *Pool) Delete(id ID) error {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: %v", ErrNotExist, id)
 	}
-	damaged := c.refuse != nil
-	c.deleted, c.refuse = true, ErrDeleted
-	c.drain()
-	c.save(c.changes)
-	t := c.table
-	c.table = nil
+	free := p.retire
+	if c.refuse != nil {
+		free = p.renew
+	}
+	t, old := c.abandon()
 	c.mu.Unlock()
 	if t != nil {
 		p.cache.remove(c, t)
 	}
-	var err error
-	if damaged {
-		err = p.renew(c.slot)
-	} else {
-		err = p.retire(c.slot)
+	var oldErr error
+	if old != nil { // before the other: it must not bring the chunk back
+		oldErr = p.retire(old)
 	}
-	p.release(c, err)
-	return err
-}
-
-// release ends a Delete: the id is free, and the slot unless the device failed.
-func (p *Pool) release(c *Chunk, err error) {
+	err := free(c.slot)
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old != nil {
+		p.releaseLocked(c.id, old, oldErr)
+	}
+	p.releaseLocked(c.id, c.slot, err)
 	delete(p.chunks, c.id)
 	p.changes.Add(1)
-	s := c.slot
+	return errors.Join(oldErr, err)
+}
+
+// releaseLocked frees a slot of a chunk that is deleted, unless the device failed.
+func (p *Pool) releaseLocked(id ID, s *slot, err error) {
 	if err == nil {
 		delete(p.damage, s.number)
-		p.free = append(p.free, s)
-	} else {
-		p.damage[s.number] = Damage{Slot: s.number, File: s.name, Fatal: true, ID: c.id,
-			IDKnown: true, Err: err}
+		p.freeLocked(s)
+		return
 	}
-	p.mu.Unlock()
+	p.damage[s.number] = Damage{Slot: s.number, File: s.name, Fatal: true, ID: id,
+		IDKnown: true, Err: err}
 }
 
 // Discard returns a damaged slot that no chunk of the pool has to service, durably. What was
@@ -297,7 +304,7 @@ func (p *Pool) Discard(number uint64) error {
 	if !ok || s == nil {
 		return fmt.Errorf("%w: slot %d is not damaged", ErrNotExist, number)
 	}
-	if d.IDKnown && owner != nil && owner.slot == s {
+	if d.IDKnown && owner != nil && owner.Slot() == number {
 		return fmt.Errorf("%w: slot %d is chunk %v: delete the chunk", ErrExists, number, d.ID)
 	}
 	if err := p.renew(s); err != nil {
@@ -305,7 +312,7 @@ func (p *Pool) Discard(number uint64) error {
 	}
 	p.mu.Lock()
 	delete(p.damage, number)
-	p.free = append(p.free, s)
+	p.freeLocked(s)
 	p.mu.Unlock()
 	return nil
 }
@@ -355,10 +362,13 @@ func (p *Pool) Stats() Stats {
 		DeviceReads: p.stats.reads.Load(), DeviceWrites: p.stats.writes.Load(),
 		ReadBlocks: p.stats.readBlocks.Load(), WriteBlocks: p.stats.writeBlocks.Load(),
 		CorruptBlocks: p.stats.corrupt.Load(), Checkpoints: p.stats.checkpoints.Load(),
+		TwinWrites: p.stats.twinWrites.Load(), TwinBlocks: p.stats.twinBlocks.Load(),
+		TurnedBlocks: p.stats.turned.Load(), Adopted: p.stats.adopted.Load(),
+		CopiedBlocks: p.stats.copied.Load(),
 	}
 	p.mu.RLock()
-	s.Slots, s.Free, s.Damaged = len(p.slots), len(p.free), len(p.damage)
-	s.Used = s.Slots - s.Free - s.Damaged
+	s.Slots, s.Free, s.Damaged, s.Lent = len(p.slots), len(p.free), len(p.damage), len(p.lent)
+	s.Used = s.Slots - s.Free - s.Damaged - s.Lent
 	s.UsedBytes = int64(s.Slots) * s.SlotBytes
 	p.mu.RUnlock()
 	p.cache.mu.Lock()
