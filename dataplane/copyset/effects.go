@@ -132,6 +132,7 @@ type Append struct {
 	done       bool
 	state      Payload // the encoded state of a checkpoint or snapshot, if any
 	stateIndex uint64
+	placed     int // bytes of payload that stand in slot files
 	// Queued is the owner's: when it gave the append to the log.
 	Queued int64
 }
@@ -142,7 +143,7 @@ func (a *Append) Entries() (term, first uint64, count, bytes int) {
 	for _, r := range a.Records[a.firstAt : a.firstAt+a.count] {
 		term, bytes = r.Term, bytes+len(r.Payload)
 	}
-	return term, a.first, a.count, bytes
+	return term, a.first, a.count, bytes + a.placed
 }
 
 // ReadPart is adjacent blocks to read: from the chunk file, which also has their checksums, or one

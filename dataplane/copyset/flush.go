@@ -46,7 +46,7 @@ func (r *Replica) maybeFlush(fx *Effects) {
 		r.startRestore(fx)
 		return
 	}
-	if r.deleting || r.now < r.flushAfter {
+	if r.deleting || r.now < r.flushAfter || r.redoing() {
 		return
 	}
 	if len(r.deletes) > 0 {
@@ -55,6 +55,13 @@ func (r *Replica) maybeFlush(fx *Effects) {
 	}
 	for r.flushes < maxFlushes && r.startFlush(fx) {
 	}
+}
+
+// redoing reports whether a replica that started has entries with placed payloads that it has not
+// applied again. Their slot may be the chunk's own by now: an older write would go to the chunk
+// file where such a payload stands, which may be the only copy there is.
+func (r *Replica) redoing() bool {
+	return r.applied < min(r.redoTo, r.entries.last())
 }
 
 // flushLimit is the newest entry whose blocks should go now; 0: none.
@@ -255,6 +262,7 @@ func (r *Replica) noteState(a *Append) {
 	}
 	r.stateAt, r.stateIndex = last.At, a.stateIndex
 	a.state.Release()
+	r.forgetOverwritten()
 }
 
 // CheckpointDue reports whether entries were applied since the last recorded state.

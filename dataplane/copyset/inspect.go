@@ -19,6 +19,8 @@ func KindName(k wal.Kind) string {
 		return "state"
 	case RecordConf:
 		return "conf"
+	case RecordPlaced:
+		return "placed"
 	}
 	return ""
 }

@@ -25,6 +25,8 @@ const (
 	RecordState wal.Kind = 3
 	// RecordConf is a raft entry that changes the membership: meta is raft's ConfChangeV2.
 	RecordConf wal.Kind = 4
+	// RecordPlaced is a RecordEntry whose payload stands in a slot file (place.go).
+	RecordPlaced wal.Kind = 5
 )
 
 // Message takes a raft message from another replica and gives its payload references back.
@@ -414,7 +416,7 @@ func (r *Replica) AppendDone(a *Append, now int64, fx *Effects) {
 		if le == nil || le.entry.Term != rec.Term {
 			continue // overwritten by a newer leader's entry meanwhile
 		}
-		le.at, le.payload.At = rec.At, rec.At
+		le.at, le.payload.At = rec.At, payloadAt(rec)
 	}
 	if a.state.Len > 0 {
 		r.noteState(a)
@@ -461,7 +463,7 @@ func (r *Replica) recycle(a *Append) {
 	clear(a.Records)
 	a.Records = a.Records[:0]
 	a.Err, a.responses, a.first, a.count, a.done = nil, nil, 0, 0, false
-	a.state, a.stateIndex = Payload{}, 0
+	a.state, a.stateIndex, a.placed = Payload{}, 0, 0
 	r.spare = append(r.spare, a)
 }
 

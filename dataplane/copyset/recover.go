@@ -31,7 +31,13 @@ func (rc *Recovered) Add(rec *wal.Record) error {
 	rc.any = true
 	switch rec.Kind {
 	case RecordEntry, RecordConf:
-		rc.addEntry(rec)
+		rc.addEntry(rec, Payload{Len: len(rec.Payload), At: rec.At}, rec.Meta)
+	case RecordPlaced:
+		p, command, err := placedPayload(rec)
+		if err != nil {
+			return fmt.Errorf("copyset %d: entry %d: %w", rec.Group, rec.Index, err)
+		}
+		rc.addEntry(rec, p, command)
 	case RecordHard:
 		if len(rec.Meta) != 8 {
 			return fmt.Errorf("copyset %d: hard state of %d bytes, want 8", rec.Group,
@@ -62,17 +68,16 @@ func (rc *Recovered) hard(h raftpb.HardState) {
 // addEntry takes an entry. One that does not continue what is there begins the log anew: the oldest
 // records may stand behind a state, or before entries that overwrote them, whose neighbours were
 // recycled. Whether something is missing that should be there shows at the end, in findBase.
-func (rc *Recovered) addEntry(rec *wal.Record) {
+func (rc *Recovered) addEntry(rec *wal.Record, p Payload, data []byte) {
 	l := &rc.entries
 	if !rc.seen || rec.Index <= l.base || rec.Index > l.last()+1 {
 		rc.seen = true
 		l.reset(rec.Index-1, 0)
 	}
-	e := raftpb.Entry{Term: rec.Term, Index: rec.Index, Data: append([]byte(nil), rec.Meta...)}
+	e := raftpb.Entry{Term: rec.Term, Index: rec.Index, Data: append([]byte(nil), data...)}
 	if rec.Kind == RecordConf {
 		e.Type = raftpb.EntryConfChangeV2
 	}
-	p := Payload{Len: len(rec.Payload), At: rec.At}
 	if err := l.append(e, p); err != nil {
 		rc.damaged("%v", err)
 		return

@@ -109,9 +109,13 @@ type Replica struct {
 	checkpoint *checkpoint
 	stateAt    wal.LSN // of the newest durable RecordState
 	stateIndex uint64  // and its applied index
-	restore    *SnapshotJob
-	lastFill   int64 // ns; when the last fetch of chunks ended
-	counters   Counters
+	// overwritten is the newest entry whose payload cannot be read back any more (place.go).
+	overwritten uint64
+	// redoTo is the newest entry with a placed payload that was found in the log at the start.
+	redoTo   uint64
+	restore  *SnapshotJob
+	lastFill int64 // ns; when the last fetch of chunks ended
+	counters Counters
 }
 
 type stagedEntry struct {
@@ -153,6 +157,7 @@ func New(cfg Config) (*Replica, error) {
 	if cfg.Recovered != nil {
 		r.entries = cfg.Recovered.entries
 		r.stateAt, r.stateIndex = cfg.Recovered.stateAt, st.Applied
+		r.redoTo = r.entries.newestPlaced()
 		r.voteAfter = cfg.Now + electionTicks*int64(TickInterval)
 		r.proof = newProof(cfg.Unproven, cfg.Now)
 	}

@@ -39,6 +39,8 @@ type Config struct {
 	SegmentBytes int64
 	// LogBytes bounds the log of each store, StoreBytes its chunk files; 0: the defaults.
 	LogBytes, StoreBytes int64
+	// PlaceBytes is from how many bytes on writes in order are written once; 0: none are.
+	PlaceBytes int64
 	// High and Full are how full each store is when it is said to fill up, and when it refuses new
 	// chunks; zero values: never, and when nothing is left.
 	High, Full store.Watermark
@@ -198,7 +200,7 @@ func (n *Node) openStore(path string) error {
 	}
 	s, err := store.Open(store.Config{Disk: d, Path: path, Pool: n.pool, Host: n,
 		ChunkSize: n.cfg.ChunkBytes, SegmentSize: n.cfg.SegmentBytes, LogBytes: n.cfg.LogBytes,
-		LimitBytes: n.cfg.StoreBytes, StallBound: n.cfg.StallBound,
+		LimitBytes: n.cfg.StoreBytes, PlaceBytes: n.cfg.PlaceBytes, StallBound: n.cfg.StallBound,
 		High: n.cfg.High, Full: n.cfg.Full,
 		ScrubBytes:    n.cfg.ScrubBytes,
 		FillBytes:     n.cfg.FillBytes,

@@ -6,6 +6,7 @@ import (
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/rpc/ops"
 )
 
@@ -225,10 +226,12 @@ func chunkMetrics() []storeMetric {
 	type s = storeSample
 	return []storeMetric{
 		{Name: "ashlar_store_chunk_files", Kind: ops.Gauge, Labels: []string{"use"},
-			Help: "Chunk files: those of chunks, those made ready, those that cannot be trusted.",
+			Help: "Chunk files: those of chunks, those made ready, those that take large writes " +
+				"or that the log names, those that cannot be trusted.",
 			States: func(t *s, each func(string, float64)) {
 				each("chunk", float64(t.stats.Chunks.Used))
 				each("ready", float64(t.stats.Chunks.Free))
+				each("lent", float64(t.stats.Chunks.Lent))
 				each("damaged", float64(t.stats.Chunks.Damaged))
 			}},
 		storeGauge("chunk_size_bytes", "bytes", "What one chunk file takes.",
@@ -237,6 +240,15 @@ func chunkMetrics() []storeMetric {
 			func(t *s) int { return t.stats.Chunks.Dirty }),
 		storeCount("chunk_checkpoints_total", "", "Chunks made durable.",
 			func(t *s) uint64 { return t.stats.Chunks.Checkpoints }),
+		storeCount("placed_bytes_total", "bytes",
+			"Of large writes, written once, beside the log.",
+			func(t *s) uint64 { return t.stats.Chunks.TwinBlocks * chunkfile.BlockSize }),
+		storeCount("moved_bytes_total", "bytes",
+			"Copied between two files of a chunk, of which a checkpoint leaves one.",
+			func(t *s) uint64 { return t.stats.Chunks.CopiedBlocks * chunkfile.BlockSize }),
+		storeCount("adopted_chunk_files_total", "",
+			"Files with large writes that became those of their chunks.",
+			func(t *s) uint64 { return t.stats.Chunks.Adopted }),
 		storeGauge("checksum_tables", "", "Chunks whose checksums are in memory.",
 			func(t *s) int { return t.stats.Chunks.Resident }),
 		storeGauge("checksum_table_bytes", "bytes", "Memory of those checksums.",

@@ -21,7 +21,7 @@ var ErrUnreachable = errors.New("peer: unreachable")
 
 // Loader reads payloads that are only in a store's log.
 type Loader interface {
-	ReadLog(p *copyset.Payload, crcs []uint32, dst []byte) error
+	ReadLog(copysetID uint64, p *copyset.Payload, crcs []uint32, dst []byte) error
 	PinLog(p *copyset.Payload) (release func())
 	Unreachable(copysetID, replica uint64)
 }

@@ -75,7 +75,7 @@ type store struct {
 
 var errLog = errors.New("not in the log")
 
-func (s *store) ReadLog(p *copyset.Payload, crcs []uint32, dst []byte) error {
+func (s *store) ReadLog(_ uint64, p *copyset.Payload, crcs []uint32, dst []byte) error {
 	if s.reading != nil {
 		s.reading()
 	}

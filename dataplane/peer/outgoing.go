@@ -128,7 +128,7 @@ func (l *link) read(it *item, i int) error {
 	if err != nil {
 		return err
 	}
-	if err := it.from.ReadLog(p, it.m.PayloadCRCs(i), b.Bytes()); err != nil {
+	if err := it.from.ReadLog(it.m.Copyset, p, it.m.PayloadCRCs(i), b.Bytes()); err != nil {
 		b.Release()
 		return err
 	}

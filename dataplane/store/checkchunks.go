@@ -34,7 +34,7 @@ func (c *check) checkChunks() error {
 			Means: "a file that is no slot: half-made by a crash, or not the store's"})
 	}
 	c.checkGaps(numbers)
-	where := map[chunkfile.ID]string{}
+	where := map[chunkfile.ID]*chunkfile.SlotInfo{}
 	for _, n := range numbers {
 		s := in.Slot(n)
 		c.count(AreaSlots, 1, uint64(max(in.Offset(0), 0)))
@@ -71,7 +71,7 @@ func (c *check) checkGaps(numbers []uint64) {
 }
 
 // checkSlot judges one slot file and what it holds.
-func (c *check) checkSlot(s *chunkfile.SlotInfo, where map[chunkfile.ID]string) {
+func (c *check) checkSlot(s *chunkfile.SlotInfo, where map[chunkfile.ID]*chunkfile.SlotInfo) {
 	if s.Err != nil {
 		c.findDamagedSlot(s)
 		return
@@ -88,14 +88,21 @@ func (c *check) checkSlot(s *chunkfile.SlotInfo, where map[chunkfile.ID]string) 
 	if !s.Used {
 		return
 	}
-	if other, ok := where[s.ID]; ok {
+	if other, ok := where[s.ID]; ok && (s.MovedFrom(other) || other.MovedFrom(s)) {
+		c.find(Finding{Severity: Note, Area: AreaSlots, File: s.File,
+			Got: fmt.Sprintf("chunk %v", s.ID), Do: doNothing,
+			Means: fmt.Sprintf("the chunk was moving between this slot and %s: the next start "+
+				"frees the one that it has left", other.File)})
+		return
+	} else if ok {
 		c.find(Finding{Severity: Damage, Area: AreaSlots, File: s.File,
 			Got: fmt.Sprintf("chunk %v", s.ID), Expected: "a chunk that no other slot holds",
-			Means: fmt.Sprintf("the chunk is in %s too: nobody can tell which is the truth", other),
-			Do:    doRestoreChunk})
+			Means: fmt.Sprintf("the chunk is in %s too: nobody can tell which is the truth",
+				other.File),
+			Do: doRestoreChunk})
 		return
 	}
-	where[s.ID] = s.File
+	where[s.ID] = s
 	c.compare(s)
 }
 

@@ -73,9 +73,9 @@ func (c *check) replay(r *wal.Record) error {
 	f.records++
 	c.count(AreaLog, 1, 0)
 	err := f.rec.Add(r)
-	if r.Kind == copyset.RecordEntry && len(r.Meta) > 0 {
+	if meta := entryCommand(r); len(meta) > 0 {
 		var cmd copyset.Command
-		if bad := cmd.Decode(r.Meta); bad != nil {
+		if bad := cmd.Decode(meta); bad != nil {
 			err = bad
 		} else if cmd.OnBlocks() {
 			id := blockRange{Group: r.Group, Volume: cmd.Volume, Index: cmd.Chunk}
@@ -87,6 +87,19 @@ func (c *check) replay(r *wal.Record) error {
 		f.err = fmt.Errorf("record at %s: %w", lsnText(r.At), err)
 	}
 	return c.progress(AreaLog, 0)
+}
+
+// entryCommand is the encoded command of an entry; empty for other records.
+func entryCommand(r *wal.Record) []byte {
+	switch r.Kind {
+	case copyset.RecordEntry:
+		return r.Meta
+	case copyset.RecordPlaced:
+		if _, command, err := copyset.PlacedCommand(r.Meta); err == nil {
+			return command
+		}
+	}
+	return nil
 }
 
 // checkFrame names the blocks that fail in a frame that was durable.

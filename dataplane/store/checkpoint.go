@@ -30,7 +30,7 @@ func (s *Store) checkpointer(beats <-chan struct{}) {
 		if s.Failed() != nil {
 			continue
 		}
-		switch pressing, now := s.wal.Usage() > s.cfg.LogBytes/2, time.Now(); {
+		switch pressing, now := s.pressing(), time.Now(); {
 		case pressing || now.After(next) && s.due():
 			s.Checkpoint(ctx)
 			next = time.Now().Add(checkpointEvery)
@@ -38,6 +38,11 @@ func (s *Store) checkpointer(beats <-chan struct{}) {
 			next = now.Add(checkpointAgain)
 		}
 	}
+}
+
+// pressing reports whether a checkpoint is due for the sake of what it gives back.
+func (s *Store) pressing() bool {
+	return s.wal.Usage()+s.placed.held() > s.cfg.LogBytes/2 || s.hurry.Swap(false)
 }
 
 // each runs f for every replica, on its owner, and lets it decide what comes of that. It is false
@@ -75,6 +80,7 @@ func (s *Store) due() bool {
 func (s *Store) Checkpoint(ctx context.Context) {
 	s.ckptMu.Lock()
 	defer s.ckptMu.Unlock()
+	s.closePlaces(ctx)
 	if !s.each(func(_ *Owner, m *member) { m.BeginCheckpoint() }) {
 		return // stopping
 	}
@@ -158,6 +164,14 @@ func (s *Store) syncChunk(id chunkfile.ID, applied uint64, slots chan struct{}, 
 	})
 }
 
+// placedBound is how many bytes of slots are kept for followers: none where space runs short.
+func (s *Store) placedBound() int64 {
+	if s.scarce.Load() {
+		return 0
+	}
+	return s.cfg.LogBytes / 4
+}
+
 // release recycles the log that no replica needs for a restart, but for a rest that lets followers
 // that were away for a short time catch up from it. When a replica cannot be asked what it needs,
 // because its owner has stopped, nothing is released.
@@ -168,10 +182,15 @@ func (s *Store) release() {
 	} else {
 		oldest = 0
 	}
+	oldest = max(oldest, s.placed.keepFrom(s.placedBound()))
 	if !s.each(func(_ *Owner, m *member) { oldest = min(oldest, m.Needs()) }) {
 		return
 	}
 	s.wal.Release(oldest)
-	tail := s.wal.Tail()
-	s.each(func(_ *Owner, m *member) { m.Released(tail) })
+	gone := s.wal.Tail()
+	for _, slot := range s.placed.release(oldest) {
+		gone = oldest
+		s.chunks.Unkeep(slot)
+	}
+	s.each(func(_ *Owner, m *member) { m.Released(gone) })
 }

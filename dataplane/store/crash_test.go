@@ -11,6 +11,7 @@ import (
 
 	"github.com/ashlar-storage/ashlar/internal/evidence"
 	"github.com/ashlar-storage/ashlar/io/buf"
+	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/disk"
 )
 
@@ -90,7 +91,7 @@ func (v *verifier) record(t *testing.T, name string) {
 func lived(t *testing.T, v *verifier) (*disk.Sim, client) {
 	t.Helper()
 	sim := disk.NewSim(disk.SimConfig{Seed: 1, Inline: true})
-	l, err := openLone(sim, v.pool)
+	l, err := openLone(sim, v.pool, v.place)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +100,9 @@ func lived(t *testing.T, v *verifier) (*disk.Sim, client) {
 		t.Fatal(err)
 	}
 	x := &explorer{sim: sim, lone: l}
+	if v.place > 0 {
+		spareSlots(t, l)
+	}
 	for _, c := range "LrcrbcrMcxwrcrrcxrLcrtw" {
 		if err := x.letter(byte(c)); err != nil {
 			t.Fatalf("%c: %v", c, err)
@@ -107,10 +111,25 @@ func lived(t *testing.T, v *verifier) (*disk.Sim, client) {
 	if n := l.store.wal.Stats().Recycled; n < 4 {
 		t.Fatalf("only %d log segments were recycled", n)
 	}
-	if n := l.store.chunks.Stats().Slots; n > loneChunks {
+	if n := l.store.chunks.Stats().Slots; n > loneChunks && v.place == 0 {
 		t.Fatalf("%d slots for %d chunks: none was taken again", n, loneChunks)
 	}
 	return sim.Crash(disk.CrashPlan{Keep: disk.KeepAll}), x.client
+}
+
+// spareSlots makes slots that can be lent: a lone store makes none ahead.
+func spareSlots(t *testing.T, l *lone) {
+	t.Helper()
+	for i := range uint64(5) {
+		if _, err := l.store.chunks.Create(chunkfile.ID{Group: 99, Index: i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range uint64(5) {
+		if err := l.store.chunks.Delete(chunkfile.ID{Group: 99, Index: i}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // shards runs f for each workload, on as many goroutines as there are processors.
@@ -158,6 +177,39 @@ func TestEveryCrashOfAStoreKeepsWhatWasAcknowledged(t *testing.T) {
 		map[string]int64{"states": continued})
 }
 
+// The same for a store that places writes of two blocks and more: their bytes are in slots that the
+// log names, which chunks take over or give back.
+func TestEveryCrashOfAStoreThatPlacesKeepsWhatWasAcknowledged(t *testing.T) {
+	var deep, continued, placed, adopted, copied int64
+	for length := 1; length <= 3; length++ {
+		t.Run(fmt.Sprintf("length %d", length), func(t *testing.T) {
+			v := newVerifier(t, length)
+			v.place = 2 * block
+			base, c := lived(t, v)
+			works := placedWorkloads(length)
+			if length == 3 && *crashLevel == "share" {
+				every := 16
+				if testing.Short() {
+					every = 128
+				}
+				works = slices.DeleteFunc(works, func(string) bool { return !v.draw(every) })
+			}
+			shards(t, works, func(work string) error { return v.explore(base, c, work) })
+			v.record(t, fmt.Sprintf("store that places, length %d", length))
+			deep, continued = deep+v.deep.Load(), continued+v.continued.Load()
+			placed, adopted = placed+v.placed.Load(), adopted+v.adopted.Load()
+			copied += v.copied.Load()
+		})
+	}
+	if placed == 0 || adopted == 0 || copied == 0 {
+		t.Errorf("%d blocks placed, %d twins taken over, %d blocks copied: it is not reached",
+			placed, adopted, copied)
+	}
+	record(t, "store that places, cut again in its recovery", map[string]int64{"states": deep})
+	record(t, "store that places, went on after its recovery and cut again",
+		map[string]int64{"states": continued})
+}
+
 // A recovery may be cut at any of its steps and leaves nothing that the next one would take for
 // something else.
 func TestARecoveryOfAStoreMayBeCutAnywhere(t *testing.T) {
@@ -178,7 +230,7 @@ func TestAStoreIsMadeWholeOrNotAtAll(t *testing.T) {
 	x := v.explorer(sim, client{})
 	x.on = true
 	sim.OnStep(x.step)
-	l, err := openLone(sim, v.pool)
+	l, err := openLone(sim, v.pool, v.place)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,11 +73,12 @@ type answer struct {
 	crcs   []uint32
 }
 
-// openLone opens the store on a disk.
-func openLone(sim *disk.Sim, pool *buf.Pool) (*lone, error) {
+// openLone opens the store on a disk. Writes of place bytes and more are placed; 0: none is.
+func openLone(sim *disk.Sim, pool *buf.Pool, place int) (*lone, error) {
 	s, err := Open(Config{Disk: sim, Path: "lone", Pool: pool, Host: deaf{},
 		ChunkSize: loneBlocks * block, SegmentSize: loneSegment, LogBytes: loneLog,
-		ReserveChunks: -1, Owners: 1, Logger: slog.New(slog.DiscardHandler)})
+		ReserveChunks: -1, Owners: 1, PlaceBytes: int64(place),
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}

@@ -110,11 +110,19 @@ func (v *verifier) explore(base *disk.Sim, c client, work string) error {
 	err = x.run(work)
 	sim.OnStep(nil)
 	v.recycled.Add(int64(l.store.wal.Stats().Recycled))
+	v.countPlaced(l)
 	l.leave()
 	if err != nil {
 		return err
 	}
 	return v.checkAll(x)
+}
+
+func (v *verifier) countPlaced(l *lone) {
+	st := l.store.chunks.Stats()
+	v.placed.Add(int64(st.TwinBlocks))
+	v.adopted.Add(int64(st.Adopted))
+	v.copied.Add(int64(st.CopiedBlocks))
 }
 
 // exploreStart does a workload, cuts the power, and checks every state that another cut leaves
@@ -180,6 +188,8 @@ type verifier struct {
 
 	states, again, recoveries, deep, continued atomic.Int64
 	recycled                                   atomic.Int64
+	place                                      int // bytes from which on writes are placed; 0: none
+	placed, adopted, copied                    atomic.Int64
 	// unmade says that a store which has no replica yet may be given one again.
 	unmade bool
 }
@@ -233,7 +243,7 @@ func (v *verifier) seed() uint64 {
 // start recovers a disk into a store that serves.
 func (v *verifier) start(sim *disk.Sim) (*lone, error) {
 	v.recoveries.Add(1)
-	l, err := openLone(sim, v.pool)
+	l, err := openLone(sim, v.pool, v.place)
 	if err != nil {
 		return nil, err
 	}

@@ -86,6 +86,8 @@ type action struct {
 //	c  checkpoint: chunk files durable, log before it released
 //	x  recycling: a chunk is zeroed, its slot freed and taken again, and log released
 //	k  a write while a checkpoint is under way
+//	P  a whole chunk is written, from end to end
+//	q  the second half of a chunk is written
 //	f  flush: what is only in memory goes to the chunk files, not synchronised
 var letters = map[byte][]action{
 	'w': {{op: writeOf(0, 1*block, block)}},
@@ -98,6 +100,9 @@ var letters = map[byte][]action{
 		{checkpoint: true}},
 	'k': {{op: writeOf(0, 1*block, 2*block), checkpoint: true}},
 	'f': {{flush: true}},
+	// For stores that place:
+	'P': {{op: writeOf(0, 0, 4*block)}, {op: writeOf(0, 4*block, 4*block)}},
+	'q': {{op: writeOf(0, 4*block, 4*block)}},
 	// Of the time before a workload only:
 	'L': {{op: writeOf(0, 0, 6*block)}},
 	'M': {{op: writeOf(2, 0, 4*block)}},
@@ -119,12 +124,17 @@ func zeroOf(chunk uint64, offset, length uint32) func(uint64) *operation {
 }
 
 // workloads are all words of a length over the operations.
-func workloads(length int) []string {
+func workloads(length int) []string { return wordsOf(alphabet, length) }
+
+// placedWorkloads are those for stores that place.
+func placedWorkloads(length int) []string { return wordsOf("wobtrcxkfPq", length) }
+
+func wordsOf(alphabet string, length int) []string {
 	if length == 0 {
 		return []string{""}
 	}
 	var list []string
-	for _, w := range workloads(length - 1) {
+	for _, w := range wordsOf(alphabet, length-1) {
 		for _, c := range alphabet {
 			list = append(list, w+string(c))
 		}

@@ -35,6 +35,8 @@
 // A checkpoint goes over all copysets of the store: fix a state, drain the overlays to the chunk
 // files, make those durable, record the states in the log, recycle the log before them.
 //
+// With Config.PlaceBytes large writes that follow one another are not written twice: place.go.
+//
 // # How it tells how it is
 //
 // Health is what the device does, Waiting what has waited longest, which no counter of answers

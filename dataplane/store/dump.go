@@ -118,6 +118,14 @@ func dumpRecord(r *wal.RecordInfo, payload bool) DumpRecord {
 	switch r.Kind {
 	case copyset.RecordEntry:
 		d.entry(r.Meta)
+	case copyset.RecordPlaced:
+		slot, command, err := copyset.PlacedCommand(r.Meta)
+		if err != nil {
+			d.Detail = "unreadable: " + err.Error()
+			break
+		}
+		d.entry(command)
+		d.Detail += fmt.Sprintf(", payload in slot %d", slot)
 	case copyset.RecordHard:
 		d.Detail = "vote unreadable"
 		if len(r.Meta) == 8 {

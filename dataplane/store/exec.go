@@ -109,7 +109,7 @@ func (rd *read) fromLog(p *copyset.ReadPart) {
 }
 
 func (s *Store) readLogBlock(at wal.LSN, dst []byte, want uint32) error {
-	if err := s.wal.ReadPayload(at, dst); err != nil {
+	if err := s.readBack(at, dst); err != nil {
 		return err
 	}
 	if got := wire.CRC32C(dst); got != want {
@@ -209,12 +209,20 @@ func (s *Store) deleteVolume(group, volume uint64) error {
 	return nil
 }
 
-// runWrite is memory for the writes of a flush job, which has up to some hundred runs.
+// runWrite is memory for the writes of a flush job, which has up to some hundred pieces.
 type runWrite struct {
-	wait sync.WaitGroup
-	ios  []*chunkfile.IO
-	vecs [][]byte
-	done func(*chunkfile.IO)
+	wait   sync.WaitGroup
+	ios    []*chunkfile.IO
+	pieces []piece
+	vecs   [][]byte
+	done   func(*chunkfile.IO)
+}
+
+// piece is part of a run that is to be written: the rest was turned to a twin that has it.
+type piece struct {
+	first uint32
+	data  []copyset.Payload
+	crcs  []uint32
 }
 
 var runWrites = sync.Pool{New: func() any {
@@ -240,29 +248,29 @@ func (w *runWrite) put() {
 		io.Vec, io.CRCs = nil, nil
 	}
 	clear(w.vecs)
+	clear(w.pieces)
 	runWrites.Put(w)
 }
 
 // writeRuns writes the runs of a job to the chunk and waits for all of them.
 func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
-	runs := job.Runs
 	w := runWrites.Get().(*runWrite)
 	defer w.put()
-	wait, ios, vecs := &w.wait, w.room(len(runs)), w.vecs[:0]
+	if err := s.turnRuns(w, chunk, job.Runs); err != nil {
+		return err
+	}
+	wait, ios, vecs := &w.wait, w.room(len(w.pieces)), w.vecs[:0]
 	var loadErr error
 	pending := 0
-	for i, run := range runs {
-		if run.Zero {
-			chunk.Zero(int(run.First), int(run.Count))
-			continue
-		}
-		if loadErr = s.loadRun(job, run); loadErr != nil {
+	for i := range w.pieces {
+		p := &w.pieces[i]
+		if loadErr = s.loadPiece(job, p); loadErr != nil {
 			break
 		}
 		io := ios[i]
-		io.Block, io.Count, io.CRCs = int(run.First), int(run.Count), run.CRCs
+		io.Block, io.Count, io.CRCs = int(p.first), len(p.crcs), p.crcs
 		from := len(vecs)
-		vecs = joined(vecs, run.Data)
+		vecs = joined(vecs, p.data)
 		io.Vec = vecs[from:len(vecs):len(vecs)]
 		wait.Add(1)
 		chunk.Write(io)
@@ -283,11 +291,49 @@ func (s *Store) writeRuns(chunk *chunkfile.Chunk, job *copyset.FlushJob) error {
 	return loadErr
 }
 
-// loadRun reads the blocks of a run that are only in the log. One that is bad there is noted in the
-// job: the store is well, and another replica has the block.
-func (s *Store) loadRun(job *copyset.FlushJob, run *copyset.FlushRun) error {
-	for i := range run.Data {
-		p := &run.Data[i]
+// turnRuns zeroes what is to be zeroed and turns to a twin what a twin has; w.pieces is the rest.
+func (s *Store) turnRuns(w *runWrite, chunk *chunkfile.Chunk, runs []*copyset.FlushRun) error {
+	w.pieces = w.pieces[:0]
+	for _, run := range runs {
+		if run.Zero {
+			chunk.Zero(int(run.First), int(run.Count))
+			continue
+		}
+		begin := 0 // of what is to be written
+		for i := 0; i < len(run.Data); {
+			t, n := s.placed.of(run, i)
+			turned := false
+			if t != nil {
+				var err error
+				turned, err = chunk.Turn(t, int(run.First)+i, run.CRCs[i:i+n])
+				if err != nil {
+					return err
+				}
+			}
+			if turned {
+				w.cut(run, begin, i)
+				begin = i + n
+			}
+			i += n
+		}
+		w.cut(run, begin, len(run.Data))
+	}
+	return nil
+}
+
+// cut adds part of a run to what is to be written.
+func (w *runWrite) cut(run *copyset.FlushRun, from, to int) {
+	if from < to {
+		w.pieces = append(w.pieces, piece{run.First + uint32(from), run.Data[from:to],
+			run.CRCs[from:to]})
+	}
+}
+
+// loadPiece reads the blocks that are only in the log. One that is bad there is noted in the job:
+// the store is well, and another replica has the block.
+func (s *Store) loadPiece(job *copyset.FlushJob, w *piece) error {
+	for i := range w.data {
+		p := &w.data[i]
 		if p.B != nil {
 			continue
 		}
@@ -295,8 +341,8 @@ func (s *Store) loadRun(job *copyset.FlushJob, run *copyset.FlushRun) error {
 		if err != nil {
 			return err
 		}
-		if err := s.readLogBlock(p.At, b.Bytes(), run.CRCs[i]); err != nil {
-			job.Bad = append(job.Bad, run.First+uint32(i))
+		if err := s.readLogBlock(p.At, b.Bytes(), w.crcs[i]); err != nil {
+			job.Bad = append(job.Bad, w.first+uint32(i))
 			b.Release()
 			return err
 		}

@@ -194,7 +194,7 @@ func (r *rig) Send(_ *Owner, s *Store, to copyset.Peer, m copyset.Message) {
 			return
 		}
 		p.B, p.Buf = b.Bytes(), b
-		if err := s.ReadLog(p, m.PayloadCRCs(i), p.B); err != nil {
+		if err := s.ReadLog(m.Copyset, p, m.PayloadCRCs(i), p.B); err != nil {
 			return
 		}
 	}

@@ -13,6 +13,16 @@ const (
 	// DefaultInflightBytes bounds the bytes of client requests that one owner holds; beyond it
 	// they are refused with overloaded.
 	DefaultInflightBytes = 64 << 20
+	// placeNear is how many blocks behind or before the end of the last large write of its chunk
+	// one may begin to belong to a sequence, and placeSeen of how many chunks such ends are known.
+	// At most placeOpen twins take writes at one time, and placeSlots of a store's slots are twins
+	// or kept for the log; a write that finds none goes into the log as others do.
+	placeNear  = 512
+	placeSeen  = 256
+	placeOpen  = 16
+	placeSlots = 48
+	// placeCalm is how long a checkpoint waits for writes to twins to be committed.
+	placeCalm = 200 * time.Millisecond
 	// requestCost is what a request counts for in bytes beside its payload.
 	requestCost = 512
 

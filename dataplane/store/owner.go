@@ -55,9 +55,12 @@ type Owner struct {
 	reads     int  // queued on the disk in this turn
 	appended  bool // something was queued on the log in this turn
 	memory    copyset.Memory
-	out       lookout
-	ended     bool // shut down: nobody takes a turn any more
-	stopped   chan struct{}
+	// placing are appends that wait until their large payloads, or those of appends of the same
+	// replica before them, are durable in their slots.
+	placing map[*copyset.Replica][]*placement
+	out     lookout
+	ended   bool // shut down: nobody takes a turn any more
+	stopped chan struct{}
 	// Scratch is the host's, for what it gathers during a turn.
 	Scratch any
 }
@@ -84,6 +87,7 @@ type event struct {
 	repair  *copyset.RepairJob
 	flush   *copyset.FlushJob
 	snap    *copyset.SnapshotJob
+	placed  *placement
 	do      func()
 }
 
@@ -156,7 +160,8 @@ func (q *queue) leave() {
 
 func newOwner(s *Store) *Owner {
 	return &Owner{store: s, replicas: map[uint64]*member{},
-		condemned: map[*copyset.Replica]*member{}, stopped: make(chan struct{}),
+		condemned: map[*copyset.Replica]*member{},
+		placing:   map[*copyset.Replica][]*placement{}, stopped: make(chan struct{}),
 		queue: queue{wake: make(chan struct{}, 1)}}
 }
 
@@ -388,6 +393,10 @@ func (o *Owner) handle(e *event, now int64) {
 		o.execute()
 		return
 	}
+	if e.placed != nil {
+		o.placementDone(e.placed)
+		return
+	}
 	m := o.memberOf(e)
 	if m == nil {
 		o.refuse(e)
@@ -415,6 +424,7 @@ func (o *Owner) handle(e *event, now int64) {
 	case e.peer != nil:
 		m.Fetch(e.peer, now, &o.fx)
 	case e.appnd != nil:
+		o.store.placed.logged(e.appnd)
 		o.noteAppend(m, e.appnd)
 		m.AppendDone(e.appnd, now, &o.fx)
 	case e.read != nil:
@@ -555,8 +565,7 @@ func (o *Owner) execute() {
 		}
 		o.started(a.Replica)
 		a.Queued = o.now
-		s.wal.Queue(&a.Append)
-		o.appended = true
+		o.toLog(a)
 	}
 	for i := range fx.Replies {
 		o.reply(&fx.Replies[i])

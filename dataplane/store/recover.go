@@ -73,7 +73,11 @@ func (r *recovery) replay() (*wal.Recovery, error) {
 			rc = new(copyset.Recovered)
 			r.found[rec.Group] = rc
 		}
-		return rc.Add(rec)
+		if err := rc.Add(rec); err != nil {
+			return err
+		}
+		s.keepPlaced(rec)
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -160,13 +160,15 @@ func (s *Store) Report() Report {
 
 // ReadLog reads payload back from the log for a follower that lags, and checks it against the
 // checksums of its command. Bad bytes are counted and never sent: the follower waits, until a
-// flush has repaired the block from a peer and a checkpoint has the follower fetch the chunks.
-func (s *Store) ReadLog(p *copyset.Payload, crcs []uint32, dst []byte) error {
+// flush has repaired the block from a peer and a checkpoint has the follower fetch the chunks. What
+// was placed and then written over is not bad: the follower fetches the chunks at once, or after
+// the next checkpoint.
+func (s *Store) ReadLog(copysetID uint64, p *copyset.Payload, crcs []uint32, dst []byte) error {
 	if len(dst) != len(crcs)*buf.BlockSize {
 		return fmt.Errorf("store: log at %d: %w: %d bytes with %d checksums", p.At,
 			wal.ErrInvalid, len(dst), len(crcs))
 	}
-	if err := s.wal.ReadPayload(p.At, dst); err != nil {
+	if err := s.readBack(p.At, dst); err != nil {
 		return err
 	}
 	bad := 0
@@ -177,6 +179,11 @@ func (s *Store) ReadLog(p *copyset.Payload, crcs []uint32, dst []byte) error {
 	}
 	if bad == 0 {
 		return nil
+	}
+	if slot, _, placed := copyset.PlaceAt(p.At); placed {
+		s.unreadable(copysetID, p.At)
+		return fmt.Errorf("store: slot %d: %w: %d of %d blocks for a follower were written over",
+			slot, wal.ErrReleased, bad, len(crcs))
 	}
 	err := fmt.Errorf("store: log at %d: %w: %d of %d blocks for a follower fail their checksum",
 		p.At, wal.ErrCorrupt, bad, len(crcs))

@@ -31,7 +31,7 @@ func (w Watermark) of(capacity int64) int64 {
 // all that it has there, but for some files of a few KiB.
 type Space struct {
 	Chunks    int64 // files of chunks that exist
-	Ready     int64 // files that await a chunk: made ahead, or given back
+	Ready     int64 // files that await a chunk: made ahead, given back, or lent to large writes
 	Damaged   int64 // files that cannot be trusted
 	Log       int64 // segments of the log, those that await use included
 	Free      int64 // of the file system or device, for anybody
@@ -46,7 +46,7 @@ type Space struct {
 func (s *Store) Space() Space {
 	_, free, err := s.disk.Space()
 	st, log := s.chunks.Stats(), s.wal.Stats()
-	sp := Space{Chunks: int64(st.Used) * st.SlotBytes, Ready: int64(st.Free) * st.SlotBytes,
+	sp := Space{Chunks: int64(st.Used) * st.SlotBytes, Ready: int64(st.Free+st.Lent) * st.SlotBytes,
 		Damaged: int64(st.Damaged) * st.SlotBytes, Free: free, ChunkFile: st.SlotBytes,
 		Log:      int64(log.LiveSegments+log.ReadySegments) * s.segmentBytes(),
 		Capacity: free + int64(st.Slots)*st.SlotBytes}

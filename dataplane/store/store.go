@@ -47,7 +47,10 @@ type Config struct {
 	High, Full    Watermark
 	ReserveChunks int   // chunk files kept ready; 0: chunkfile.DefaultReserve
 	InflightBytes int64 // 0: DefaultInflightBytes
-	Owners        int   // 0: DefaultOwners
+	// PlaceBytes is from how many bytes on a write that belongs to a sequence is written once, into
+	// a slot beside its chunk's; 0: none is.
+	PlaceBytes int64
+	Owners     int // 0: DefaultOwners
 	// StallBound is the age of an operation at which the device counts as stalled; 0:
 	// DefaultStallBound.
 	StallBound time.Duration
@@ -101,6 +104,7 @@ type Store struct {
 	full       error
 	stalled    error
 	room       room
+	placed     places
 	lost       map[uint64]*lostReplica // by copyset
 	scrubMu    sync.Mutex
 	scrub      scrubState
@@ -112,6 +116,7 @@ type Store struct {
 	batched    bool          // the disk has goOn called
 	running    atomic.Bool   // Run was called
 	scarce     atomic.Bool   // room.scarce
+	hurry      atomic.Bool   // somebody waits for a checkpoint
 	leaders    atomic.Uint64 // changes of leader seen
 	clientOps  atomic.Uint64 // requests of clients, and writes to the log, which are for some
 	corrupt    atomic.Uint64
@@ -165,6 +170,7 @@ func Open(cfg Config) (*Store, error) {
 		logReads: make(chan struct{}, maxLogReads), fetches: make(chan struct{}, maxFetches),
 		fill: fillPace{rate: cfg.FillBytes}, lost: map[uint64]*lostReplica{},
 		room: room{promised: map[chunkfile.ID]time.Time{}}}
+	s.placed.init(int(cfg.PlaceBytes))
 	s.epoch = mark.Now() - s.clock()
 	if err := s.loadIdentity(); err != nil {
 		return nil, err

@@ -350,11 +350,11 @@ func TestPayloadThatIsBadInTheLogIsRefusedToAFollower(t *testing.T) {
 	}
 	defer b.Release()
 	dst := b.Bytes()
-	if err := s.ReadLog(p, crcs, dst); err != nil || !bytes.Equal(dst, want) {
+	if err := s.ReadLog(1, p, crcs, dst); err != nil || !bytes.Equal(dst, want) {
 		t.Fatalf("sound payload: %v", err)
 	}
 	d.Corrupt(name, off+block+9, []byte{want[block+9] ^ 0x20})
-	if err := s.ReadLog(p, crcs, dst); !errors.Is(err, wal.ErrCorrupt) {
+	if err := s.ReadLog(1, p, crcs, dst); !errors.Is(err, wal.ErrCorrupt) {
 		t.Errorf("bad payload: %v", err)
 	}
 	if rep := s.Report(); rep.CorruptBlocks != 1 {

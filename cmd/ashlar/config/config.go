@@ -99,6 +99,8 @@ type Node struct {
 	StoreLimit Size `yaml:"store_limit"` // of each store's chunk files; 0: the disk's space
 	StoreHigh  Mark `yaml:"store_high"`  // at which a store is said to fill up; 0: never
 	StoreFull  Mark `yaml:"store_full"`  // at which new chunks are refused; 0: when nothing is left
+	// WriteOnceFrom is the size from which on writes in order bypass the log; 0: none do.
+	WriteOnceFrom Size `yaml:"write_once_from"`
 	// StallAfter is how long a read or a durable write may take before the store gives its
 	// leaderships away.
 	StallAfter Duration  `yaml:"stall_after"`
