@@ -305,7 +305,7 @@ MARKER(acks, ack, EVENT_ACK)
 /* ---- run queue: how long a thread that could run had to wait ---- */
 
 struct ran {
-	u64 waited; /* in its life, when it last left a processor */
+	u64 waited; /* in its life, until it was last given a processor */
 	u32 tid, pad;
 };
 
@@ -322,37 +322,33 @@ struct {
 	__type(value, struct ran);
 } threads SEC(".maps");
 
-inline_ struct ran *ran_of(u32 tid)
-{
-	u32 slot = tid * 0x9e37 & (THREADS - 1);
-	return bpf_map_lookup_elem(&threads, &slot);
-}
-
 /*
  * The kernel itself keeps since when a thread has been in a processor's queue, and how long it was in
- * those that it has left, so that nobody has to look at wake-ups. At this point the one that comes is
- * still in the queue.
+ * those that it has left, so that nobody has to look at wake-ups, nor at the thread that goes: while
+ * one runs it waits for nothing. At this point the one that comes is still in the queue.
  */
 SEC("tp_btf/sched_switch")
 int run_switch(u64 *args)
 {
-	struct task_struct *prev = (void *)args[1], *next = (void *)args[2];
-	u32 tid = prev->pid;
-	struct ran *r = ran_of(tid);
-	if (r && tid) {
-		r->waited = prev->sched_info.run_delay;
-		r->tid = tid;
-	}
-	tid = next->pid;
+	struct task_struct *next = (void *)args[2];
+	u32 tid = next->pid;
+	if (!tid)
+		return 0;
 	u64 since = next->sched_info.last_queued;
-	if (!tid || !since)
+	if (!since)
 		return 0;
 	u64 took = next->se.cfs_rq->rq->clock - since;
+	u64 waited = next->sched_info.run_delay + took;
+	u32 slot = tid * 0x9e37 & (THREADS - 1);
+	struct ran *r = bpf_map_lookup_elem(&threads, &slot);
+	if (r) {
+		if (r->tid == tid)
+			took = waited - r->waited;
+		r->waited = waited;
+		r->tid = tid;
+	}
 	if ((s64)took < 0)
 		took = 0;
-	r = ran_of(tid);
-	if (r && r->tid == tid)
-		took += next->sched_info.run_delay - r->waited;
 	if (untimed && took < min_delay)
 		return 0;
 	u32 *t = target_of(next->tgid);
