@@ -26,11 +26,12 @@ const (
 	// requestCost is what a request counts for in bytes beside its payload.
 	requestCost = 512
 
-	// marksHeld is how many appends and acks an owner holds back at most before it tells a
-	// tracer of them, and marksTime how old they grow before the next turn does; a beat brings
-	// one at the latest.
-	marksHeld = 32
-	marksTime = 2 * time.Millisecond
+	// marksHeld is how many requests, appends or acks an owner holds back before it tells a tracer
+	// of them all, and marksTime how old they grow before the next turn does; a beat brings one at
+	// the latest. Of the turns that answer requests one in marksPrompt tells at once.
+	marksHeld   = 32
+	marksTime   = 10 * time.Millisecond
+	marksPrompt = 16
 
 	// runTurns is how many turns an event loop takes for an owner before it goes back to its
 	// sockets.

@@ -10,15 +10,17 @@ import (
 // The records count in the same stages.
 var _ [mark.Stages]struct{} = [copyset.Stages]struct{}{}
 
-// marks is what an owner has to tell a tracer. Requests are told in the turn that answers them, as
-// the kernel notes when that is. Appends and acks say themselves when they were, and are held back
-// until there are some: a call of a marker costs more than a record.
+// marks is what an owner has to tell a tracer. Records say themselves when they were, and are held
+// back until there are some: a call of a marker costs as much as thirty records. Only of some turns
+// is everything told at once, as the kernel notes when that is and stages are held against it.
 type marks struct {
 	on      bool // one was attached when the turn began
 	ops     []mark.Op
+	turn    int // where in ops this turn's begin
+	turns   int // that had any
 	appends []mark.Append
 	acks    []mark.Ack
-	held    int64 // since when there have been appends or acks, by the store's clock
+	held    int64 // since when there have been records, by the store's clock
 }
 
 // attach begins a turn. Of what was held back for a tracer that has gone nobody is told.
@@ -28,17 +30,37 @@ func (t *marks) attach(on bool) {
 	}
 }
 
-// hold notes when the first of the appends and acks came.
+// hold notes when the first of the records came.
 func (t *marks) hold(now int64) {
-	if len(t.appends)+len(t.acks) == 0 {
+	if len(t.ops)+len(t.appends)+len(t.acks) == 0 {
 		t.held = now
 	}
 }
 
-// due reports whether appends and acks are told in this turn.
+// due reports whether what is held back is told in this turn.
 func (t *marks) due(now int64) bool {
-	n := len(t.appends) + len(t.acks)
-	return n >= marksHeld || n > 0 && now-t.held >= int64(marksTime)
+	most := max(len(t.ops), len(t.appends), len(t.acks))
+	return most >= marksHeld || most > 0 && now-t.held >= int64(marksTime)
+}
+
+// answer ends the stages of the requests that were answered in this turn, which took so long until
+// their answers had left, and reports whether they are to be told at once.
+func (t *marks) answer(took int64) (prompt bool) {
+	fresh := t.ops[t.turn:]
+	if len(fresh) == 0 {
+		return false
+	}
+	been := uint8(1 << copyset.StageReply)
+	if prompt = t.turns%marksPrompt == 0; prompt {
+		been |= mark.Prompt
+	}
+	for i := range fresh {
+		fresh[i].Spent[copyset.StageReply] = took
+		fresh[i].Been |= been
+	}
+	t.turn = len(t.ops)
+	t.turns++
+	return prompt
 }
 
 // uptimeOf is CLOCK_MONOTONIC at a time of the store's clock, both in ns.
@@ -84,6 +106,7 @@ func (o *Owner) markOp(rep *copyset.Reply) {
 	if m == nil {
 		return
 	}
+	o.marks.hold(o.now)
 	o.marks.ops = append(o.marks.ops, mark.Op{Session: q.Session, ID: q.Number(), Copyset: m.ID(),
 		Term: j.Term, Index: j.Index, Volume: q.Chunk.Volume,
 		Offset: uint64(q.Chunk.Index)*uint64(o.store.meta.ChunkSize) + uint64(q.Offset),
@@ -99,18 +122,15 @@ func (o *Owner) nodeOf(m *member, replica uint64) uint64 {
 	return 0
 }
 
-// sendMarks hands over what was gathered. The answers have left, took ns after this turn began.
+// sendMarks hands over what was gathered, if it is time. The answers have left, took ns after this
+// turn began.
 func (o *Owner) sendMarks(took int64) {
 	t := &o.marks
-	for i := range t.ops {
-		t.ops[i].Spent[copyset.StageReply] = took
-		t.ops[i].Been |= 1 << copyset.StageReply
+	if !t.answer(took) && !t.due(o.now) {
+		return
 	}
 	mark.Ops(t.ops)
-	t.ops = t.ops[:0]
-	if t.due(o.now) {
-		mark.Appends(t.appends)
-		mark.Acks(t.acks)
-		t.appends, t.acks = t.appends[:0], t.acks[:0]
-	}
+	mark.Appends(t.appends)
+	mark.Acks(t.acks)
+	t.ops, t.appends, t.acks, t.turn = t.ops[:0], t.appends[:0], t.acks[:0], 0
 }

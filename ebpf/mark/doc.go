@@ -11,9 +11,9 @@
 // An entry of a copyset's log has the same index on all replicas. So a write (Op.Index) is found
 // again in the appends of the followers and in their acks, in whatever process they were.
 //
-// Requests are told in the turn that answered them; the kernel's clock at that moment goes with
-// them. Appends and acks come some at a time, up to 52 ms after they were, as a call costs more
-// than a record.
+// Records come some at a time, up to 60 ms after what they tell of, as a call costs as much as
+// thirty records. The kernel's clock goes with the call: for requests that are told in the turn
+// that answered them, some of all, it is what their stages can be held against (Prompt).
 //
 // Nobody makes a record that nobody reads: the kernel counts in Attached's word who has a probe in
 // this process. It is the convention of SystemTap's semaphores, but for the note that would tell

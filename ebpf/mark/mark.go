@@ -3,10 +3,17 @@ package mark
 import "golang.org/x/sys/unix"
 
 // Layout is the version of the records. Probes leave those of another version alone.
-const Layout = 1
+const Layout = 2
 
 // Stages is how many stages a request can be in; what they are is the data path's to say.
 const Stages = 7
+
+// Prompt, in Been, says that a request is told in the turn that answered it, so that the kernel's
+// clock is that of its end.
+const Prompt = 1 << 7
+
+// The stages leave a bit for it.
+var _ [7 - Stages]struct{}
 
 // Op is a client's request that has been answered.
 type Op struct {
@@ -19,7 +26,7 @@ type Op struct {
 	Offset  uint64 // bytes into the volume
 	Length  uint32
 	Kind    uint8
-	Been    uint8  // a bit for each stage that it was in
+	Been    uint8  // a bit for each stage that it was in, and Prompt
 	Status  uint16 // rpc/wire's; 0: it was answered well
 	Arrived int64
 	Spent   [Stages]int64 // ns in each stage

@@ -15,7 +15,7 @@
 char LICENSE[] SEC("license") = "GPL";
 
 enum {
-	LAYOUT = 1,	 /* mark.Layout */
+	LAYOUT = 2,	 /* mark.Layout */
 	MARK_BATCH = 64, /* mark.Batch: records that one call of a marker may bring */
 	TARGETS = 16,
 	THREADS = 1 << 16, /* by the last bits of their numbers */
@@ -290,8 +290,12 @@ struct mark_args {
 			TELL(record, what, 8);                                             \
 		if (n <= 16)                                                               \
 			TELL(record, what, 16);                                            \
+		if (n <= 24)                                                               \
+			TELL(record, what, 24);                                            \
 		if (n <= 32)                                                               \
 			TELL(record, what, 32);                                            \
+		if (n <= 40)                                                               \
+			TELL(record, what, 40);                                            \
 		if (n <= MARK_BATCH)                                                       \
 			TELL(record, what, MARK_BATCH);                                    \
 		count(target, COUNT_LOST, n); /* more than mark.Batch */                   \

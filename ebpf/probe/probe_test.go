@@ -113,6 +113,22 @@ func TestMarkersTellOfEveryRecordAsItWas(t *testing.T) {
 	}
 }
 
+func TestAnyNumberOfRecordsThatAMarkerIsHandedIsTold(t *testing.T) {
+	p, m := attachMarks(t)
+	for n := 1; n <= mark.Batch; n++ {
+		m.Send(t, "ops", n)
+		got := poll(t, p, &told{})
+		for i, o := range got.ops {
+			if o.ID != uint64(i) || o.Node != 11 {
+				t.Errorf("record %d of %d is %+v", i, n, o)
+			}
+		}
+		if len(got.ops) != n {
+			t.Errorf("of %d records %d were told", n, len(got.ops))
+		}
+	}
+}
+
 func TestEventsThatFindNoRoomAreCounted(t *testing.T) {
 	p, m := attachMarks(t)
 	const sent = 200_000

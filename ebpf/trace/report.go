@@ -60,7 +60,8 @@ type Report struct {
 	Resent  int    `json:"tcp_resent"` // segments that TCP sent once more
 	Skipped int    `json:"skipped"`    // events that found no room
 	// InStages is how much of the time of requests that were answered well is in their stages, 0
-	// to 1. The whole is from arrival to when the kernel was told, by the kernel's clock.
+	// to 1, of those that were told at once (mark.Prompt). The whole is from arrival to when the
+	// kernel was told, by the kernel's clock.
 	InStages float64 `json:"in_stages"`
 }
 

@@ -74,8 +74,8 @@ type Span struct {
 	rings    [][]RingOp
 	others   int
 	nodeOf   []uint64 // by target; 0: it has not said yet
-	// answered is the time of all requests that were answered well, by their stages, and elapsed
-	// from their arrivals to the telling.
+	// answered is the time of the prompt requests that were answered well, by their stages, and
+	// elapsed from their arrivals to the telling.
 	answered, elapsed int64
 	resent            int
 	skipped           int
@@ -122,13 +122,13 @@ func (s *Span) room(target int) bool {
 }
 
 // Op takes a request that was answered; at is when that was told, by a clock that is not the
-// node's.
+// node's, which for prompt ones is when it was answered.
 func (s *Span) Op(target int, o *mark.Op, at int64) {
 	if target < 0 || target >= len(s.nodeOf) || len(s.ops) >= MaxOps {
 		s.skipped++
 		return
 	}
-	if o.Status == 0 {
+	if o.Status == 0 && o.Been&mark.Prompt != 0 {
 		s.answered += o.Took()
 		s.elapsed += at - o.Arrived
 	}
