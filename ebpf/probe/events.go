@@ -32,9 +32,8 @@ const (
 	eventRing
 )
 
-// Decoder decodes events, one after the other in the same memory.
+// Decoder decodes events, one after the other, where they lie or in the same memory.
 type Decoder struct {
-	head   probeHead
 	op     mark.Op
 	app    mark.Append
 	ack    mark.Ack
@@ -63,15 +62,16 @@ func (e *Decoder) Decode(raw []byte, to Sink) {
 	if len(raw) < headSize {
 		return
 	}
-	fill(&e.head, raw[:headSize])
-	kind, target := e.head.Kind, int(e.head.Target)
+	var head probeHead
+	fill(&head, raw[:headSize])
+	kind, target := head.Kind, int(head.Target)
 	switch {
 	case kind == eventOp:
-		records(e.head.Count, &e.op, raw, func(o *mark.Op) { to.Op(target, o, int64(e.head.At)) })
+		records(head.Count, &e.op, raw, func(o *mark.Op) { to.Op(target, o, int64(head.At)) })
 	case kind == eventAppend:
-		records(e.head.Count, &e.app, raw, func(a *mark.Append) { to.Append(target, a) })
+		records(head.Count, &e.app, raw, func(a *mark.Append) { to.Append(target, a) })
 	case kind == eventAck:
-		records(e.head.Count, &e.ack, raw, func(a *mark.Ack) { to.Ack(target, a) })
+		records(head.Count, &e.ack, raw, func(a *mark.Ack) { to.Ack(target, a) })
 	case kind == eventDelay && fill(&e.delay, raw):
 		to.Delay(target, trace.Delay{Began: int64(e.delay.Began), Took: int64(e.delay.Took),
 			Thread: e.delay.Tid, CPU: e.delay.Cpu})
@@ -89,11 +89,19 @@ func (e *Decoder) Decode(raw []byte, to Sink) {
 }
 
 // records gives the first n records of an event of marks, behind which there may be room for more;
-// none if it is too short for them.
+// none if it is too short for them. They are not copied where they lie as such records have to,
+// which those from a ring do.
 func records[T any](n uint16, room *T, raw []byte, each func(*T)) {
 	raw = raw[headSize:]
 	size := int(unsafe.Sizeof(*room))
-	if int(n)*size > len(raw) {
+	if n == 0 || int(n)*size > len(raw) {
+		return
+	}
+	first := unsafe.Pointer(&raw[0])
+	if uintptr(first)%unsafe.Alignof(*room) == 0 {
+		for i, all := 0, unsafe.Slice((*T)(first), n); i < len(all); i++ {
+			each(&all[i])
+		}
 		return
 	}
 	for i := range int(n) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -125,6 +126,23 @@ func TestAnyNumberOfRecordsThatAMarkerIsHandedIsTold(t *testing.T) {
 		}
 		if len(got.ops) != n {
 			t.Errorf("of %d records %d were told", n, len(got.ops))
+		}
+	}
+}
+
+// Events from elsewhere may lie where no record may.
+func TestRecordsAreReadWhereverTheyLie(t *testing.T) {
+	all := []mark.Op{{ID: 1, Node: 2}, {ID: 3, Store: 4}}
+	raw := make([]byte, 8+headSize+2*int(unsafe.Sizeof(all[0])))
+	for _, at := range []int{0, 4} {
+		event := raw[at : len(raw)-8+at]
+		copy(event, unsafe.Slice((*byte)(unsafe.Pointer(&probeHead{Kind: eventOp, Count: 2,
+			Target: 5, At: 6})), headSize))
+		copy(event[headSize:], unsafe.Slice((*byte)(unsafe.Pointer(&all[0])), len(event)-headSize))
+		var d Decoder
+		var got told
+		if d.Decode(event, &got); !slices.Equal(got.ops, all) {
+			t.Errorf("at %d: %+v", at, got.ops)
 		}
 	}
 }
