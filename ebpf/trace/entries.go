@@ -11,9 +11,11 @@ import (
 // entries are what is known of the entries of one copyset's log: the appends of each process, and
 // the followers' words. They come nearly in order, so that hardly anything is ever sorted.
 type entries struct {
+	copyset  uint64
 	appends  []run // by target
 	acks     []mark.Ack
 	unsorted bool // acks are not by time
+	near     int  // where in acks was found what was asked for last
 }
 
 // run is the appends of one process by their first entries.
@@ -21,6 +23,7 @@ type run struct {
 	all      []mark.Append
 	reach    []uint64 // the highest index behind those up to each; see stretches
 	unsorted bool
+	near     int // where was found what was asked for last
 }
 
 func (e *entries) begin() {
@@ -56,8 +59,8 @@ func (r *run) with(term, index uint64, each func(*mark.Append)) {
 	if r.unsorted {
 		r.sort()
 	}
-	i := sort.Search(len(r.all), func(i int) bool { return r.all[i].First > index })
-	for i--; i >= 0 && r.reach[i] > index; i-- {
+	r.near = search(len(r.all), r.near, func(i int) bool { return r.all[i].First > index })
+	for i := r.near - 1; i >= 0 && r.reach[i] > index; i-- {
 		if a := &r.all[i]; a.Term == term && appendEnd(a) > index {
 			each(a)
 		}
@@ -82,5 +85,26 @@ func (e *entries) since(at int64) []mark.Ack {
 		e.unsorted = false
 		slices.SortStableFunc(e.acks, func(a, b mark.Ack) int { return cmp.Compare(a.At, b.At) })
 	}
-	return e.acks[sort.Search(len(e.acks), func(i int) bool { return e.acks[i].At >= at }):]
+	e.near = search(len(e.acks), e.near, func(i int) bool { return e.acks[i].At >= at })
+	return e.acks[e.near:]
+}
+
+// nearSteps is how far from the last place the next is looked for step by step.
+const nearSteps = 8
+
+// search is sort.Search that begins at a place near which it was the last time: requests are asked
+// for in their order, or nearly.
+func search(n, near int, found func(int) bool) int {
+	near = min(near, n)
+	for range nearSteps {
+		switch {
+		case near < n && !found(near):
+			near++
+		case near > 0 && found(near-1):
+			near--
+		default:
+			return near
+		}
+	}
+	return sort.Search(n, found)
 }

@@ -1,6 +1,9 @@
 package trace
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // fine counts times for quantiles: in buckets of which each power of two has 32, so that the middle
 // of one is at most a sixty-fourth from what it counts. To count so takes a part of the time of
@@ -55,4 +58,33 @@ func (f *fine) rank(r int) int64 {
 		}
 	}
 	return f.max
+}
+
+// totals are times whose ranks are exact: all are kept, and those of one bucket sorted when one of
+// them is asked for.
+type totals struct {
+	all   []int64
+	count fine
+	room  []int64
+}
+
+func (t *totals) add(ns int64) {
+	t.all = append(t.all, ns)
+	t.count.add(ns)
+}
+
+// rank is the time that so many are below, from 0 to one less than there are.
+func (t *totals) rank(r int) int64 {
+	bucket := 0
+	for ; r >= int(t.count.buckets[bucket]); bucket++ {
+		r -= int(t.count.buckets[bucket])
+	}
+	t.room = t.room[:0]
+	for _, ns := range t.all {
+		if fineOf(ns) == bucket {
+			t.room = append(t.room, ns)
+		}
+	}
+	slices.Sort(t.room)
+	return t.room[r]
 }

@@ -53,7 +53,6 @@ func (p *part) device() bool { return p.what == logWrite }
 
 // parts takes a request apart.
 func (s *Span) parts(o *mark.Op, to []part) []part {
-	s.sort()
 	at := o.Arrived
 	for i, ns := range o.Spent {
 		switch {
@@ -70,11 +69,12 @@ func (s *Span) parts(o *mark.Op, to []part) []part {
 
 // commitParts divides the commit stage, from and until, by what decided when it ended.
 func (s *Span) commitParts(o *mark.Op, from, until int64, to []part) []part {
-	own := s.appended(o, o.Node)
-	ack := s.lastAck(o, from, until)
+	e := s.known(o.Copyset)
+	own := s.appended(e, o, o.Node)
+	ack := lastAck(e, o, from, until)
 	var follower *mark.Append
 	if ack != nil {
-		follower = s.appended(o, ack.From)
+		follower = s.appended(e, o, ack.From)
 	}
 	c := cutter{to: to, at: from, until: until}
 	commit, leader := what(s.cfg.Commit), place{node: o.Node}
@@ -134,8 +134,8 @@ func (c *cutter) cut(what what, where place, end int64) {
 }
 
 // appended finds the append that brought a request's entry to a node's log.
-func (s *Span) appended(o *mark.Op, node uint64) (found *mark.Append) {
-	e, target := s.copysets[o.Copyset], s.targetOf(node)
+func (s *Span) appended(e *entries, o *mark.Op, node uint64) (found *mark.Append) {
+	target := s.targetOf(node)
 	if e == nil || target < 0 {
 		return nil
 	}
@@ -145,8 +145,7 @@ func (s *Span) appended(o *mark.Op, node uint64) (found *mark.Append) {
 
 // lastAck is the word of a follower that came last before a request was committed, of those that
 // told of its entry first.
-func (s *Span) lastAck(o *mark.Op, from, until int64) (last *mark.Ack) {
-	e := s.copysets[o.Copyset]
+func lastAck(e *entries, o *mark.Op, from, until int64) (last *mark.Ack) {
 	if e == nil {
 		return nil
 	}
@@ -192,7 +191,7 @@ func (s *Span) withoutDelays(from, until int64, parts []part) []part {
 	return parts
 }
 
-// around are a node's delays while a request was under way.
+// around are a node's delays while a request was under way, by their beginnings.
 type around struct {
 	node   uint64
 	delays []Delay

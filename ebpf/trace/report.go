@@ -68,17 +68,37 @@ type Report struct {
 // tailShare of all requests are the tail.
 const tailShare = 100
 
-// Report sums the span up.
+// look takes all requests apart, of all kinds in one pass. To do so as they come is no less work
+// in the end: it comes in pieces, and finds the processor's caches cold for each.
+func (s *Span) look() {
+	for i := range s.ops {
+		o := &s.ops[i]
+		if int(o.Kind) < len(s.kinds) && s.cfg.Kinds[o.Kind] != "" {
+			s.dissection(o.Kind).take(i, o)
+		}
+	}
+}
+
+func (s *Span) dissection(kind uint8) *dissection {
+	if s.kinds[kind] == nil {
+		s.kinds[kind] = &dissection{span: s}
+	}
+	return s.kinds[kind]
+}
+
+// Report sums the span up. After it, a Span has to begin again.
 func (s *Span) Report() Report {
 	r := Report{Resent: s.resent, Skipped: s.skipped}
 	if s.elapsed > 0 {
 		r.InStages = float64(s.answered) / float64(s.elapsed)
 	}
+	s.look()
 	for kind, name := range s.cfg.Kinds {
-		if name == "" {
+		d := s.kinds[kind]
+		if d == nil {
 			continue
 		}
-		if k := s.kind(uint8(kind)); k.Total.Count+k.Failed > 0 {
+		if k := d.sumUp(); k.Total.Count+k.Failed > 0 {
 			k.Name = name
 			r.Kinds = append(r.Kinds, k)
 		}
@@ -97,9 +117,11 @@ var everywhere = place{}
 // dissection is the requests of one kind, taken apart.
 type dissection struct {
 	span   *Span
-	totals []int64
-	parts  [whats][]*spent // everywhere first
-	tail   int64           // from which time on a request belongs to the tail
+	failed int
+	totals totals
+	ops    []uint32        // whose they are, by their places in the span
+	room   []part          // for one of them
+	parts  [whats][]*spent // everywhere first, when they are summed up
 	median [whats]int64
 	sum    int64 // of what is spent too much
 	slow   int
@@ -110,6 +132,12 @@ type spent struct {
 	where  place
 	times  fine
 	excess int64 // in the tail
+}
+
+// begin forgets everything, in the same memory.
+func (d *dissection) begin() {
+	*d = dissection{span: d.span, ops: d.ops[:0], room: d.room,
+		totals: totals{all: d.totals.all[:0]}}
 }
 
 // at is what a part took at a place. There are few places: of each part as many as nodes, of links
@@ -125,49 +153,44 @@ func (d *dissection) at(what what, where place) *spent {
 	return s
 }
 
-func (s *Span) kind(kind uint8) Kind {
-	d := dissection{span: s}
-	failed := s.each(kind, 0, func(o *mark.Op, parts []part) {
-		d.totals = append(d.totals, o.Took())
-		for i := range parts {
-			d.at(parts[i].what, parts[i].where).times.add(parts[i].took)
-		}
-	})
-	slices.Sort(d.totals)
-	k := Kind{Failed: failed,
-		Total: timesOf(len(d.totals), func(rank int) int64 { return d.totals[rank] })}
-	if k.Total.Count == 0 {
+// take takes a request apart.
+func (d *dissection) take(place int, o *mark.Op) {
+	if o.Status != 0 {
+		d.failed++
+		return
+	}
+	d.ops = append(d.ops, uint32(place))
+	d.totals.add(o.Took())
+	d.room = d.span.parts(o, d.room[:0])
+	for i := range d.room {
+		p := &d.room[i]
+		d.at(p.what, p.where).times.add(p.took)
+	}
+}
+
+// sumUp looks at the tail, when all requests are taken apart.
+func (d *dissection) sumUp() Kind {
+	n := len(d.ops)
+	k := Kind{Failed: d.failed, Total: timesOf(n, d.totals.rank)}
+	if n == 0 {
 		return k
 	}
-	d.tail = d.totals[len(d.totals)-1-(len(d.totals)-1)/tailShare]
-	d.sumUp()
-	s.each(kind, d.tail, d.blame)
-	k.Tail, k.From = d.slow, time.Duration(d.tail)
+	d.everywhere()
+	from := d.totals.rank(n - 1 - (n-1)/tailShare)
+	for i, took := range d.totals.all {
+		if took >= from {
+			d.room = d.span.parts(&d.span.ops[d.ops[i]], d.room[:0])
+			d.blame(d.room)
+		}
+	}
+	k.Tail, k.From = d.slow, time.Duration(from)
 	k.Rows = d.rows()
 	k.Verdict = d.verdict()
 	return k
 }
 
-// each takes the requests of a kind apart that were answered well and took at least so long, and
-// says how many were not answered well.
-func (s *Span) each(kind uint8, least int64, f func(o *mark.Op, parts []part)) (failed int) {
-	var parts []part
-	for i := range s.ops {
-		o := &s.ops[i]
-		switch {
-		case o.Kind != kind:
-		case o.Status != 0:
-			failed++
-		case o.Took() >= least:
-			parts = s.parts(o, parts[:0])
-			f(o, parts)
-		}
-	}
-	return failed
-}
-
-// sumUp adds to each part what it took everywhere, and its median.
-func (d *dissection) sumUp() {
+// everywhere adds to each part what it took everywhere, and its median.
+func (d *dissection) everywhere() {
 	for what, places := range d.parts {
 		if len(places) == 0 {
 			continue
@@ -187,8 +210,8 @@ func (d *dissection) sumUp() {
 
 // typical is the median of a part over all requests, those without it included.
 func (d *dissection) typical(times *fine) int64 {
-	without := len(d.totals) - times.n
-	if at := len(d.totals)/2 - without; at >= 0 && at < times.n {
+	n := len(d.totals.all)
+	if at := n/2 - (n - times.n); at >= 0 && at < times.n {
 		return times.rank(at)
 	}
 	return 0
@@ -196,7 +219,7 @@ func (d *dissection) typical(times *fine) int64 {
 
 // blame looks at a request of the tail: every part that took longer than it typically does has its
 // share.
-func (d *dissection) blame(_ *mark.Op, parts []part) {
+func (d *dissection) blame(parts []part) {
 	d.slow++
 	for i := range parts {
 		p := &parts[i]

@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"cmp"
 	"slices"
 	"sort"
 
@@ -68,8 +67,10 @@ type Resend struct {
 type Span struct {
 	cfg      Config
 	ops      []mark.Op
+	kinds    []*dissection // by number, when they are summed up; nil: there are none
 	copysets map[uint64]*entries
-	delays   []stretches // by target
+	recent   [recentSize]*entries // of copysets, by the last bits of their numbers
+	delays   []stretches          // by target
 	bios     [][]Bio
 	rings    [][]RingOp
 	others   int
@@ -79,14 +80,14 @@ type Span struct {
 	answered, elapsed int64
 	resent            int
 	skipped           int
-	unsorted          bool
 }
 
 // NewSpan begins a stretch.
 func NewSpan(cfg Config) *Span {
 	n := len(cfg.Targets)
-	return &Span{cfg: cfg, copysets: map[uint64]*entries{}, delays: make([]stretches, n),
-		bios: make([][]Bio, n), rings: make([][]RingOp, n), nodeOf: make([]uint64, n)}
+	return &Span{cfg: cfg, kinds: make([]*dissection, len(cfg.Kinds)),
+		copysets: map[uint64]*entries{}, delays: make([]stretches, n), bios: make([][]Bio, n),
+		rings: make([][]RingOp, n), nodeOf: make([]uint64, n)}
 }
 
 // Next is a Span for what comes after this one. It knows which process is which node.
@@ -100,6 +101,11 @@ func (s *Span) Next() *Span {
 // than new memory, with the same knowledge of which process is which node.
 func (s *Span) Begin() {
 	s.ops = s.ops[:0]
+	for _, d := range s.kinds {
+		if d != nil {
+			d.begin()
+		}
+	}
 	for _, e := range s.copysets {
 		e.begin()
 	}
@@ -108,7 +114,6 @@ func (s *Span) Begin() {
 		s.bios[i], s.rings[i] = s.bios[i][:0], s.rings[i][:0]
 	}
 	s.others, s.answered, s.elapsed, s.resent, s.skipped = 0, 0, 0, 0, 0
-	s.unsorted = false
 }
 
 // room counts an event that is not a request in, or out.
@@ -155,8 +160,7 @@ func (s *Span) Ack(target int, a *mark.Ack) {
 // Delay takes a thread's wait for a processor.
 func (s *Span) Delay(target int, d Delay) {
 	if s.room(target) {
-		s.delays[target].all = append(s.delays[target].all, d)
-		s.unsorted = true
+		s.delays[target].add(d)
 	}
 }
 
@@ -185,42 +189,55 @@ func (s *Span) targetOf(node uint64) int {
 	return slices.Index(s.nodeOf, node)
 }
 
-// of is what is known of a copyset's entries.
-func (s *Span) of(copyset uint64) *entries {
+// recentSize is of how many copysets the entries are found without a hash.
+const recentSize = 64
+
+// known is what is known of a copyset's entries; nil: nothing.
+func (s *Span) known(copyset uint64) *entries {
+	slot := &s.recent[copyset%recentSize]
+	if e := *slot; e != nil && e.copyset == copyset {
+		return e
+	}
 	e := s.copysets[copyset]
+	if e != nil {
+		*slot = e
+	}
+	return e
+}
+
+// of is what is known of a copyset's entries, for more of it.
+func (s *Span) of(copyset uint64) *entries {
+	e := s.known(copyset)
 	if e == nil {
-		e = &entries{appends: make([]run, len(s.nodeOf))}
+		e = &entries{copyset: copyset, appends: make([]run, len(s.nodeOf))}
 		s.copysets[copyset] = e
 	}
 	return e
 }
 
-// sort puts the delays in an order in which they are found.
-func (s *Span) sort() {
-	if !s.unsorted {
-		return
-	}
-	s.unsorted = false
-	for i := range s.delays {
-		s.delays[i].sort()
-	}
-}
-
-// stretches are a process's delays, when they are sorted by their beginnings, and how far each and
-// those before it reach: who looks for what covers a point goes back from there until nothing
-// reaches it any more.
+// stretches are a process's delays, sorted by their beginnings, and how far each and those before
+// it reach: who looks for what covers a point goes back from there until nothing reaches it any
+// more.
 type stretches struct {
 	all   []Delay
 	reach []int64
 }
 
-func (t *stretches) sort() {
-	slices.SortFunc(t.all, func(a, b Delay) int { return cmp.Compare(a.Began, b.Began) })
-	t.reach = t.reach[:0]
+// add takes a delay in. They come by their ends, so that it goes behind all but a few.
+func (t *stretches) add(d Delay) {
+	i := len(t.all)
+	for i > 0 && t.all[i-1].Began > d.Began {
+		i--
+	}
+	t.all = slices.Insert(t.all, i, d)
+	t.reach = append(t.reach, 0)
 	far := int64(0)
-	for i := range t.all {
+	if i > 0 {
+		far = t.reach[i-1]
+	}
+	for ; i < len(t.all); i++ {
 		far = max(far, t.all[i].Began+t.all[i].Took)
-		t.reach = append(t.reach, far)
+		t.reach[i] = far
 	}
 }
 

@@ -61,7 +61,6 @@ func timeline(o *mark.Op, total int64, spans []*Span) Timeline {
 	}
 	nodes := []uint64{o.Node}
 	for _, span := range spans {
-		span.sort()
 		nodes = span.logMoments(&t, nodes)
 	}
 	for _, span := range spans {
@@ -93,7 +92,7 @@ func (s *Span) logMoments(t *Timeline, nodes []uint64) []uint64 {
 			nodes = append(nodes, a.Node)
 		}
 	})
-	e := s.copysets[o.Copyset]
+	e := s.known(o.Copyset)
 	if e == nil {
 		return nodes
 	}
@@ -140,7 +139,7 @@ func (s *Span) systemMoments(t *Timeline, nodes []uint64) {
 
 // eachAppend gives the appends that brought a request's entry to any log.
 func (s *Span) eachAppend(o *mark.Op, each func(*mark.Append)) {
-	if e := s.copysets[o.Copyset]; e != nil {
+	if e := s.known(o.Copyset); e != nil {
 		for i := range e.appends {
 			e.appends[i].with(o.Term, o.Index, each)
 		}

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -377,6 +378,68 @@ func TestTimesAreCountedToASixtyFourth(t *testing.T) {
 	}
 }
 
+func TestRanksOfWholeRequestsAreExact(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, n := range []int{1, 2, 3000} {
+		var all totals
+		for range n {
+			all.add(int64(math.Exp(r.Float64() * 20)))
+		}
+		sorted := slices.Sorted(slices.Values(all.all))
+		for rank := 0; rank < n; rank += 1 + n/50 {
+			if got := all.rank(rank); got != sorted[rank] {
+				t.Errorf("rank %d of %d is %d, want %d", rank, n, got, sorted[rank])
+			}
+		}
+		if all.rank(n-1) != sorted[n-1] {
+			t.Errorf("the longest of %d is %d, want %d", n, all.rank(n-1), sorted[n-1])
+		}
+	}
+}
+
+// Delays come by their ends; those that overlap a stretch are found whatever their lengths.
+func TestDelaysAroundARequestAreFound(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	var s stretches
+	for end := range int64(500) {
+		took := r.Int64N(1 << r.IntN(8))
+		s.add(Delay{Began: end - took, Took: took})
+	}
+	for from := int64(-10); from < 510; from += 7 {
+		until := from + r.Int64N(20)
+		want := 0
+		overlaps := func(d Delay) bool { return d.Began < until && d.Began+d.Took > from }
+		for _, d := range s.all {
+			if overlaps(d) {
+				want++
+			}
+		}
+		for _, d := range s.between(from, until) {
+			if overlaps(d) {
+				want--
+			}
+		}
+		if want != 0 {
+			t.Errorf("%d to %d: %d delays were not found", from, until, want)
+		}
+	}
+	if !slices.IsSortedFunc(s.all, func(a, b Delay) int { return cmp.Compare(a.Began, b.Began) }) {
+		t.Error("delays are not by their beginnings")
+	}
+}
+
+func TestASearchNearTheLastPlaceFindsWhatAnyFinds(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	for range 3000 {
+		n := r.IntN(40)
+		want := r.IntN(n + 1)
+		found := func(i int) bool { return i >= want }
+		if near := r.IntN(60); search(n, near, found) != want {
+			t.Fatalf("from %d, of %d: %d, want %d", near, n, search(n, near, found), want)
+		}
+	}
+}
+
 func TestASpanThatBeginsAgainKnowsNothingButTheNodes(t *testing.T) {
 	s := spanOf(func(w *write) { w.ownWrite = 20 * ms })
 	s.Delay(0, Delay{Began: 1, Took: 2})
@@ -444,6 +507,7 @@ func BenchmarkReport(b *testing.B) {
 		s.Begin()
 		for i := range writes {
 			w := typical(int64(i) * 50 * us)
+			w.late = 10 * us // followers' words come in order
 			w.tell(s, uint64(i)+1)
 			if i%4 == 0 {
 				s.Delay(i%3, Delay{Began: w.at, Took: 150 * us})
