@@ -21,7 +21,8 @@ import (
 	ashlar "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
-// tracePoll is how often events are fetched. Their ring holds those of more than a second.
+// tracePoll is how often events are fetched by verbs that tell of each. Their ring holds those of
+// more than a second.
 const tracePoll = 50 * time.Millisecond
 
 // traceRun is one run of `ashlar trace`.
@@ -64,6 +65,8 @@ type tracer interface {
 	report() error
 	// polled is called when the events that had waited are told.
 	polled() error
+	// pace is how often that should be, at least.
+	pace() time.Duration
 }
 
 func (a *app) traceCommand() *cobra.Command {
@@ -150,10 +153,15 @@ func (r *traceRun) run(ctx context.Context, cfg probe.Config, make func() tracer
 
 // follow fetches events until the last report.
 func (r *traceRun) follow(ctx context.Context, t tracer) error {
-	poll := time.NewTicker(tracePoll)
-	defer poll.Stop()
 	next := r.began.Add(r.interval)
+	poll := time.NewTimer(0)
+	defer poll.Stop()
 	for reports := 0; ; {
+		wait := t.pace()
+		if r.interval > 0 {
+			wait = min(wait, time.Until(next))
+		}
+		poll.Reset(wait)
 		select {
 		case <-ctx.Done():
 		case <-poll.C:

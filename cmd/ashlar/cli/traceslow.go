@@ -42,6 +42,8 @@ type slowTracer struct {
 	since time.Time
 }
 
+func (t *slowTracer) pace() time.Duration { return tracePoll }
+
 func (t *slowTracer) polled() error {
 	if time.Since(t.since) < slowWindow {
 		return nil

@@ -17,6 +17,7 @@ import (
 type deaf struct{}
 
 func (deaf) polled() error            { return nil }
+func (deaf) pace() time.Duration      { return tracePoll }
 func (deaf) report() error            { return nil }
 func (deaf) Op(int, *mark.Op, int64)  {}
 func (deaf) Append(int, *mark.Append) {}

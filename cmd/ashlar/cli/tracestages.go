@@ -10,8 +10,12 @@ import (
 	"github.com/ashlar-storage/ashlar/ebpf/trace"
 )
 
-// stagesDelay is from which length on a thread's wait for a processor is looked for in requests.
-const stagesDelay = 250 * time.Microsecond
+const (
+	// stagesDelay is from which length on a thread's wait for a processor is looked for.
+	stagesDelay = 500 * time.Microsecond
+	// stagesPoll is how often events are fetched: each time finds the processor's caches cold.
+	stagesPoll = 250 * time.Millisecond
+)
 
 func (r *traceRun) stagesCommand() *cobra.Command {
 	cmd := r.verb("stages", "Time by stage and node, and what made the slow requests slow",
@@ -31,6 +35,8 @@ type stageTracer struct {
 }
 
 func (t *stageTracer) polled() error { return nil }
+
+func (t *stageTracer) pace() time.Duration { return stagesPoll }
 
 func (t *stageTracer) report() error {
 	r := t.Span.Report()
