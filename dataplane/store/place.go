@@ -262,6 +262,7 @@ type placement struct {
 	owner  *Owner
 	append *copyset.Append
 	left   atomic.Int32 // writes under way
+	safe   atomic.Bool  // they are durable, or one failed
 	failed atomic.Pointer[error]
 	writes []*placedWrite
 }
@@ -283,6 +284,7 @@ func (o *Owner) toLog(a *copyset.Append) {
 	}
 	if p == nil {
 		p = &placement{owner: o, append: a}
+		p.safe.Store(true)
 	}
 	o.placing[a.Replica] = append(before, p)
 	p.left.Store(int32(len(p.writes)))
@@ -333,18 +335,31 @@ func (p *placement) add(t *chunkfile.Twin, block int, data []byte) {
 		}
 	}
 	w := &placedWrite{twin: t}
-	w.Block, w.Vec, w.Done = block, [][]byte{data}, p.done
+	w.Block, w.Vec, w.Loose, w.Done = block, [][]byte{data}, true, p.done
 	p.writes = append(p.writes, w)
 }
 
-// done ends one write.
+// done ends one write; the last one has them made durable.
 func (p *placement) done(w *chunkfile.TwinWrite) {
-	if w.Err != nil {
-		p.failed.CompareAndSwap(nil, &w.Err)
+	p.fail(w.Err)
+	switch {
+	case p.left.Add(-1) > 0:
+	case p.failed.Load() != nil:
+		p.end()
+	default:
+		p.owner.store.placedSync.add(p)
 	}
-	if p.left.Add(-1) > 0 {
-		return
+}
+
+func (p *placement) fail(err error) {
+	if err != nil {
+		p.failed.CompareAndSwap(nil, &err)
 	}
+}
+
+// end tells the owner that the append may go to the log.
+func (p *placement) end() {
+	p.safe.Store(true)
 	e := event{copyset: p.append.Replica.ID(), placed: p}
 	if p.owner.store.batched {
 		p.owner.queue.put(e) // goOn follows
@@ -353,12 +368,66 @@ func (p *placement) done(w *chunkfile.TwinWrite) {
 	}
 }
 
+// placedSync makes payloads durable in their slots: those of all placements that wait when one sync
+// begins share it, as appends share a write of the log.
+type placedSync struct {
+	disk    disk.Disk
+	mu      sync.Mutex
+	waiting []*placement
+	running bool
+}
+
+// add takes a placement whose writes are done.
+func (y *placedSync) add(p *placement) {
+	y.mu.Lock()
+	y.waiting = append(y.waiting, p)
+	begin := !y.running
+	y.running = true
+	y.mu.Unlock()
+	if begin {
+		y.next()
+	}
+}
+
+// next syncs for those that wait, and again for those that came meanwhile.
+func (y *placedSync) next() {
+	y.mu.Lock()
+	batch := y.waiting
+	y.waiting, y.running = nil, len(batch) > 0
+	y.mu.Unlock()
+	var twins []*chunkfile.Twin
+	for _, p := range batch {
+		for _, w := range p.writes {
+			if !slices.Contains(twins, w.twin) {
+				twins = append(twins, w.twin)
+			}
+		}
+	}
+	var left atomic.Int32
+	left.Store(int32(len(twins)))
+	for _, t := range twins {
+		t.Sync(func(err error) {
+			for _, p := range batch {
+				p.fail(err)
+			}
+			if left.Add(-1) > 0 {
+				return
+			}
+			for _, p := range batch {
+				p.end()
+			}
+			y.next()
+		})
+	}
+	y.disk.Flush()
+}
+
 // placementDone gives the log what waited for the placement. After a failed write the store ends,
 // as after a failed write of the log: nobody knows what the slot has.
 func (o *Owner) placementDone(p *placement) {
 	r := p.append.Replica
 	waiting := o.placing[r]
-	for len(waiting) > 0 && waiting[0].left.Load() == 0 {
+	for len(waiting) > 0 && waiting[0].safe.Load() {
 		next := waiting[0]
 		waiting = waiting[1:]
 		if err := next.failed.Load(); err != nil {

@@ -281,7 +281,6 @@ func TestAppendsWaitForThoseBeforeThem(t *testing.T) {
 		o.Do(func() {
 			m := o.replicas[1]
 			first := &placement{owner: o, append: &copyset.Append{Replica: m.Replica}}
-			first.left.Store(1)
 			o.placing[m.Replica] = []*placement{first}
 			for i, a := range []*copyset.Append{first.append, {Replica: m.Replica}} {
 				a.Records = []wal.Record{{Group: 9, Kind: 1, Index: uint64(i + 1)}}
@@ -295,7 +294,7 @@ func TestAppendsWaitForThoseBeforeThem(t *testing.T) {
 			if len(got) != 0 {
 				t.Errorf("%v before the placement is done", got)
 			}
-			first.left.Store(0)
+			first.safe.Store(true)
 			o.placementDone(first)
 			s.wal.Write()
 		})

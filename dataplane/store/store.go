@@ -105,6 +105,7 @@ type Store struct {
 	stalled    error
 	room       room
 	placed     places
+	placedSync placedSync
 	lost       map[uint64]*lostReplica // by copyset
 	scrubMu    sync.Mutex
 	scrub      scrubState
@@ -171,6 +172,7 @@ func Open(cfg Config) (*Store, error) {
 		fill: fillPace{rate: cfg.FillBytes}, lost: map[uint64]*lostReplica{},
 		room: room{promised: map[chunkfile.ID]time.Time{}}}
 	s.placed.init(int(cfg.PlaceBytes))
+	s.placedSync.disk = s.disk
 	s.epoch = mark.Now() - s.clock()
 	if err := s.loadIdentity(); err != nil {
 		return nil, err

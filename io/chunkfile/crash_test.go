@@ -357,6 +357,9 @@ func (r *crashRun) checkpoint(c *Chunk, m *modelChunk) {
 	if m.home = c.Slot(); m.home != slot {
 		r.t.Fatalf("%s: the chunk is in slot %d, want %d", r.what, m.home, slot)
 	}
+	if t := m.twins.beside; t != nil {
+		r.kept[t.Slot()].settled = true
+	}
 	m.twins.beside, m.twins.turned = nil, nil
 	r.unkeep(c.id)
 }

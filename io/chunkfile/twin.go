@@ -106,9 +106,11 @@ type TwinWrite struct {
 	Block int
 	Vec   [][]byte // whole blocks, aligned, at most disk.MaxVec parts; unchanged until Done
 	Tag   uint64   // correlates the operation with device traces
+	// Loose: the bytes need not survive a power cut when Done is called, but when a Sync that began
+	// after that has ended.
+	Loose bool
 	Err   error
-	// Done is called exactly once, on a goroutine of the disk, when the bytes survive a power cut.
-	// It must not block.
+	// Done is called exactly once, on a goroutine of the disk. It must not block.
 	Done func(*TwinWrite)
 
 	pool *Pool
@@ -129,9 +131,21 @@ func (t *Twin) Write(w *TwinWrite) {
 			w.Done(w)
 		}
 	}
-	w.op.Kind, w.op.Durable, w.op.Tag = disk.Write, true, w.Tag
+	w.op.Kind, w.op.Durable, w.op.Tag = disk.Write, !w.Loose, w.Tag
 	w.op.Vec, w.op.Off = w.Vec, g.dataOffset(w.Block)
 	t.slot.file.Submit(&w.op)
+}
+
+// Sync makes all writes durable whose Done was called before. The caller sends it with Disk.Flush;
+// done is called once, on a goroutine of the disk, and must not block.
+func (t *Twin) Sync(done func(error)) {
+	t.slot.file.Submit(&disk.Op{Kind: disk.Sync, Done: func(op *disk.Op) {
+		err := op.Err
+		if err != nil {
+			err = fmt.Errorf("chunkfile: sync of a twin: %w", err)
+		}
+		done(err)
+	}})
 }
 
 // ReadSlot reads blocks as they lie in a slot, whosever it is by now: the caller knows by their
