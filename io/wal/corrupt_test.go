@@ -181,16 +181,20 @@ func TestDamageIsReportedUntilItIsReleased(t *testing.T) {
 			must(t, l, record(50, 50, 1, 0))
 			closed(t, l)
 		}
-		l, _, _ := reopen(t, crashConfig(d))
-		a := must(t, l, record(50, 50, 1, 0))
-		l.Release(a.End)
-		fillSegments(t, l, 3)
-		closed(t, l)
-		l, rec, _ := reopen(t, crashConfig(d))
-		if len(rec.Damage) != 0 {
-			t.Errorf("%s: still reported after the release: %+v", what, rec.Damage)
+		damage := []Damage{{}}
+		for try := 0; try < 5 && len(damage) > 0; try++ { // files go some time after the release
+			l, _, _ := reopen(t, crashConfig(d))
+			a := must(t, l, record(50, 50, 1, 0))
+			l.Release(a.End)
+			fillSegments(t, l, 3)
+			closed(t, l)
+			l, rec, _ := reopen(t, crashConfig(d))
+			damage = rec.Damage
+			closed(t, l)
 		}
-		closed(t, l)
+		if len(damage) != 0 {
+			t.Errorf("%s: still reported after the release: %+v", what, damage)
+		}
 	}
 }
 

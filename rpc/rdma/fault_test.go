@@ -349,7 +349,7 @@ func TestTheDeathOfAPeerInATransferReleasesEverything(t *testing.T) {
 			h := &testHandler{onMessage: echo}
 			p := newPair(t, h, transport.ServerConfig{FrameTimeout: 300 * time.Millisecond})
 			c := p.dial(t)
-			p.net.SetFaults(fake.Faults{Slow: time.Millisecond})
+			p.net.SetFaults(fake.Faults{Slow: 30 * time.Millisecond})
 			var released atomic.Int64
 			for id := range uint64(4) {
 				b := p.client.get(t, wire.MaxPayload, 1)
@@ -381,11 +381,15 @@ func TestTheDeathOfAPeerInATransferReleasesEverything(t *testing.T) {
 					t.Fatal(err) // it is what finds the peer dead
 				}
 				for {
-					if _, err := c.Recv(); err != nil {
+					m, err := c.Recv()
+					if err != nil {
 						if !errors.Is(err, ErrBroken) {
 							t.Errorf("the client got %v", err)
 						}
 						break
+					}
+					if m.Payload != nil { // an answer from before
+						m.Payload.Release()
 					}
 				}
 				eventually(t, "the client's messages are released", func() bool {
