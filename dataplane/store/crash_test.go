@@ -201,7 +201,7 @@ func TestEveryCrashOfAStoreThatPlacesKeepsWhatWasAcknowledged(t *testing.T) {
 			copied += v.copied.Load()
 		})
 	}
-	if placed == 0 || adopted == 0 || copied == 0 {
+	if placed == 0 || adopted == 0 || copied == 0 && !testing.Short() {
 		t.Errorf("%d blocks placed, %d twins taken over, %d blocks copied: it is not reached",
 			placed, adopted, copied)
 	}
