@@ -187,7 +187,7 @@ func TestEveryCrashOfAStoreThatPlacesKeepsWhatWasAcknowledged(t *testing.T) {
 			v.place = 2 * block
 			base, c := lived(t, v)
 			works := placedWorkloads(length)
-			if length == 3 && *crashLevel == "share" {
+			if length == 3 && *crashLevel != "nightly" {
 				every := 16
 				if testing.Short() {
 					every = 128
