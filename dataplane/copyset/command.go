@@ -129,6 +129,12 @@ func commandCRCs(b []byte) []uint32 {
 	return out
 }
 
+// commandTarget is the chunk and the first block of an encoded command.
+func commandTarget(b []byte) (c Chunk, first uint32) {
+	le := binary.LittleEndian
+	return Chunk{Volume: le.Uint64(b[40:]), Index: le.Uint64(b[48:])}, le.Uint32(b[56:])
+}
+
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
 func (c *Command) size() int { return commandHeader + 4*len(c.CRCs) }
@@ -154,8 +160,8 @@ func (c *Command) Decode(b []byte) error {
 	c.Kind, c.Flags = CommandKind(b[0]), b[2]
 	c.Session, c.Epoch = le.Uint64(b[8:]), le.Uint64(b[16:])
 	c.OpID, c.LowWater = le.Uint64(b[24:]), le.Uint64(b[32:])
-	c.Volume, c.Chunk = le.Uint64(b[40:]), le.Uint64(b[48:])
-	c.First, c.Count = le.Uint32(b[56:]), le.Uint32(b[60:])
+	at, first := commandTarget(b)
+	c.Volume, c.Chunk, c.First, c.Count = at.Volume, at.Index, first, le.Uint32(b[60:])
 	c.CRCs = commandCRCs(b)
 	return c.validate()
 }

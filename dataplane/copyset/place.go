@@ -55,9 +55,8 @@ func (a *Append) Large(record, least int) (c Chunk, first uint32, ok bool) {
 		CommandKind(rec.Meta[0]) != CmdWrite {
 		return Chunk{}, 0, false
 	}
-	le := binary.LittleEndian
-	c = Chunk{Volume: le.Uint64(rec.Meta[40:]), Index: le.Uint64(rec.Meta[48:])}
-	return c, le.Uint32(rec.Meta[56:]), true
+	c, first = commandTarget(rec.Meta)
+	return c, first, true
 }
 
 // Place makes a record of a large write name the slot that has its payload, in place of the bytes.
@@ -101,13 +100,13 @@ func placedPayload(rec *wal.Record) (Payload, []byte, error) {
 	return Payload{Len: int(c.Count) * BlockSize, At: PlaceOf(slot, c.First)}, command, nil
 }
 
-// at is where a record's payload is, once it is durable.
+// payloadAt is where a record's payload is, once it is durable.
 func payloadAt(rec *wal.Record) wal.LSN {
 	if rec.Kind != RecordPlaced {
 		return rec.At
 	}
-	le := binary.LittleEndian
-	return PlaceOf(le.Uint64(rec.Meta), le.Uint32(rec.Meta[placedHead+56:]))
+	_, first := commandTarget(rec.Meta[placedHead:])
+	return PlaceOf(binary.LittleEndian.Uint64(rec.Meta), first)
 }
 
 // Last is the index of the newest entry in the replica's log.

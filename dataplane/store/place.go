@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/buf"
@@ -159,20 +158,7 @@ func (s *Store) closePlaces(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, placeCalm)
 	defer cancel()
-	for {
-		all := true
-		asked := s.look(func(_ *Owner, m *member) {
-			all = all && (m.Err() != nil || m.Applied() >= min(last[m], m.Last()))
-		})
-		if all || !asked {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(drainPoll):
-		}
-	}
+	s.awaitAll(ctx, func(m *member) bool { return m.Applied() >= min(last[m], m.Last()) })
 }
 
 // keepFrom is the place in the log behind which the slots that it names have no more than so many

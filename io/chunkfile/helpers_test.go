@@ -75,6 +75,12 @@ func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // perform runs an IO to its end.
 func perform(c *Chunk, x *IO, write bool) error {
+	<-begin(c, x, write)
+	return x.Err
+}
+
+// begin gives an IO to the disk; the channel is closed at its end.
+func begin(c *Chunk, x *IO, write bool) <-chan struct{} {
 	done := make(chan struct{})
 	x.Done = func(*IO) { close(done) }
 	if write {
@@ -83,8 +89,7 @@ func perform(c *Chunk, x *IO, write bool) error {
 		c.Read(x)
 	}
 	c.pool.disk.Flush()
-	<-done
-	return x.Err
+	return done
 }
 
 // writeIO is a write of one value per block.

@@ -30,14 +30,7 @@ func startCheckpoint(c *Chunk, applied uint64) chan error {
 
 // start begins an IO that does not end before wait.
 func start(c *Chunk, x *IO, write bool) (wait func(t *testing.T)) {
-	done := make(chan struct{})
-	x.Done = func(*IO) { close(done) }
-	if write {
-		c.Write(x)
-	} else {
-		c.Read(x)
-	}
-	c.pool.disk.Flush()
+	done := begin(c, x, write)
 	return func(t *testing.T) {
 		t.Helper()
 		if <-done; x.Err != nil {

@@ -128,13 +128,18 @@ func TestManyGoroutinesOnASimulatedDisk(t *testing.T) {
 }
 
 func TestManyGoroutinesOnTheRealDisk(t *testing.T) {
+	onRealDisks(t, func(t *testing.T, d disk.Disk) { stress(t, d, 60) })
+}
+
+// onRealDisks runs f on a directory, with io_uring and without.
+func onRealDisks(t *testing.T, f func(t *testing.T, d disk.Disk)) {
 	for _, noURing := range []bool{false, true} {
 		t.Run(fmt.Sprintf("NoURing=%v", noURing), func(t *testing.T) {
 			d, err := disk.OpenDir(t.TempDir(), disk.Config{NoURing: noURing, Logger: quiet()})
 			if err != nil {
 				t.Fatal(err)
 			}
-			stress(t, d, 60)
+			f(t, d)
 			if err := d.Close(); err != nil {
 				t.Fatal(err)
 			}

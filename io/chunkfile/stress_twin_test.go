@@ -2,7 +2,6 @@ package chunkfile
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -248,16 +247,5 @@ func TestTwinsOfManyGoroutinesOnASimulatedDisk(t *testing.T) {
 }
 
 func TestTwinsOfManyGoroutinesOnTheRealDisk(t *testing.T) {
-	for _, noURing := range []bool{false, true} {
-		t.Run(fmt.Sprintf("NoURing=%v", noURing), func(t *testing.T) {
-			d, err := disk.OpenDir(t.TempDir(), disk.Config{NoURing: noURing, Logger: quiet()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			stressTwins(t, d, 60)
-			if err := d.Close(); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
+	onRealDisks(t, func(t *testing.T, d disk.Disk) { stressTwins(t, d, 60) })
 }

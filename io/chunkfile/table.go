@@ -20,7 +20,7 @@ func newTable(g geometry) *table {
 // bytes is the memory a table of this geometry takes.
 func (g geometry) tableBytes() int64 { return int64(g.blocks)*4 + int64((g.blocks+63)/64)*8 }
 
-func (t *table) has(block int) bool { return t.bits[block/64]&(1<<(block%64)) != 0 }
+func (t *table) has(block int) bool { return hasBit(t.bits, block) }
 
 func (t *table) set(block int, crc uint32) {
 	mask := uint64(1) << (block % 64)

@@ -113,8 +113,7 @@ type TwinWrite struct {
 	// Done is called exactly once, on a goroutine of the disk. It must not block.
 	Done func(*TwinWrite)
 
-	pool *Pool
-	op   disk.Op
+	op disk.Op
 }
 
 // Write writes to claimed blocks. The caller sends it with Disk.Flush.
@@ -122,7 +121,6 @@ func (t *Twin) Write(w *TwinWrite) {
 	g, stats := t.pool.geometry, &t.pool.stats
 	stats.twinWrites.Add(1)
 	stats.twinBlocks.Add(uint64(blocksIn(w.Vec)))
-	w.pool = t.pool
 	if w.op.Done == nil {
 		w.op.Done = func(op *disk.Op) {
 			if w.Err = op.Err; w.Err != nil {
