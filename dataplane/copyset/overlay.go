@@ -2,7 +2,6 @@ package copyset
 
 import (
 	"math"
-	"slices"
 
 	"github.com/ashlar-storage/ashlar/dataplane/lane"
 )
@@ -20,8 +19,9 @@ type overlay struct {
 }
 
 type chunkOverlay struct {
-	blocks map[uint32]overlayBlock
-	// zeroed is the index of the entry that zeroed the whole chunk: blocks not in the map read as
+	pages []*overlayPage // by block number; nil: nothing of those blocks
+	count int            // blocks in all pages
+	// zeroed is the index of the entry that zeroed the whole chunk: blocks in no page read as
 	// zero. 0: no such entry, the chunk file has them.
 	zeroed   uint64
 	oldest   uint64 // no block here, nor zeroed, is from an entry before this
@@ -41,7 +41,7 @@ func newOverlay() overlay { return overlay{chunks: map[Chunk]*chunkOverlay{}} }
 func (o *overlay) chunk(c Chunk) *chunkOverlay {
 	co := o.chunks[c]
 	if co == nil {
-		co = &chunkOverlay{blocks: map[uint32]overlayBlock{}, oldest: math.MaxUint64}
+		co = &chunkOverlay{oldest: math.MaxUint64}
 		o.chunks[c] = co
 	}
 	return co
@@ -50,11 +50,10 @@ func (o *overlay) chunk(c Chunk) *chunkOverlay {
 // put makes b the newest content of a block and takes over b.data's reference.
 func (o *overlay) put(c Chunk, block uint32, b overlayBlock) {
 	co := o.chunk(c)
-	if old, ok := co.blocks[block]; ok {
+	if old, ok := co.set(block, b); ok {
 		o.forget(old)
 	}
 	co.oldest = min(co.oldest, b.index)
-	co.blocks[block] = b
 	o.blocks++
 	if b.data.B != nil {
 		o.bytes += BlockSize
@@ -72,10 +71,7 @@ func (o *overlay) forget(b overlayBlock) {
 // zeroChunk makes the whole chunk read as zero.
 func (o *overlay) zeroChunk(c Chunk, index uint64) {
 	co := o.chunk(c)
-	for _, b := range co.blocks {
-		o.forget(b)
-	}
-	clear(co.blocks)
+	o.empty(co)
 	co.zeroed = index
 	if !co.flushing { // a flush under way may still read older blocks from the log
 		co.oldest = index
@@ -88,8 +84,8 @@ func (o *overlay) lookup(c Chunk, block uint32) (overlayBlock, bool) {
 	if co == nil {
 		return overlayBlock{}, false
 	}
-	if b, ok := co.blocks[block]; ok {
-		return b, true
+	if b := co.get(block); b != nil {
+		return *b, true
 	}
 	return overlayBlock{index: co.zeroed, zero: true}, co.zeroed != 0
 }
@@ -97,10 +93,16 @@ func (o *overlay) lookup(c Chunk, block uint32) (overlayBlock, bool) {
 // drop forgets everything about a chunk.
 func (o *overlay) drop(c Chunk) {
 	if co := o.chunks[c]; co != nil {
-		for _, b := range co.blocks {
-			o.forget(b)
-		}
+		o.empty(co)
 		delete(o.chunks, c)
+	}
+}
+
+// empty forgets all blocks of a chunk.
+func (o *overlay) empty(co *chunkOverlay) {
+	for n, b := range co.all() {
+		o.forget(*b)
+		co.remove(n)
 	}
 }
 
@@ -130,8 +132,8 @@ func (o *overlay) fullest(limit uint64, now int64) (Chunk, *chunkOverlay) {
 		if co.flushing || co.oldest > limit || co.retry > now {
 			continue
 		}
-		if best == nil || len(co.blocks) > len(best.blocks) ||
-			len(co.blocks) == len(best.blocks) && before(c, at) {
+		if best == nil || co.count > best.count ||
+			co.count == best.count && before(c, at) {
 			best, at = co, c
 		}
 	}
@@ -146,18 +148,14 @@ func before(a, b Chunk) bool {
 // runs cuts the lowest count blocks from entries up to limit into runs of adjacent ones of one
 // sort. All runs of a job share their memory.
 func (co *chunkOverlay) runs(count int, limit uint64) []*FlushRun {
-	order := make([]uint32, 0, len(co.blocks))
-	for n, b := range co.blocks {
-		if b.index <= limit {
-			order = append(order, n)
+	count = min(count, co.count)
+	mem := runMemory{runs: make([]FlushRun, 0, count), data: make([]Payload, 0, count),
+		crcs: make([]uint32, 0, count), index: make([]uint64, 0, count)}
+	for n, b := range co.upTo(limit) {
+		if len(mem.index) == count {
+			break
 		}
-	}
-	slices.Sort(order)
-	order = order[:min(count, len(order))]
-	mem := runMemory{runs: make([]FlushRun, 0, len(order)), data: make([]Payload, 0, len(order)),
-		crcs: make([]uint32, 0, len(order)), index: make([]uint64, 0, len(order))}
-	for _, n := range order {
-		mem.add(n, co.blocks[n])
+		mem.add(n, b)
 	}
 	out := make([]*FlushRun, len(mem.runs))
 	for i := range mem.runs {
@@ -174,7 +172,7 @@ type runMemory struct {
 	index []uint64
 }
 
-func (m *runMemory) add(n uint32, b overlayBlock) {
+func (m *runMemory) add(n uint32, b *overlayBlock) {
 	k := len(m.runs)
 	if k == 0 || m.runs[k-1].First+m.runs[k-1].Count != n || m.runs[k-1].Zero != b.zero {
 		d, i := len(m.data), len(m.index)
@@ -205,27 +203,17 @@ func (o *overlay) settle(c Chunk, zeroed uint64, runs []*FlushRun) {
 	for _, r := range runs {
 		for i, index := range r.index {
 			n := r.First + uint32(i)
-			if b, ok := co.blocks[n]; ok && b.index == index {
-				o.forget(b)
-				delete(co.blocks, n)
+			if b := co.get(n); b != nil && b.index == index {
+				o.forget(*b)
+				co.remove(n)
 			}
 		}
 	}
-	if len(co.blocks) == 0 && co.zeroed == 0 {
+	if co.count == 0 && co.zeroed == 0 {
 		delete(o.chunks, c)
 		return
 	}
 	co.findOldest()
-}
-
-func (co *chunkOverlay) findOldest() {
-	co.oldest = math.MaxUint64
-	if co.zeroed != 0 {
-		co.oldest = co.zeroed
-	}
-	for _, b := range co.blocks {
-		co.oldest = min(co.oldest, b.index)
-	}
 }
 
 // clean reports whether nothing from an entry up to limit is left.
