@@ -2,6 +2,7 @@ package nemesis
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,14 +19,16 @@ const (
 	// stagesCost is what the product promises of `trace stages` with a report every two seconds:
 	// a write takes at most a twentieth more processor time, clients and tracer included.
 	stagesCost    = 1.05
-	costPairs     = 8   // that are judged
-	costTries     = 20  // to get them
+	costTries     = 5   // for two pairs, to get as many that are judged
 	costOthers    = 0.3 // processors that others may have had in one
 	costStretch   = 2500 * time.Millisecond
 	costAttach    = 1500 * time.Millisecond // until probes are attached and the tracer has settled
 	costVolume    = "cost"
 	costVolumeMiB = 256
 )
+
+// costPairs is how many pairs are judged: what eight say lies within a tenth of what forty do.
+var costPairs = flag.Int("cost-pairs", 8, "how many pairs tell what tracing costs")
 
 // pressed is a cluster whose processors are all taken, by `ashlar bench` at depth 32.
 type pressed struct {
@@ -62,7 +65,8 @@ func newPressed(t *testing.T) *pressed {
 		t.Fatalf("%v: %s", err, out)
 	}
 	p.bench = exec.CommandContext(t.Context(), binary, append(job, "--name=press",
-		"--rw=randwrite", "--bs=4k", "--iodepth=32", "--time_based", "--runtime=300")...)
+		"--rw=randwrite", "--bs=4k", "--iodepth=32", "--time_based",
+		fmt.Sprintf("--runtime=%d", 15*tries()))...)
 	if err := p.bench.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +77,8 @@ func newPressed(t *testing.T) *pressed {
 	time.Sleep(2 * costAttach)
 	return p
 }
+
+func tries() int { return costTries * *costPairs / 2 }
 
 // perWrite is the processor time of a write in the stretch that follows, in us, of the client, the
 // nodes and a tracer, and how many processors all others had.
@@ -150,7 +156,7 @@ func TestWhatTracingStagesCostsWhereProcessorsAreShort(t *testing.T) {
 	p := newPressed(t)
 	var ratios []float64
 	before, _ := p.perWrite(nil)
-	for try := 0; try < costTries && len(ratios) < costPairs; try++ {
+	for try := 0; try < tries() && len(ratios) < *costPairs; try++ {
 		with, others := p.traced("stages", "2")
 		after, more := p.perWrite(nil)
 		ratio := with / ((before + after) / 2)
@@ -160,14 +166,15 @@ func TestWhatTracingStagesCostsWhereProcessorsAreShort(t *testing.T) {
 			ratios = append(ratios, ratio)
 		}
 	}
-	if slices.Sort(ratios); len(ratios) < costPairs {
-		t.Logf("not judged: only %d of %d pairs had the processors: %.3f", len(ratios), costTries,
+	n := *costPairs
+	if slices.Sort(ratios); len(ratios) < n {
+		t.Logf("not judged: only %d of %d pairs had the processors: %.3f", len(ratios), tries(),
 			ratios)
 		return
 	}
 	t.Logf("processor time of a write with `trace stages` over without: median %.3f, %.3f to %.3f",
-		(ratios[costPairs/2-1]+ratios[costPairs/2])/2, ratios[0], ratios[costPairs-1])
-	if quarter := ratios[costPairs/4]; quarter > stagesCost {
+		(ratios[n/2-1]+ratios[n/2])/2, ratios[0], ratios[n-1])
+	if quarter := ratios[n/4]; quarter > stagesCost {
 		t.Errorf("three quarters of the pairs say %.3f or more, promised are %.2f", quarter,
 			stagesCost)
 	}
