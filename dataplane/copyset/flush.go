@@ -102,8 +102,8 @@ func (r *Replica) startFlush(fx *Effects) bool {
 	}
 	for _, op := range job.parts {
 		op.Chunk, op.Mode, op.Part, op.User = c, lane.Flush, true, job
-		r.lanes.Enter(op)
 	}
+	r.lanes.EnterParts(job.parts)
 	r.flushGranted(job, fx)
 	return true
 }
@@ -164,9 +164,9 @@ func (r *Replica) FlushDone(job *FlushJob, now int64, fx *Effects) {
 			run.Data[i].Release()
 		}
 	}
-	for _, op := range job.parts {
-		r.leave(op, fx)
-	}
+	outer := len(r.granted)
+	r.granted = r.lanes.LeaveParts(job.parts, r.granted)
+	r.beginGranted(outer, fx)
 }
 
 // repairFlush asks the other replicas for blocks that a flush could not read back from the log.

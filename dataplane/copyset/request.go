@@ -207,6 +207,11 @@ func (r *Replica) answer(reply Reply, fx *Effects) {
 func (r *Replica) leave(op *lane.Op, fx *Effects) {
 	outer := len(r.granted)
 	r.granted = r.lanes.Leave(op, r.granted)
+	r.beginGranted(outer, fx)
+}
+
+// beginGranted begins what was granted from number outer on: what begins may grant more.
+func (r *Replica) beginGranted(outer int, fx *Effects) {
 	for i := outer; i < len(r.granted); i++ {
 		switch u := r.granted[i].User.(type) {
 		case *Request:

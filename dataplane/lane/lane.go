@@ -64,14 +64,25 @@ type list struct{ head, tail *Op }
 func (t *Table) Len() int { return t.size }
 
 // Enter adds op and reports whether it may start now; if not, a later Leave grants it.
-func (t *Table) Enter(op *Op) bool {
+func (t *Table) Enter(op *Op) bool { return t.enter(op, nil) }
+
+// EnterParts adds the parts of what begins together: of one chunk, no two with a block in common.
+// They are not held against each other, so that hundreds of them cost no more than they are.
+func (t *Table) EnterParts(ops []*Op) {
+	for _, op := range ops {
+		t.enter(op, ops[0])
+	}
+}
+
+// enter adds op, and holds it against what stands in its lane before first.
+func (t *Table) enter(op, first *Op) bool {
 	if op.entered {
 		panic("lane: operation entered twice")
 	}
 	l := t.lane(op.Chunk)
 	t.count++
 	op.blockers, op.came, op.began = 0, t.count, 0
-	for o := l.head; o != nil; o = o.next {
+	for o := l.head; o != nil && o != first; o = o.next {
 		switch {
 		case !o.excludes(op):
 		case op.Ahead && o.began == 0:
@@ -125,11 +136,31 @@ func (t *Table) Leave(op *Op, granted []*Op) []*Op {
 	if !op.entered {
 		panic("lane: operation left without entering")
 	}
-	l := t.lane(op.Chunk)
 	first := op.next
 	if t.ahead > 0 {
-		first = l.head
+		first = t.lane(op.Chunk).head
 	}
+	granted = t.release(op, first, granted)
+	t.remove(op)
+	return granted
+}
+
+// LeaveParts removes operations that entered by EnterParts, as Leave one after the other does.
+func (t *Table) LeaveParts(ops, granted []*Op) []*Op {
+	for _, op := range ops {
+		if !op.entered {
+			panic("lane: operation left without entering")
+		}
+		t.remove(op)
+	}
+	for _, op := range ops {
+		granted = t.release(op, t.lane(op.Chunk).head, granted)
+	}
+	return granted
+}
+
+// release takes op out of the way of what waits for it from first on.
+func (t *Table) release(op, first *Op, granted []*Op) []*Op {
 	for o := first; o != nil; o = o.next {
 		if op.excludes(o) && o.waitsFor(op) {
 			o.blockers--
@@ -138,13 +169,16 @@ func (t *Table) Leave(op *Op, granted []*Op) []*Op {
 			}
 		}
 	}
-	l.unlink(op)
+	return granted
+}
+
+func (t *Table) remove(op *Op) {
+	t.lane(op.Chunk).unlink(op)
 	op.entered = false
 	t.size--
 	if op.Ahead {
 		t.ahead--
 	}
-	return granted
 }
 
 // waitsFor says which of two operations that exclude each other has to wait.

@@ -208,3 +208,89 @@ func TestEnterAndLeaveAllocateNothing(t *testing.T) {
 		t.Fatalf("%v allocations", n)
 	}
 }
+
+// parts are n flushes of a block each, apart from each other by a block.
+func parts(n uint32) (ops []*Op) {
+	for i := range n {
+		o := op(Flush, 2*i, 1)
+		o.Part = true
+		ops = append(ops, o)
+	}
+	return ops
+}
+
+// Parts that enter and leave together hold up, and are held up by, what the same parts do that
+// enter and leave one after the other.
+func TestPartsTogetherAreLikeOneAfterTheOther(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 500 {
+		var tabs [2]Table
+		var lists [2][]*Op
+		enter := func(o *Op) {
+			for i := range tabs {
+				copied := *o
+				tabs[i].Enter(&copied)
+				lists[i] = append(lists[i], &copied)
+			}
+		}
+		some := func() {
+			for range rng.IntN(6) {
+				o := op(Mode(rng.IntN(int(modes))), rng.Uint32N(16), 1+rng.Uint32N(4))
+				o.Ahead = rng.IntN(4) == 0
+				enter(o)
+			}
+		}
+		some()
+		one, all := parts(8), parts(8)
+		for _, o := range one {
+			tabs[0].Enter(o)
+		}
+		tabs[1].EnterParts(all)
+		some()
+		for i := range one {
+			if one[i].blockers != all[i].blockers {
+				t.Fatalf("part %d: %d in its way, together %d", i, one[i].blockers, all[i].blockers)
+			}
+		}
+		granted := [2]map[uint64]bool{{}, {}}
+		for _, o := range one {
+			for _, g := range tabs[0].Leave(o, nil) {
+				granted[0][g.came] = true
+			}
+		}
+		for _, g := range tabs[1].LeaveParts(all, nil) {
+			granted[1][g.came] = true
+		}
+		for i, o := range lists[0] {
+			p := lists[1][i]
+			if o.blockers != p.blockers || granted[0][o.came] != granted[1][p.came] {
+				t.Fatalf("%+v after one by one, %+v after all at once", o, p)
+			}
+		}
+	}
+}
+
+// BenchmarkParts is a flush job of 256 runs, entering and leaving beside four reads.
+func BenchmarkParts(b *testing.B) {
+	var tab Table
+	for i := range uint32(4) {
+		tab.Enter(op(Read, 1000+i, 1))
+	}
+	ops := parts(256)
+	b.Run("together", func(b *testing.B) {
+		for range b.N {
+			tab.EnterParts(ops)
+			tab.LeaveParts(ops, nil)
+		}
+	})
+	b.Run("one after the other", func(b *testing.B) {
+		for range b.N {
+			for _, o := range ops {
+				tab.Enter(o)
+			}
+			for _, o := range ops {
+				tab.Leave(o, nil)
+			}
+		}
+	})
+}
