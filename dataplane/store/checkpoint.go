@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
+	"hash/fnv"
 	"sync"
 	"time"
 
@@ -42,7 +44,19 @@ func (s *Store) checkpointer(beats <-chan struct{}) {
 
 // pressing reports whether a checkpoint is due for the sake of what it gives back.
 func (s *Store) pressing() bool {
-	return s.wal.Usage()+s.placed.held() > s.cfg.LogBytes/2 || s.hurry.Swap(false)
+	return s.wal.Usage()+s.placed.held() > logMark(s.meta.UUID, s.wal.Tail(), s.cfg.LogBytes) ||
+		s.hurry.Swap(false)
+}
+
+// logMark is how much log presses for a checkpoint: between three eighths and a half of its bound.
+// The logs of three replicas grow alike. If all began to drain at the same time, no majority of
+// them would be without, and on one device the drains would add up; so each store has a mark of its
+// own, and another one each time that it has released log.
+func logMark(store [16]byte, tail wal.LSN, bound int64) int64 {
+	seed := fnv.New64a()
+	_, _ = seed.Write(store[:])
+	_ = binary.Write(seed, binary.LittleEndian, uint64(tail))
+	return bound/2 - int64(seed.Sum64()>>48)*(bound/8)>>16
 }
 
 // each runs f for every replica, on its owner, and lets it decide what comes of that. It is false

@@ -8,7 +8,7 @@ const (
 	// DefaultOwners is the number of goroutines that step the copysets of one store.
 	DefaultOwners = 2
 	// DefaultLogBytes is how much log may stand between a write and its checkpoint. Checkpoints
-	// begin at half of it; writes are refused with overloaded beyond it.
+	// begin between three eighths and a half of it; writes are refused with overloaded beyond it.
 	DefaultLogBytes = 512 << 20
 	// DefaultInflightBytes bounds the bytes of client requests that one owner holds; beyond it
 	// they are refused with overloaded.
