@@ -27,9 +27,11 @@ const (
 
 const (
 	// flushStart is how many blocks a copyset has at least that is flushed when there is less
-	// memory, and flushMost how many gather in any case.
+	// memory, flushMost how many gather in any case, and flushPages in how many pages: those of
+	// blocks without a neighbour, which are 2.3 MiB beside the buffers.
 	flushStart = 512
 	flushMost  = 16384
+	flushPages = flushMost / 4
 	// flushIdle is how long after the last commit a smaller rest goes too.
 	flushIdle = int64(time.Second)
 	// flushRetry is how long the chunk of a failed job is left before it is tried again.
@@ -67,7 +69,7 @@ func (r *Replica) redoing() bool {
 // flushLimit is the newest entry whose blocks should go now; 0: none.
 func (r *Replica) flushLimit() uint64 {
 	switch {
-	case r.overlay.blocks >= flushMost,
+	case r.overlay.blocks >= flushMost, r.overlay.pages >= flushPages,
 		r.memory >= MemoryLess && r.overlay.blocks >= flushStart,
 		r.memory == MemoryShort && r.overlay.blocks > 0:
 		return math.MaxUint64

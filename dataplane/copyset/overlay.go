@@ -15,12 +15,14 @@ type Chunk = lane.Chunk
 type overlay struct {
 	chunks map[Chunk]*chunkOverlay
 	blocks int   // with bytes or zero marks
+	pages  int   // in which they stand
 	bytes  int64 // of memory, the log-only ones not counted
 }
 
 type chunkOverlay struct {
 	pages []*overlayPage // by block number; nil: nothing of those blocks
-	count int            // blocks in all pages
+	held  int            // pages that are not nil
+	count int            // blocks in them
 	// zeroed is the index of the entry that zeroed the whole chunk: blocks in no page read as
 	// zero. 0: no such entry, the chunk file has them.
 	zeroed   uint64
@@ -50,9 +52,11 @@ func (o *overlay) chunk(c Chunk) *chunkOverlay {
 // put makes b the newest content of a block and takes over b.data's reference.
 func (o *overlay) put(c Chunk, block uint32, b overlayBlock) {
 	co := o.chunk(c)
+	o.pages -= co.held
 	if old, ok := co.set(block, b); ok {
 		o.forget(old)
 	}
+	o.pages += co.held
 	co.oldest = min(co.oldest, b.index)
 	o.blocks++
 	if b.data.B != nil {
@@ -100,6 +104,7 @@ func (o *overlay) drop(c Chunk) {
 
 // empty forgets all blocks of a chunk.
 func (o *overlay) empty(co *chunkOverlay) {
+	o.pages -= co.held
 	for n, b := range co.all() {
 		o.forget(*b)
 		co.remove(n)
@@ -200,6 +205,7 @@ func (o *overlay) settle(c Chunk, zeroed uint64, runs []*FlushRun) {
 	if co.zeroed == zeroed {
 		co.zeroed = 0
 	}
+	o.pages -= co.held
 	for _, r := range runs {
 		for i, index := range r.index {
 			n := r.First + uint32(i)
@@ -209,6 +215,7 @@ func (o *overlay) settle(c Chunk, zeroed uint64, runs []*FlushRun) {
 			}
 		}
 	}
+	o.pages += co.held
 	if co.count == 0 && co.zeroed == 0 {
 		delete(o.chunks, c)
 		return

@@ -7,14 +7,15 @@ import (
 	"sync"
 )
 
-// pageBlocks is how many neighbouring blocks have their place in one page of a chunk's overlay.
-const pageBlocks = 16
+// pageBlocks is how many neighbouring blocks have their place in one page of a chunk's overlay: 576
+// bytes beside the buffers, when there is only one.
+const pageBlocks = 8
 
 // overlayPage has the overlay's content of pageBlocks neighbouring blocks. Pages stand in the order
 // of the blocks, so that a flush finds neighbours without sorting, and each knows its oldest entry,
 // so that nobody looks at all blocks to learn the chunk's.
 type overlayPage struct {
-	used   uint16 // a bit for each block that is there
+	used   uint8  // a bit for each block that is there
 	oldest uint64 // the first entry that a block here is from
 	blocks [pageBlocks]overlayBlock
 }
@@ -42,6 +43,7 @@ func (co *chunkOverlay) set(n uint32, b overlayBlock) (old overlayBlock, was boo
 		p = overlayPages.Get().(*overlayPage)
 		p.oldest = math.MaxUint64
 		co.pages[k] = p
+		co.held++
 	}
 	old, was = p.blocks[i], p.used&(1<<i) != 0
 	p.blocks[i] = b
@@ -68,6 +70,7 @@ func (co *chunkOverlay) remove(n uint32) {
 	switch {
 	case p.used == 0:
 		co.pages[k] = nil
+		co.held--
 		overlayPages.Put(p)
 	case index == p.oldest:
 		p.findOldest()
@@ -77,7 +80,7 @@ func (co *chunkOverlay) remove(n uint32) {
 func (p *overlayPage) findOldest() {
 	p.oldest = math.MaxUint64
 	for used := p.used; used != 0; used &= used - 1 {
-		p.oldest = min(p.oldest, p.blocks[bits.TrailingZeros16(used)].index)
+		p.oldest = min(p.oldest, p.blocks[bits.TrailingZeros8(used)].index)
 	}
 }
 
@@ -93,7 +96,7 @@ func (co *chunkOverlay) upTo(limit uint64) iter.Seq2[uint32, *overlayBlock] {
 				continue
 			}
 			for used := p.used; used != 0; used &= used - 1 {
-				i := uint32(bits.TrailingZeros16(used))
+				i := uint32(bits.TrailingZeros8(used))
 				b := &p.blocks[i]
 				if b.index <= limit && !yield(uint32(k)*pageBlocks+i, b) {
 					return

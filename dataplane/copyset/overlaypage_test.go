@@ -40,15 +40,16 @@ func TestPagesHoldWhatAMapWould(t *testing.T) {
 				o.put(overlayChunk, n, overlayBlock{index: 1 + index, zero: true})
 				model[n] = 1 + index
 			} else if b := co.get(n); b != nil {
-				o.forget(*b)
-				co.remove(n)
+				o.settle(overlayChunk, 0, []*FlushRun{{First: n, index: []uint64{b.index}}})
+				co = o.chunk(overlayChunk)
 				delete(model, n)
 			}
 			checkPages(t, &o, co, model, rng.Uint64N(index+2))
 		}
 		o.clear()
-		if o.blocks != 0 || co.count != 0 {
-			t.Fatalf("%d blocks are left, %d of the chunk", o.blocks, co.count)
+		if o.blocks != 0 || co.count != 0 || o.pages != 0 || co.held != 0 {
+			t.Fatalf("%d blocks are left, %d of the chunk, %d pages, %d of the chunk", o.blocks,
+				co.count, o.pages, co.held)
 		}
 	}
 }
@@ -68,9 +69,30 @@ func checkPages(t *testing.T, o *overlay, co *chunkOverlay, model modelChunk, li
 	if o.blocks != len(model) || co.count != len(model) {
 		t.Fatalf("%d blocks, %d of the chunk, want %d", o.blocks, co.count, len(model))
 	}
+	pages := map[uint32]bool{}
+	for n := range model {
+		pages[n/pageBlocks] = true
+	}
+	if o.pages != len(pages) || co.held != len(pages) {
+		t.Fatalf("%d pages, %d of the chunk, want %d", o.pages, co.held, len(pages))
+	}
 	co.findOldest()
 	if want := model.oldest(); co.oldest != want {
 		t.Fatalf("oldest is %d, want %d", co.oldest, want)
+	}
+}
+
+// Blocks far from each other take a page each: fewer of them gather.
+func TestBlocksWithoutNeighboursGoBeforeTheirPagesTakeMuchMemory(t *testing.T) {
+	r := Replica{overlay: newOverlay()}
+	for n := range uint32(flushPages) {
+		if limit := r.flushLimit(); limit != 0 {
+			t.Fatalf("with %d blocks those up to entry %d are to go", n, limit)
+		}
+		r.overlay.put(chunkAt(1, uint64(n%16)), n*pageBlocks, overlayBlock{index: 1, zero: true})
+	}
+	if r.flushLimit() == 0 {
+		t.Errorf("%d pages are kept", r.overlay.pages)
 	}
 }
 
