@@ -21,8 +21,7 @@ type overlay struct {
 
 type chunkOverlay struct {
 	pages []*overlayPage // by block number; nil: nothing of those blocks
-	held  int            // pages that are not nil
-	count int            // blocks in them
+	count int            // blocks in all pages
 	// zeroed is the index of the entry that zeroed the whole chunk: blocks in no page read as
 	// zero. 0: no such entry, the chunk file has them.
 	zeroed   uint64
@@ -52,11 +51,7 @@ func (o *overlay) chunk(c Chunk) *chunkOverlay {
 // put makes b the newest content of a block and takes over b.data's reference.
 func (o *overlay) put(c Chunk, block uint32, b overlayBlock) {
 	co := o.chunk(c)
-	o.pages -= co.held
-	if old, ok := co.set(block, b); ok {
-		o.forget(old)
-	}
-	o.pages += co.held
+	o.set(co, block, b)
 	co.oldest = min(co.oldest, b.index)
 	o.blocks++
 	if b.data.B != nil {
@@ -104,10 +99,8 @@ func (o *overlay) drop(c Chunk) {
 
 // empty forgets all blocks of a chunk.
 func (o *overlay) empty(co *chunkOverlay) {
-	o.pages -= co.held
-	for n, b := range co.all() {
-		o.forget(*b)
-		co.remove(n)
+	for n := range co.upTo(math.MaxUint64) {
+		o.remove(co, n)
 	}
 }
 
@@ -205,17 +198,14 @@ func (o *overlay) settle(c Chunk, zeroed uint64, runs []*FlushRun) {
 	if co.zeroed == zeroed {
 		co.zeroed = 0
 	}
-	o.pages -= co.held
 	for _, r := range runs {
 		for i, index := range r.index {
 			n := r.First + uint32(i)
 			if b := co.get(n); b != nil && b.index == index {
-				o.forget(*b)
-				co.remove(n)
+				o.remove(co, n)
 			}
 		}
 	}
-	o.pages += co.held
 	if co.count == 0 && co.zeroed == 0 {
 		delete(o.chunks, c)
 		return

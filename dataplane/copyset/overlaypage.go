@@ -32,8 +32,8 @@ func (co *chunkOverlay) get(n uint32) *overlayBlock {
 	return &co.pages[k].blocks[i]
 }
 
-// set puts a block into its page, and gives what was there.
-func (co *chunkOverlay) set(n uint32, b overlayBlock) (old overlayBlock, was bool) {
+// set puts a block into its page, and forgets what was there.
+func (o *overlay) set(co *chunkOverlay, n uint32, b overlayBlock) {
 	k, i := n/pageBlocks, n%pageBlocks
 	if need := int(k) + 1 - len(co.pages); need > 0 {
 		co.pages = append(co.pages, make([]*overlayPage, need)...)
@@ -43,12 +43,14 @@ func (co *chunkOverlay) set(n uint32, b overlayBlock) (old overlayBlock, was boo
 		p = overlayPages.Get().(*overlayPage)
 		p.oldest = math.MaxUint64
 		co.pages[k] = p
-		co.held++
+		o.pages++
 	}
-	old, was = p.blocks[i], p.used&(1<<i) != 0
+	old, was := p.blocks[i], p.used&(1<<i) != 0
 	p.blocks[i] = b
 	p.used |= 1 << i
-	if !was {
+	if was {
+		o.forget(old)
+	} else {
 		co.count++
 	}
 	if was && old.index == p.oldest {
@@ -56,23 +58,23 @@ func (co *chunkOverlay) set(n uint32, b overlayBlock) (old overlayBlock, was boo
 	} else {
 		p.oldest = min(p.oldest, b.index)
 	}
-	return old, was
 }
 
-// remove takes a block out of its page, where it is.
-func (co *chunkOverlay) remove(n uint32) {
+// remove takes a block out of its page, where it is, and forgets it.
+func (o *overlay) remove(co *chunkOverlay, n uint32) {
 	k, i := n/pageBlocks, n%pageBlocks
 	p := co.pages[k]
-	index := p.blocks[i].index
+	b := p.blocks[i]
+	o.forget(b)
 	p.blocks[i] = overlayBlock{}
 	p.used &^= 1 << i
 	co.count--
 	switch {
 	case p.used == 0:
 		co.pages[k] = nil
-		co.held--
+		o.pages--
 		overlayPages.Put(p)
-	case index == p.oldest:
+	case b.index == p.oldest:
 		p.findOldest()
 	}
 }
@@ -83,9 +85,6 @@ func (p *overlayPage) findOldest() {
 		p.oldest = min(p.oldest, p.blocks[bits.TrailingZeros8(used)].index)
 	}
 }
-
-// all goes through the blocks in their order. The one in hand may be removed.
-func (co *chunkOverlay) all() iter.Seq2[uint32, *overlayBlock] { return co.upTo(math.MaxUint64) }
 
 // upTo goes through the blocks from entries up to limit, in their order. The one in hand may be
 // removed.

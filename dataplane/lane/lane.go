@@ -133,9 +133,6 @@ func (t *Table) Begin(op *Op) {
 
 // Leave removes op, running or waiting, and appends to granted the operations that may start now.
 func (t *Table) Leave(op *Op, granted []*Op) []*Op {
-	if !op.entered {
-		panic("lane: operation left without entering")
-	}
 	first := op.next
 	if t.ahead > 0 {
 		first = t.lane(op.Chunk).head
@@ -148,9 +145,6 @@ func (t *Table) Leave(op *Op, granted []*Op) []*Op {
 // LeaveParts removes operations that entered by EnterParts, as Leave one after the other does.
 func (t *Table) LeaveParts(ops, granted []*Op) []*Op {
 	for _, op := range ops {
-		if !op.entered {
-			panic("lane: operation left without entering")
-		}
 		t.remove(op)
 	}
 	for _, op := range ops {
@@ -173,6 +167,9 @@ func (t *Table) release(op, first *Op, granted []*Op) []*Op {
 }
 
 func (t *Table) remove(op *Op) {
+	if !op.entered {
+		panic("lane: operation left without entering")
+	}
 	t.lane(op.Chunk).unlink(op)
 	op.entered = false
 	t.size--

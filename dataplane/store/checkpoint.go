@@ -54,8 +54,7 @@ func (s *Store) pressing() bool {
 // own, and another one each time that it has released log.
 func logMark(store [16]byte, tail wal.LSN, bound int64) int64 {
 	seed := fnv.New64a()
-	_, _ = seed.Write(store[:])
-	_ = binary.Write(seed, binary.LittleEndian, uint64(tail))
+	_, _ = seed.Write(binary.LittleEndian.AppendUint64(store[:], uint64(tail)))
 	return bound/2 - int64(seed.Sum64()>>48)*(bound/8)>>16
 }
 
