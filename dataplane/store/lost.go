@@ -129,17 +129,30 @@ func (s *Store) isLost(id uint64) *lostReplica {
 // condemn ends a replica that runs, because part of what it had is gone. What it has under way
 // comes back to it as before; the store goes on.
 func (o *Owner) condemn(m *member, why error) {
-	if m.condemned {
-		return
+	if o.condemnUnsaved(m, why) {
+		s := o.store
+		s.background(func() { _ = s.saveCondemned() })
 	}
-	s := o.store
+}
+
+// condemnUnsaved is condemn for who calls saveCondemned when it has condemned all that it must.
+func (o *Owner) condemnUnsaved(m *member, why error) bool {
+	if m.condemned {
+		return false
+	}
 	o.end(m, why)
-	s.lose(m.ID(), m.Self(), why)
-	s.background(func() {
-		if err := s.saveLost(); err != nil {
-			s.fail(err)
-		}
-	})
+	o.store.lose(m.ID(), m.Self(), why)
+	return true
+}
+
+// saveCondemned makes the list durable; a store that cannot fails, for it would start its lost
+// replicas again.
+func (s *Store) saveCondemned() error {
+	err := s.saveLost()
+	if err != nil {
+		s.fail(err)
+	}
+	return err
 }
 
 // end stops a replica before its store does.

@@ -43,11 +43,11 @@ func (s *Store) Regressed(reached uint64) error {
 		"it was put back on purpose, replace it", "err", why)
 	ran := s.each(func(o *Owner, m *member) {
 		if m.found {
-			o.condemn(m, why)
+			o.condemnUnsaved(m, why)
 		}
 	})
 	if !ran {
 		return errStopping
 	}
-	return s.saveLost()
+	return s.saveCondemned()
 }

@@ -242,7 +242,7 @@ var mutants = []mutant{
 		`if s.ID == from.Store || slices.Contains(zones, s.Zone) {`, `if s.ID == from.Store {`,
 		"./controlplane/schedule", "TestRecoverFollowsTheScripts"},
 	{"store: forget at a power cut that a disk was put back", "P5", "dataplane/store/proof.go",
-		`	return s.saveLost()`, `	return nil`,
+		`	return s.saveCondemned()`, `	return nil`,
 		"./dataplane/store", "TestStoreThatWasPutBackIsLostAndRebuilt"},
 	{"control: trust a disk that was put back", "P5", "controlplane/server/disks.go",
 		`		out[i] = s.rec.LogEnd`, `		out[i] = 0`,
