@@ -99,8 +99,10 @@ func whose(who string) string {
 		return "raw file, one copy"
 	case byNative:
 		return "Ashlar, native"
+	case byOwnNBD:
+		return "Ashlar, NBD, own client"
 	case byNBD:
-		return "Ashlar, NBD"
+		return "Ashlar, NBD, fio"
 	}
 	return who
 }

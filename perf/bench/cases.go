@@ -31,7 +31,8 @@ const (
 	onNet    = "net"
 	onRaw    = "raw"
 	byNative = "native"
-	byNBD    = "nbd"
+	byNBD    = "nbd"     // fio
+	byOwnNBD = "own-nbd" // the harness's own client, which costs what the native one does
 )
 
 // benchCase is one thing that is measured in every round.
@@ -104,7 +105,7 @@ func manyCases(peers []peer) (out []benchCase) {
 }
 
 func all(peers []peer) []string {
-	out := []string{onRaw, byNative, byNBD}
+	out := []string{onRaw, byNative, byOwnNBD, byNBD}
 	for _, p := range peers {
 		out = append(out, p.name)
 	}
@@ -113,9 +114,14 @@ func all(peers []peer) []string {
 
 func newCase(who, op string, size, depth int) benchCase {
 	c := benchCase{name: fmt.Sprintf("%s-%s-%d", who, op, depth), who: who, write: op == "write",
-		block: size, depth: depth, run: runFio, cluster: who == byNative || who == byNBD}
-	if who == byNative {
-		c.run = runNative
+		block: size, depth: depth, run: runFio}
+	switch who {
+	case byNative:
+		c.cluster, c.run = true, runNative
+	case byOwnNBD:
+		c.cluster, c.run = true, runOwnNBD
+	case byNBD:
+		c.cluster = true
 	}
 	return c
 }

@@ -42,7 +42,24 @@ func (b *bench) nativeJob(c *benchCase, round int, d time.Duration) load.Job {
 func (b *bench) span() time.Duration { return time.Duration(b.o.seconds) * time.Second }
 
 func runNative(ctx context.Context, b *bench, c *benchCase, round int) (figures, error) {
-	r, err := load.Run(ctx, engine.Volume{V: b.volume}, b.nativeJob(c, round, b.span()))
+	return runLoad(ctx, engine.Volume{V: b.volume}, b.nativeJob(c, round, b.span()))
+}
+
+// runOwnNBD does through the gateway what runNative does past it: the two differ in nothing else.
+func runOwnNBD(ctx context.Context, b *bench, c *benchCase, round int) (figures, error) {
+	t, err := engine.NewOpener().Open(ctx, engine.Spec{Kind: "nbd", URI: b.exportURI(),
+		Depth: c.depth, Block: c.block, Write: c.write, Sync: "none"})
+	if err != nil {
+		return figures{}, err
+	}
+	f, err := runLoad(ctx, t, b.nativeJob(c, round, b.span()))
+	return f, errors.Join(err, t.Close())
+}
+
+func (b *bench) exportURI() string { return "nbd://" + b.cluster.NBD + "/" + nbdVolume }
+
+func runLoad(ctx context.Context, e load.Engine, j load.Job) (figures, error) {
+	r, err := load.Run(ctx, e, j)
 	if err != nil {
 		return figures{}, err
 	}
@@ -77,7 +94,7 @@ func runFio(ctx context.Context, b *bench, c *benchCase, _ int) (figures, error)
 	job := fio.Job{RW: c.rw(), Block: c.block, Depth: c.depth, Size: b.o.size, Seconds: b.o.seconds}
 	switch c.who {
 	case byNBD:
-		job.Options = []string{"ioengine=nbd", "uri=nbd://" + b.cluster.NBD + "/" + nbdVolume}
+		job.Options = []string{"ioengine=nbd", "uri=" + b.exportURI()}
 	case onRaw:
 		job.Options = []string{"ioengine=io_uring", "direct=1", "filename=" + b.raw}
 		if c.write {

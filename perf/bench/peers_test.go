@@ -70,11 +70,11 @@ func TestPeersStandBesideTheNativeClient(t *testing.T) {
 	}
 	text := r.markdown()
 	for _, want := range []string{
-		"| Ashlar, NBD | ceph |",
+		"| Ashlar, NBD, fio | ceph |",
 		"| 4 KiB durable write, random, QD1 | p50 us |",
-		"| **750** |  | 3,000 (4.00 x) |", // 2000 / 500 in both rounds
+		"| **750** |  |  | 3,000 (4.00 x) |", // 2000 / 500 in both rounds
 		"| 12,000 IOPS",
-		"| **12,000** |  | 800 (15.00 x) |",
+		"| **12,000** |  |  | 800 (15.00 x) |",
 		"| 128 KiB durable write, in order, QD8 | MB/s | 1,049 (0.25 x) | **262** |",
 		"| write QD32 against Ceph | 15.0 x | 15.0 x | yes |",
 	} {

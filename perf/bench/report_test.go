@@ -53,6 +53,8 @@ func sampleResults() *results {
 		add("native-read-1", 140, 7000, &usage{})
 		add(threeAtOnce, 200, 1, nil)
 		add("native-read-32", 700, 46000+2000*float64(round), &usage{})
+		add("own-nbd-read-32", 800, 41400+1800*float64(round), &usage{})
+		add("nbd-read-32", 1400, 23000+1000*float64(round), &usage{})
 		add("raw-write-32", 900, 40000, nil)
 		add("native-write-32", 2000, 12000, nil)
 	}
@@ -71,6 +73,8 @@ func TestRatiosAreFormedInsideARound(t *testing.T) {
 		"40 us | 135 (90-180) us | no |",                    // 140 - 50, and twice that
 		"is 375 (250-500) us, and Ashlar's 2.00 times that", // 500 / (200 + 2*25)
 		"45,000 IOPS | 47,000 (46,000-48,000) IOPS | yes |",
+		"NBD read QD32 against native, own client | 0.85 x | 0.90 x | yes |",
+		"NBD read QD32 against native, fio | 0.85 x | 0.50 x | no |",
 		"per replica | 1.0",   // log writes
 		"nodes, us | 200.0 |", // CPU
 		"three nodes | 42.0 |",
