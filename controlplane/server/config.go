@@ -32,7 +32,7 @@ type Config struct {
 	Admin ops.Config // where profiles and metrics are served, and to whom; its Logger is this one
 
 	Replicas     int // of every copyset; 3
-	Copysets     int // made when MinNodes are up; 16
+	Copysets     int // made when MinNodes are up; two for each store that is
 	MinNodes     int // nodes that must be up first, on as many zones as Replicas; Replicas
 	ScatterWidth int // of placement; 0: as wide as the copysets make it
 
@@ -70,7 +70,6 @@ func (c Config) withDefaults() Config {
 	set(&c.Version, "dev")
 	set(&c.Logger, slog.Default())
 	set(&c.Replicas, 3)
-	set(&c.Copysets, 16)
 	set(&c.MinNodes, c.Replicas)
 	set(&c.TrashKeep, 24*time.Hour)
 	set(&c.SegmentBytes, 1<<30)
@@ -103,7 +102,7 @@ func (c Config) check() error {
 		value, low, to int
 	}{
 		{"Replicas", c.Replicas, 1, maxReplicas},
-		{"Copysets", c.Copysets, 1, maxCopysets},
+		{"Copysets", c.Copysets, 0, maxCopysets},
 		{"MinNodes", c.MinNodes, c.Replicas, maxNodes},
 		{"ScatterWidth", c.ScatterWidth, 0, maxNodes},
 	} {

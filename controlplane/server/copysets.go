@@ -40,8 +40,8 @@ func (c *cluster) ensureCopysets(now time.Time) error {
 	}
 	places := c.places(now)
 	sets, err := placement.Generate(places, placement.Params{
-		Replicas: c.cfg.Replicas, Copysets: c.cfg.Copysets, ScatterWidth: c.cfg.ScatterWidth,
-		Seed: seed(c.id),
+		Replicas: c.cfg.Replicas, Copysets: c.copysetCount(len(places)),
+		ScatterWidth: c.cfg.ScatterWidth, Seed: seed(c.id),
 	})
 	if err != nil {
 		return err
@@ -71,6 +71,15 @@ func (c *cluster) ensureCopysets(now time.Time) error {
 	c.log.Info("copysets created", "copysets", len(recs), "replicas", c.cfg.Replicas,
 		"stores", len(places))
 	return nil
+}
+
+// copysetCount is how many copysets so many stores get.
+func (c *cluster) copysetCount(stores int) int {
+	if c.cfg.Copysets > 0 {
+		return c.cfg.Copysets
+	}
+	wide := placement.CountFor(stores, c.cfg.Replicas, c.cfg.ScatterWidth)
+	return min(max(copysetsEach*stores, wide), maxCopysets)
 }
 
 // places are the stores that are up, weighted by capacity. The upper twelve bits of the largest one

@@ -19,6 +19,11 @@ const (
 	maxLookup        = 1024    // segments or copysets in one lookup
 	maxReplicas      = 7
 	maxCopysets      = 1 << 16
+	// copysetsEach is how many copysets there are for each store where nobody says so, which is how
+	// many a store leads: one for each of its owners (store.DefaultOwners), and when it dies the
+	// two others take over one each. Every copyset makes batches of its own: with more of them
+	// the same writes go in smaller ones.
+	copysetsEach = 2
 
 	// MaxVolumeBytes bounds a volume: its mapping is written in one transaction.
 	MaxVolumeBytes = 64 << 40

@@ -434,6 +434,21 @@ func TestVolumeErrorsHaveTheirClasses(t *testing.T) {
 	has(t, err, admin.ErrUnavailable, "waiting for 3 nodes")
 }
 
+func TestThereAreTwoCopysetsForEachStoreWhereNobodySaysOtherwise(t *testing.T) {
+	for _, c := range []struct{ stores, asked, width, want int }{
+		{3, 0, 0, 6}, {5, 0, 0, 10}, {5, 7, 0, 7}, {9, 0, 8, 18}, {9, 0, 16, 24},
+	} {
+		w := newWorld(t, c.stores, func(cfg *Config) {
+			cfg.Copysets, cfg.ScatterWidth, cfg.MinNodes = c.asked, c.width, c.stores
+		})
+		st, err := w.Admin.ClusterStatus(ctx, &v1.ClusterStatusRequest{})
+		w.ok(err)
+		if got := int(st.GetCopysets()); got != c.want {
+			t.Errorf("%+v: %d copysets", c, got)
+		}
+	}
+}
+
 func TestMappingInterleavesOverAllCopysetsAndStartsDifferently(t *testing.T) {
 	for _, copysets := range []int{1, 6, 16, 40} {
 		w := newWorld(t, 3, func(c *Config) { c.Copysets = copysets })

@@ -34,7 +34,7 @@ type Config struct {
 	Binary   string // of ashlar
 	Parent   string // the cluster's directory is made in this one
 	Nodes    int    // 0: 3
-	Copysets int    // 0: 12
+	Copysets int    // 0: as the control plane has it
 	// NodeSettings are further lines of each node's YAML.
 	NodeSettings string
 	// Place, when set, names the directory of each process's data by the process's name, instead
@@ -102,9 +102,6 @@ type Cluster struct {
 func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if cfg.Nodes == 0 {
 		cfg.Nodes = 3
-	}
-	if cfg.Copysets == 0 {
-		cfg.Copysets = 12
 	}
 	if cfg.Net == nil {
 		cfg.Net = here{}

@@ -127,7 +127,7 @@ type Control struct {
 	Advertise string `yaml:"advertise"`
 
 	Replicas int `yaml:"replicas"` // copies of every block
-	Copysets int `yaml:"copysets"` // raft groups made once min_nodes are up
+	Copysets int `yaml:"copysets"` // raft groups made once min_nodes are up; 0: two a store
 	MinNodes int `yaml:"min_nodes"`
 	// LostAfter is how long a store may be away before its replicas are made anew on others.
 	LostAfter Duration `yaml:"lost_after"`
@@ -190,7 +190,7 @@ func DefaultNode() Node {
 func DefaultControl() Control {
 	return Control{Name: "control", Listen: DefaultControlAddr, Data: "/var/lib/ashlar/control",
 		Etcd:     Etcd{Endpoints: []string{}, Prefix: "/ashlar/", Lease: Duration(2 * time.Second)},
-		Replicas: 3, Copysets: 12, MinNodes: 3, LostAfter: Duration(15 * time.Minute),
+		Replicas: 3, MinNodes: 3, LostAfter: Duration(15 * time.Minute),
 		TrashKeep: Duration(24 * time.Hour), Log: defaultLog()}
 }
 
@@ -263,7 +263,7 @@ func (c *Control) Check() error {
 	return first(checkName("name", c.Name), checkAddr("listen", c.Listen), c.Etcd.check(),
 		checkRange("replicas", c.Replicas, 1, 7),
 		checkRange("min_nodes", c.MinNodes, c.Replicas, 1<<16),
-		checkRange("copysets", c.Copysets, 1, 1<<16), c.Admin.check(), c.Log.check())
+		checkRange("copysets", c.Copysets, 0, 1<<16), c.Admin.check(), c.Log.check())
 }
 
 func (e *Etcd) check() error {
