@@ -44,8 +44,20 @@ func (s *Store) checkpointer(beats <-chan struct{}) {
 
 // pressing reports whether a checkpoint is due for the sake of what it gives back.
 func (s *Store) pressing() bool {
-	return s.wal.Usage()+s.placed.held() > logMark(s.meta.UUID, s.wal.Tail(), s.cfg.LogBytes) ||
-		s.hurry.Swap(false)
+	bound := s.cfg.LogBytes
+	mark := worthMark(logMark(s.meta.UUID, s.wal.Tail(), bound), s.logLeft.Load(), bound)
+	return s.logUsed() > mark || s.hurry.Swap(false)
+}
+
+// logUsed is how much of its bound the log has taken, with the slots that it names.
+func (s *Store) logUsed() int64 { return s.wal.Usage() + s.placed.held() }
+
+// worthMark puts a mark off until an eighth of the bound has come to what the checkpoint before
+// left: it keeps a quarter for followers and the rest of a segment, which may be the mark itself,
+// and one checkpoint after the other would flush blocks that had no time to gather. Where more is
+// left, as a replica holds it, half of the bound presses in any case.
+func worthMark(mark, left, bound int64) int64 {
+	return max(mark, min(left+bound/8, bound/2))
 }
 
 // logMark is how much log presses for a checkpoint: between three eighths and a half of its bound.
@@ -110,6 +122,7 @@ func (s *Store) Checkpoint(ctx context.Context) {
 	s.each(func(o *Owner, m *member) { m.EndCheckpoint(&o.fx) })
 	s.awaitAll(ctx, func(m *member) bool { return !m.Checkpointing() })
 	s.release()
+	s.logLeft.Store(s.logUsed())
 }
 
 // awaitAll waits until cond holds for every replica that still runs.

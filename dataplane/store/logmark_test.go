@@ -38,3 +38,18 @@ func TestStoresDoNotBeginTheirCheckpointsTogether(t *testing.T) {
 		t.Errorf("in %d of 100 turns all stores have nearly the same mark", near)
 	}
 }
+
+func TestCheckpointsOfFullLogsLieApart(t *testing.T) {
+	const bound = 512 << 20
+	for _, c := range []struct{ mark, left, want int64 }{
+		{mark: 200 << 20, left: 0, want: 200 << 20},         // nothing before
+		{mark: 200 << 20, left: 130 << 20, want: 200 << 20}, // enough to come by itself
+		{mark: 200 << 20, left: 180 << 20, want: 244 << 20}, // would press after 20 MiB
+		{mark: 250 << 20, left: 180 << 20, want: 250 << 20},
+		{mark: 200 << 20, left: 400 << 20, want: bound / 2}, // held by a replica: presses still
+	} {
+		if got := worthMark(c.mark, c.left, bound); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+}
