@@ -62,8 +62,7 @@ func (s *Store) noteRetired(id, replica uint64) {
 
 // clear deletes the chunks of a retired replica, of which nothing is under way any more.
 func (s *Store) clear(id uint64) {
-	if err := s.saveLost(); err != nil {
-		s.fail(err)
+	if s.saveCondemned() != nil {
 		return
 	}
 	if err := s.deleteChunks(id); err != nil {

@@ -229,7 +229,7 @@ var mutants = []mutant{
 		`|| r.redoing() {`, `{`,
 		"./dataplane/copyset", "TestNothingIsFlushedBeforePlacedEntriesAreAppliedAgain"},
 	{"store: forget at a restart that a replica moved away", "P1", "dataplane/store/retire.go",
-		`	if err := s.saveLost(); err != nil {`, `	if err := error(nil); err != nil {`,
+		`	if s.saveCondemned() != nil {`, `	if error(nil) != nil {`,
 		"./dataplane/store", "TestAReplicaThatMovedAwayIsDestroyedAndStaysSo"},
 	{"control: destroy a replica that its leader counts", "P1", "controlplane/server/retire.go",
 		`!slices.Contains(lead.Voters, replica) &&`, `len(lead.Voters) > 0 &&`,

@@ -99,10 +99,8 @@ func whose(who string) string {
 		return "raw file, one copy"
 	case byNative:
 		return "Ashlar, native"
-	case byOwnNBD:
-		return "Ashlar, NBD, own client"
-	case byNBD:
-		return "Ashlar, NBD, fio"
+	case byOwnNBD, byNBD:
+		return "Ashlar, NBD, " + doorClients[who]
 	}
 	return who
 }

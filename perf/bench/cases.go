@@ -35,6 +35,9 @@ const (
 	byOwnNBD = "own-nbd" // the harness's own client, which costs what the native one does
 )
 
+// doorClients are the clients by which the gateway is measured.
+var doorClients = map[string]string{byOwnNBD: "own client", byNBD: "fio"}
+
 // benchCase is one thing that is measured in every round.
 type benchCase struct {
 	name    string // who-operation-depth

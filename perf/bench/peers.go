@@ -45,7 +45,10 @@ var peerName = regexp.MustCompile(`^[a-z][a-z0-9]*(-nbd)?$`)
 // parsePeers reads "nbdkit qemu-nbd ceph:ioengine=rbd,pool=rbd,rbdname=img{n}": what to start by
 // its name, and what runs already by fio's options for it.
 func parsePeers(text string) (out []peer, err error) {
-	seen := map[string]bool{onRaw: true, byNative: true, byNBD: true, byOwnNBD: true, onNet: true}
+	seen := map[string]bool{onNet: true}
+	for _, name := range all(nil) {
+		seen[name] = true
+	}
 	for _, one := range strings.Fields(text) {
 		name, options, given := strings.Cut(one, ":")
 		p := peer{name: name, serve: servers[name]}

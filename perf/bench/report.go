@@ -140,8 +140,13 @@ func (r *results) latencies(b *strings.Builder) {
 
 func (c *benchCase) title() string {
 	op := map[bool]string{true: "write", false: "read"}[c.write]
-	who := map[string]string{onRaw: "raw file, fio", byNative: "**Ashlar, native client**",
-		byNBD: "Ashlar, NBD, fio", byOwnNBD: "Ashlar, NBD, own client"}[c.who]
+	who := whose(c.who)
+	switch c.who {
+	case onRaw:
+		who = "raw file, fio"
+	case byNative:
+		who = "**Ashlar, native client**"
+	}
 	if c.who == onNet {
 		return "round trip of a 4 KiB frame"
 	}

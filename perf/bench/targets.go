@@ -78,13 +78,14 @@ func (r *results) allTargets() []target {
 		{"read, allocations in three nodes", 1, "", 0.05, false,
 			r.perRound("native-read-32", counter(1, "runtime.mallocs"))},
 	}
-	out = append(out, r.doorTargets(byOwnNBD, "own client")...)
-	return append(out, r.doorTargets(byNBD, "fio")...)
+	out = append(out, r.doorTargets(byOwnNBD)...)
+	return append(out, r.doorTargets(byNBD)...)
 }
 
 // doorTargets compare the gateway with the way past it. fio's client costs the processors more than
 // the native one, which counts against the gateway.
-func (r *results) doorTargets(who, client string) []target {
+func (r *results) doorTargets(who string) []target {
+	client := doorClients[who]
 	rate := func(op string) []float64 {
 		return ratios(r.of(who+"-"+op, iops), r.of("native-"+op, iops))
 	}

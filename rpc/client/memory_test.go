@@ -40,7 +40,7 @@ func filledBuffer(t *testing.T, c *Client, seed uint64, n int) *buf.Buf {
 // write to the socket returns, and the answer may be here before.
 func nothingIsHeld(t *testing.T, v *Volume) {
 	t.Helper()
-	held := func() int64 { return int64(v.c.Pool().Stats().InUseBufs) }
+	held := func() int64 { return v.c.Pool().Stats().InUseBufs }
 	for end := time.Now().Add(10 * time.Second); held() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d buffers are still held", held())
