@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
-	"hash/fnv"
 	"sync"
 	"time"
 
@@ -32,42 +30,16 @@ func (s *Store) checkpointer(beats <-chan struct{}) {
 		if s.Failed() != nil {
 			continue
 		}
-		switch pressing, now := s.pressing(), time.Now(); {
-		case pressing || now.After(next) && s.due():
+		switch now := time.Now(); {
+		case s.hurry.Swap(false) || s.logShort() || now.After(next) && s.due():
 			s.Checkpoint(ctx)
+			next = time.Now().Add(checkpointEvery)
+		case s.turnDue() && s.checkpointOldest(ctx):
 			next = time.Now().Add(checkpointEvery)
 		case now.After(next):
 			next = now.Add(checkpointAgain)
 		}
 	}
-}
-
-// pressing reports whether a checkpoint is due for the sake of what it gives back.
-func (s *Store) pressing() bool {
-	bound := s.cfg.LogBytes
-	mark := worthMark(logMark(s.meta.UUID, s.wal.Tail(), bound), s.logLeft.Load(), bound)
-	return s.logUsed() > mark || s.hurry.Swap(false)
-}
-
-// logUsed is how much of its bound the log has taken, with the slots that it names.
-func (s *Store) logUsed() int64 { return s.wal.Usage() + s.placed.held() }
-
-// worthMark puts a mark off until an eighth of the bound has come to what the checkpoint before
-// left: it keeps a quarter for followers and the rest of a segment, which may be the mark itself,
-// and one checkpoint after the other would flush blocks that had no time to gather. Where more is
-// left, as a replica holds it, half of the bound presses in any case.
-func worthMark(mark, left, bound int64) int64 {
-	return max(mark, min(left+bound/8, bound/2))
-}
-
-// logMark is how much log presses for a checkpoint: between three eighths and a half of its bound.
-// The logs of three replicas grow alike. If all began to drain at the same time, no majority of
-// them would be without, and on one device the drains would add up; so each store has a mark of its
-// own, and another one each time that it has released log.
-func logMark(store [16]byte, tail wal.LSN, bound int64) int64 {
-	seed := fnv.New64a()
-	_, _ = seed.Write(binary.LittleEndian.AppendUint64(store[:], uint64(tail)))
-	return bound/2 - int64(seed.Sum64()>>48)*(bound/8)>>16
 }
 
 // each runs f for every replica, on its owner, and lets it decide what comes of that. It is false
@@ -103,10 +75,20 @@ func (s *Store) due() bool {
 // Checkpoint makes the chunk files hold everything that was applied when it began, and recycles
 // the log before that. A copyset that cannot drain in time keeps its part of the log.
 func (s *Store) Checkpoint(ctx context.Context) {
+	s.checkpoint(ctx, func(uint64) bool { return true })
+}
+
+// checkpoint takes one of some copysets.
+func (s *Store) checkpoint(ctx context.Context, of func(copyset uint64) bool) {
 	s.ckptMu.Lock()
 	defer s.ckptMu.Unlock()
-	s.closePlaces(ctx)
-	if !s.each(func(_ *Owner, m *member) { m.BeginCheckpoint() }) {
+	s.closePlaces(ctx, of)
+	begin := func(_ *Owner, m *member) {
+		if of(m.ID()) {
+			m.BeginCheckpoint()
+		}
+	}
+	if !s.each(begin) {
 		return // stopping
 	}
 	s.awaitAll(ctx, func(m *member) bool { return m.Drained() })
@@ -143,15 +125,15 @@ func (s *Store) awaitAll(ctx context.Context, cond func(m *member) bool) {
 	}
 }
 
-// syncChunks makes every changed chunk durable. The checkpoints' states may name what was applied
-// when they began; the chunk files may already have more, which replay repeats.
+// syncChunks makes every changed chunk durable of the copysets whose checkpoint is on its way.
+// Their states may name what was applied when they began; the chunk files may already have more,
+// which replay repeats.
 func (s *Store) syncChunks() error {
 	applied := map[uint64]uint64{}
-	var mu sync.Mutex
 	s.each(func(_ *Owner, m *member) {
-		mu.Lock()
-		applied[m.ID()] = m.CheckpointIndex()
-		mu.Unlock()
+		if m.Checkpointing() {
+			applied[m.ID()] = m.CheckpointIndex()
+		}
 	})
 	slots := make(chan struct{}, chunkSyncs)
 	errs := make(chan error, 1)

@@ -168,7 +168,7 @@ func (o *Owner) flush(job *copyset.FlushJob) {
 // mayTakeItsTime reports whether neither memory nor log wait for flushes. Then few are under way at
 // a time, so that the device is there for clients, and blocks gather meanwhile.
 func (s *Store) mayTakeItsTime() bool {
-	return s.poolShare() < pressureLow && s.wal.Usage() < s.cfg.LogBytes/4*3
+	return s.poolShare() < pressureLow && !s.logShort()
 }
 
 func (s *Store) flushJob(job *copyset.FlushJob) error {

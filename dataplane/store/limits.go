@@ -7,8 +7,8 @@ const (
 	MaxFindings = 10_000
 	// DefaultOwners is the number of goroutines that step the copysets of one store.
 	DefaultOwners = 2
-	// DefaultLogBytes is how much log may stand between a write and its checkpoint. Checkpoints
-	// begin between three eighths and a half of it; writes are refused with overloaded beyond it.
+	// DefaultLogBytes is how much log may stand between a write and its checkpoint, which comes
+	// when half to two thirds of it do; writes are refused with overloaded beyond it.
 	DefaultLogBytes = 512 << 20
 	// DefaultInflightBytes bounds the bytes of client requests that one owner holds; beyond it
 	// they are refused with overloaded.
@@ -37,15 +37,21 @@ const (
 	// sockets.
 	runTurns = 2
 
-	// gatherHigh and gatherLow are the shares of the buffer pool, in percent, at which the overlays
-	// begin and cease to be flushed. Up to there blocks gather in them.
-	gatherHigh = 30
-	gatherLow  = 25
+	// logParts is in how many parts the log is written that a copyset needs until its checkpoint.
+	logParts = 8
+	// turnShare is the share of the buffer pool, in percent, at which the copyset whose turn is
+	// next has it, if the overlays of those that do have turnBytes. Up to there blocks gather.
+	turnShare = 42
+	turnBytes = 2 << 20
+	// gatherHigh and gatherLow are the shares at which all overlays begin and cease to be flushed,
+	// because turns give memory back too slowly.
+	gatherHigh = 48
+	gatherLow  = 40
 	// pressureHigh and pressureLow are the shares of the buffer pool, in percent, at which the
 	// overlays begin and cease to be flushed as fast as the device takes it; at refuseShare
 	// writes are refused.
-	pressureHigh = 50
-	pressureLow  = 35
+	pressureHigh = 56
+	pressureLow  = 48
 	refuseShare  = 80
 
 	// maxFlushJobs bounds the flush jobs of a store that write at one time because memory or log

@@ -134,26 +134,33 @@ func (p *places) held() int64 {
 	return p.bytes
 }
 
-// closeAll ends the claims of all twins, and says whether there were any.
-func (p *places) closeAll() bool {
+// close ends the claims of all twins of some copysets, and says whether there were any.
+func (p *places) close(of func(copyset uint64) bool) (any bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	any := len(p.open) > 0
 	for id, t := range p.open {
-		t.Close()
-		delete(p.open, id)
+		if of(id.Group) {
+			any = true
+			t.Close()
+			delete(p.open, id)
+		}
 	}
 	return any
 }
 
-// closePlaces ends the claims of all twins and waits for a moment until what was placed is
-// committed: a twin that has all its writes can be its chunk's slot after the checkpoint.
-func (s *Store) closePlaces(ctx context.Context) {
-	if !s.placed.closeAll() {
+// closePlaces ends the claims of all twins of some copysets and waits for a moment until what was
+// placed is committed: a twin that has all its writes can be its chunk's slot after the checkpoint.
+func (s *Store) closePlaces(ctx context.Context, of func(copyset uint64) bool) {
+	if !s.placed.close(of) {
 		return
 	}
-	last := map[*member]uint64{}
-	if !s.look(func(_ *Owner, m *member) { last[m] = m.Last() }) {
+	last := map[*member]uint64{} // of the others 0: nothing to wait for
+	note := func(_ *Owner, m *member) {
+		if of(m.ID()) {
+			last[m] = m.Last()
+		}
+	}
+	if !s.look(note) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, placeCalm)

@@ -118,7 +118,7 @@ type Store struct {
 	running    atomic.Bool   // Run was called
 	scarce     atomic.Bool   // room.scarce
 	hurry      atomic.Bool   // somebody waits for a checkpoint
-	logLeft    atomic.Int64  // logUsed after the newest checkpoint
+	logLeft    atomic.Int64  // logUsed when the last turn was over, or nobody's
 	leaders    atomic.Uint64 // changes of leader seen
 	clientOps  atomic.Uint64 // requests of clients, and writes to the log, which are for some
 	corrupt    atomic.Uint64

@@ -199,8 +199,8 @@ func TestOverlaysAreFlushedByTheShareOfMemoryThatIsTaken(t *testing.T) {
 		share int64
 		want  copyset.Memory
 	}{
-		{0, ample}, {29, ample}, {30, less}, {26, less}, {24, ample}, {29, ample}, {49, less},
-		{50, short}, {36, short}, {34, less}, {25, less}, {24, ample}, {80, short}, {10, ample},
+		{0, ample}, {47, ample}, {48, less}, {41, less}, {39, ample}, {47, ample}, {55, less},
+		{56, short}, {49, short}, {47, less}, {40, less}, {39, ample}, {80, short}, {10, ample},
 	} {
 		got := memoryAt(c.share, was)
 		if got != c.want {
