@@ -291,11 +291,10 @@ func (r *Replica) Released(lsn wal.LSN) {
 	r.entries.compact(r.entries.below(lsn, r.stateIndex))
 }
 
-// CheckpointIndex is the applied index that the checkpoint on its way will record, or else that of
-// the newest recorded one.
-func (r *Replica) CheckpointIndex() uint64 {
-	if r.checkpoint != nil {
-		return r.checkpoint.state.Applied
+// CheckpointIndex is the applied index that the checkpoint on its way will record, if there is one.
+func (r *Replica) CheckpointIndex() (applied uint64, ok bool) {
+	if r.checkpoint == nil {
+		return 0, false
 	}
-	return r.stateIndex
+	return r.checkpoint.state.Applied, true
 }

@@ -131,8 +131,8 @@ func (s *Store) awaitAll(ctx context.Context, cond func(m *member) bool) {
 func (s *Store) syncChunks() error {
 	applied := map[uint64]uint64{}
 	s.each(func(_ *Owner, m *member) {
-		if m.Checkpointing() {
-			applied[m.ID()] = m.CheckpointIndex()
+		if index, ok := m.CheckpointIndex(); ok {
+			applied[m.ID()] = index
 		}
 	})
 	slots := make(chan struct{}, chunkSyncs)

@@ -45,7 +45,6 @@ func TestStoresKeepTheirLogsForDifferentTimes(t *testing.T) {
 
 // turnLog is a log that copysets need, and what came of their turns.
 type turnLog struct {
-	t      *testing.T
 	turns  turns
 	part   int64
 	most   int // had a turn at the same time
@@ -74,7 +73,7 @@ func TestTurnsComeApartAndKeepTheLogBelowItsAge(t *testing.T) {
 	const age = 800
 	for _, n := range []int{1, 2, 3, 6, 8, 12, 100, 300} {
 		t.Run(fmt.Sprint(n, " copysets"), func(t *testing.T) {
-			l := turnLog{t: t, turns: turns{age: age}, part: age / logParts}
+			l := turnLog{turns: turns{age: age}, part: age / logParts}
 			for id := range n {
 				l.turns.needs = append(l.turns.needs, need{copyset: uint64(id)})
 			}
@@ -128,11 +127,10 @@ func TestMemoryThatRunsShortMakesItATurnOfThoseThatHaveSome(t *testing.T) {
 func TestStoresBeginTheirTurnsWithDifferentCopysets(t *testing.T) {
 	firsts := map[uint64]bool{}
 	for store := range 8 {
-		r := turns{head: 1000, age: 500}
+		r := turns{head: 1000, age: 1000}
 		for id := range uint64(6) {
 			r.needs = append(r.needs, need{copyset: id})
 		}
-		r.age = 1000
 		next := r.next(func(id uint64) uint64 { return seedOf([16]byte{byte(store)}, id) })
 		firsts[next[0]] = true
 	}
