@@ -30,6 +30,7 @@ type ringEngine struct {
 	enter    func() (int, error)
 	waiting  opList // no slot
 	limit    int    // of waiting
+	aside    bool   // beginning an operation may take as long as the operation
 	direct   opList // for the harvester to end without the ring
 	send     bool   // prepared entries were flushed, but the kernel could not take them
 	refused  bool   // the kernel refused entries for good, which was logged
@@ -78,6 +79,7 @@ func newRing(d *fdDisk, arena []byte, lim ringLimits) (*ringEngine, error) {
 		ring:     ring,
 		enter:    ring.Submit,
 		limit:    lim.waiting,
+		aside:    waitsToBegin(d.root),
 		slots:    make([]*Op, slots),
 		free:     make([]uint16, slots),
 		prepared: make([]uint16, 0, slots),
@@ -150,6 +152,17 @@ func (e *ringEngine) fill(entry *uring.SQE, op *Op) {
 		}
 		e.fillWrite(entry, fd, iov, off, flags)
 	}
+	if e.aside {
+		entry.Async()
+	}
+}
+
+// waitsToBegin reports whether path is on a file system that says it can begin an operation
+// without waiting for it, and then waits. FUSE does; then a device that hangs would hang whoever
+// flushes, where it should only leave operations without an answer.
+func waitsToBegin(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.FUSE_SUPER_MAGIC
 }
 
 func (e *ringEngine) fillRead(entry *uring.SQE, fd int, iov []unix.Iovec, off int64) {

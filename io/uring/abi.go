@@ -39,6 +39,8 @@ const (
 	featSubmitStable = 1 << 2
 	featExtArg       = 1 << 8 // Linux 5.11
 
+	sqeAsync = 1 << 4
+
 	enterGetEvents = 1 << 0
 	enterExtArg    = 1 << 3
 

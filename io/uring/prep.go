@@ -6,6 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Async has a worker of the kernel begin the operation that e describes, where Submit itself would
+// wait for it: a file system may wait for an operation that the kernel asks it only to begin.
+func (e *SQE) Async() { e.flags |= sqeAsync }
+
 // Nop completes at once with result 0.
 func (e *SQE) Nop() { e.opcode = OpNop }
 

@@ -404,6 +404,48 @@ func writeBlocks(t *testing.T, d disk.Disk, file disk.File, arena []byte, sure *
 	}
 }
 
+// TestAStoresDiskDoesNotWaitForAHungDeviceToBegin: whoever flushes is an event loop.
+func TestAStoresDiskDoesNotWaitForAHungDeviceToBegin(t *testing.T) {
+	f := mounted(t, Config{})
+	pool := must1(buf.NewPool(buf.Config{Bytes: 8 << 20}))
+	defer pool.Close()
+	d := must1(disk.OpenDir(f.cfg.At, disk.Config{Arena: pool.Arena(),
+		Logger: slog.New(slog.DiscardHandler)}))
+	file := must1(d.Create("f", 1<<20))
+	ops := []disk.Op{{Kind: disk.Read}, {Kind: disk.Write}, {Kind: disk.Write, Durable: true},
+		{Kind: disk.Sync}}
+	for _, flush := range []func(){d.Flush, d.FlushHere} {
+		must1(f.Stall("f", time.Hour))
+		done := make(chan error, len(ops))
+		for i := range ops {
+			op := ops[i]
+			if op.Kind != disk.Sync {
+				op.Vec = [][]byte{pool.Arena()[i*disk.BlockSize:][:disk.BlockSize]}
+			}
+			op.Done = func(op *disk.Op) { done <- op.Err }
+			file.Submit(&op)
+			flushed := make(chan struct{})
+			go func() { flush(); close(flushed) }()
+			select {
+			case <-flushed:
+			case <-time.After(10 * time.Second):
+				t.Errorf("to begin a %v waits for the device", op.Kind)
+				f.Clear() // an end with the device hung would leave this process hung
+				<-flushed
+			}
+		}
+		if n := len(done); n > 0 {
+			t.Errorf("%d operations are done on a device that hangs", n)
+		}
+		f.Clear()
+		for range ops {
+			must(t, <-done)
+		}
+	}
+	must(t, d.Close())
+	must(t, f.Close())
+}
+
 func TestADiskThatLiesLosesWhatItCalledDurable(t *testing.T) {
 	f := mounted(t, Config{})
 	name := filepath.Join(f.cfg.At, "f")
