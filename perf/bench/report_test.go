@@ -37,7 +37,8 @@ func TestMedianAndRange(t *testing.T) {
 
 // Two rounds, in the second of which everything took twice as long.
 func sampleResults() *results {
-	r := &results{Rounds: 2, Seconds: 1, Size: 1 << 30}
+	r := &results{Rounds: 2, Seconds: 1, Size: 1 << 30,
+		Quiet: []quiet{{CPU: 0.5, RSS: 90}, {Round: 1, CPU: 0.9, RSS: 210}}}
 	for round := range 2 {
 		k := float64(round + 1)
 		add := func(name string, p50, iops float64, used *usage) {
@@ -75,6 +76,8 @@ func TestRatiosAreFormedInsideARound(t *testing.T) {
 		"45,000 IOPS | 47,000 (46,000-48,000) IOPS | yes |",
 		"NBD read QD32 against native, own client | 0.85 x | 0.90 x | yes |",
 		"NBD read QD32 against native, fio | 0.85 x | 0.50 x | no |",
+		"node with 300 idle copysets | 1.00 % of a core | 0.70 (0.50-0.90) % of a core | yes |",
+		"its resident memory | 200 MiB | 150 (90-210) MiB | in the median, not in every round |",
 		"per replica | 1.0",   // log writes
 		"nodes, us | 200.0 |", // CPU
 		"three nodes | 42.0 |",

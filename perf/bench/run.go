@@ -36,18 +36,24 @@ type results struct {
 	Peers   []string        `json:"peers"`
 	Samples []sample        `json:"samples"`
 	Idle    usage           `json:"idle"`
+	Quiet   []quiet         `json:"quiet"`
 	Kernel  []*kernelCounts `json:"kernel_counts"`
 	Notes   []string        `json:"notes"`
 }
 
 func run(ctx context.Context, o options) (err error) {
+	still, err := runQuiet(ctx, o)
+	if err != nil {
+		return err
+	}
 	b, err := newBench(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	res := &results{When: time.Now().UTC(), Machine: meter.Describe(b.dir),
-		Version: versionOf(ctx, o.binary), Rounds: o.rounds, Seconds: o.seconds, Size: o.size}
+		Version: versionOf(ctx, o.binary), Rounds: o.rounds, Seconds: o.seconds, Size: o.size,
+		Quiet: still}
 	for i := range o.peers {
 		res.Peers = append(res.Peers, o.peers[i].name)
 	}

@@ -77,6 +77,12 @@ func (r *results) allTargets() []target {
 			ratios(native("read-32", iops), r.of("raw-read-32", iops))},
 		{"read, allocations in three nodes", 1, "", 0.05, false,
 			r.perRound("native-read-32", counter(1, "runtime.mallocs"))},
+		{"write, allocations in three nodes", 1, "", 0.05, false,
+			r.perRound("native-write-32", counter(1, "runtime.mallocs"))},
+		{fmt.Sprintf("node with %d idle copysets", quietCopysets), 2, "% of a core", 1, false,
+			r.ofQuiet(func(q *quiet) float64 { return q.CPU })},
+		{"its resident memory", 0, "MiB", 200, false,
+			r.ofQuiet(func(q *quiet) float64 { return q.RSS })},
 	}
 	out = append(out, r.doorTargets(byOwnNBD)...)
 	return append(out, r.doorTargets(byNBD)...)

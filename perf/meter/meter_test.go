@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCPUOfABusyProcessGrows(t *testing.T) {
@@ -25,6 +27,27 @@ func TestCPUOfABusyProcessGrows(t *testing.T) {
 		}
 	}
 	t.Error("5 s of computing used less than 30 ms of CPU time")
+}
+
+func TestMemoryInPlaceIsThatWhichWasTouched(t *testing.T) {
+	const size = 64 << 20
+	before, err := Resident(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(p)
+	mapped, _ := Resident(os.Getpid())
+	for i := 0; i < size; i += os.Getpagesize() {
+		p[i] = 1
+	}
+	touched, _ := Resident(os.Getpid())
+	if mapped-before > size/2 || touched-before < size*3/4 {
+		t.Errorf("%d MiB, %d mapped, %d touched", before>>20, mapped>>20, touched>>20)
+	}
 }
 
 func TestNameOfAProcessDoesNotConfuse(t *testing.T) {

@@ -41,6 +41,23 @@ func parseStat(text []byte) (time.Duration, error) {
 	return sum, nil
 }
 
+// Resident is the memory that a process has in place, in bytes.
+func Resident(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, fmt.Errorf("meter: %w", err)
+	}
+	fields := bytes.Fields(text)
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("meter: statm: %d fields, at least 2 expected", len(fields))
+	}
+	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("meter: statm: %w", err)
+	}
+	return pages * int64(os.Getpagesize()), nil
+}
+
 // Usage is what this process has used.
 type Usage struct {
 	User, System             time.Duration
