@@ -303,14 +303,34 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 		if rep.Why != nil {
 			out.Detail = rep.Why.Error()
 		}
-		for _, r := range s.Replicas() {
-			out.ReadOps += r.Counters.Reads
-			out.WriteOps += r.Counters.Writes
-			req.Replicas = append(req.Replicas, replicaReport(s, &r))
-		}
+		was := &n.rested[i]
+		was.refresh(s)
+		out.ReadOps, out.WriteOps = was.reads, was.writes
+		req.Replicas = append(req.Replicas, was.replicas...)
 		req.Stores = append(req.Stores, out)
 	}
 	return req
+}
+
+// rested is what was last reported of a store's replicas, which still holds while they rest. The
+// reports are shared by requests and never changed.
+type rested struct {
+	rest          uint64 // store.Rest
+	replicas      []*v1.ReplicaReport
+	reads, writes uint64
+}
+
+func (r *rested) refresh(s *store.Store) {
+	rest := s.Rest()
+	if rest != 0 && rest == r.rest {
+		return
+	}
+	*r = rested{rest: rest}
+	for _, st := range s.Replicas() {
+		r.reads += st.Counters.Reads
+		r.writes += st.Counters.Writes
+		r.replicas = append(r.replicas, replicaReport(s, &st))
+	}
 }
 
 // waitingReport has the node's own words for what has waited too long, so that all say the same.

@@ -102,6 +102,7 @@ type Node struct {
 	pool      *buf.Pool
 	stores    []*store.Store
 	paces     []logPace // of the stores; of the heartbeats alone
+	rested    []rested  // of the stores; of the heartbeats alone
 	scrubTold string    // the windows that the stores were told last; the heartbeats' own
 	volumes   volumeLists
 	told      admin.Told // by the heartbeats alone
@@ -212,6 +213,7 @@ func (n *Node) openStore(path string) error {
 		return errors.Join(fmt.Errorf("node: %w", err), d.Close())
 	}
 	n.stores, n.paces = append(n.stores, s), append(n.paces, logPace{})
+	n.rested = append(n.rested, rested{})
 	return nil
 }
 

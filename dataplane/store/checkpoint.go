@@ -20,7 +20,7 @@ func (s *Store) checkpointer(beats <-chan struct{}) {
 		case <-ctx.Done():
 		}
 	}()
-	next := time.Now().Add(checkpointEvery)
+	wait := func(d time.Duration) { s.nextAsk.Store(s.clock() + int64(d)) }
 	for {
 		select {
 		case <-s.stop:
@@ -30,16 +30,25 @@ func (s *Store) checkpointer(beats <-chan struct{}) {
 		if s.Failed() != nil {
 			continue
 		}
-		switch now := time.Now(); {
-		case s.hurry.Swap(false) || s.logShort() || now.After(next) && s.due():
+		switch asked := s.timeToAsk(); {
+		case s.hurry.Swap(false) || s.logShort() || asked && s.due():
 			s.Checkpoint(ctx)
-			next = time.Now().Add(checkpointEvery)
+			wait(checkpointEvery)
 		case s.turnDue() && s.checkpointOldest(ctx):
-			next = time.Now().Add(checkpointEvery)
-		case now.After(next):
-			next = now.Add(checkpointAgain)
+			wait(checkpointEvery)
+		case asked:
+			wait(checkpointAgain)
 		}
 	}
+}
+
+// timeToAsk reports whether changes may have waited for long.
+func (s *Store) timeToAsk() bool { return s.clock() > s.nextAsk.Load() }
+
+// nothingToCheckpoint reports whether the checkpointer need not even ask.
+func (s *Store) nothingToCheckpoint() bool {
+	return s.Failed() != nil ||
+		!s.hurry.Load() && !s.timeToAsk() && !s.logShort() && !s.turnDue()
 }
 
 // each runs f for every replica, on its owner, and lets it decide what comes of that. It is false

@@ -66,26 +66,36 @@ func (t *stall) step(age, elapsed time.Duration) (changed bool) {
 // watchdog looks after the device until the store stops.
 func (s *Store) watchdog(beats <-chan struct{}) {
 	t := stall{bound: s.cfg.StallBound}
-	last, counted := time.Now(), time.Time{}
+	last := s.clock()
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-beats:
 		}
-		now := time.Now()
-		age := s.disk.Oldest()
-		if t.step(age, now.Sub(last)) || t.on {
+		now, age := s.clock(), s.disk.Oldest()
+		if t.step(age, time.Duration(now-last)) || t.on {
 			s.setStalled(t.on, age)
 		}
 		if t.on {
 			s.giveAway()
 		}
-		if last = now; now.Sub(counted) >= countEvery {
-			counted = now
+		if last = now; now >= s.nextCount.Load() {
+			s.nextCount.Store(now + int64(countEvery))
 			s.countRoom()
 		}
 	}
+}
+
+// deviceIsWell reports whether the watchdog would find nothing to do.
+func (s *Store) deviceIsWell() bool {
+	return s.clock() < s.nextCount.Load() && s.disk.Oldest() < s.cfg.StallBound && !s.isStalled()
+}
+
+func (s *Store) isStalled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stalled != nil
 }
 
 func (s *Store) setStalled(on bool, age time.Duration) {

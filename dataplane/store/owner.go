@@ -45,6 +45,7 @@ type Owner struct {
 	fx        copyset.Effects
 	awake     []*member // get ticks: all that are not Asleep, and some that are
 	ticks     int
+	rests     uint64 // how often all have fallen asleep
 	timing    copyset.Timing
 	now       int64                         // when this turn began
 	answered  [copyset.KindFence + 1]uint64 // well, in this turn
@@ -259,10 +260,34 @@ func (o *Owner) run(beats, stop <-chan struct{}) {
 	}
 }
 
+// quietTick takes the tick of an owner whose replicas all rest, if it is free: on the goroutine of
+// the beat, so that none is woken. Should one of them turn out to have something to do, the owner's
+// goroutine does it. False: that is to take the tick too.
+func (o *Owner) quietTick() bool {
+	if o.queue.waiting() || !o.mu.TryLock() {
+		return false
+	}
+	rest := !o.ended && len(o.awake) == 0
+	if rest {
+		o.tick(o.store.clock())
+	}
+	more := len(o.touched) > 0
+	o.free()
+	if more {
+		o.queue.kick()
+	}
+	return rest
+}
+
 // locked runs f as the owner, and then whatever came while somebody's Run found the lock taken.
 func (o *Owner) locked(f func()) {
 	o.mu.Lock()
 	f()
+	o.free()
+}
+
+// free ends what somebody did as the owner. What came meanwhile is for its goroutine.
+func (o *Owner) free() {
 	o.mu.Unlock()
 	if o.queue.waiting() {
 		o.queue.kick()
@@ -319,7 +344,7 @@ func (o *Owner) tick(now int64) {
 	if o.ticks++; o.ticks%lookTicks == 0 || o.memory != was {
 		for _, m := range o.replicas {
 			m.SetMemory(o.memory)
-			o.stir(m)
+			o.watch(m)
 		}
 	}
 	ticked := o.awake[:0]
@@ -332,6 +357,7 @@ func (o *Owner) tick(now int64) {
 	}
 	clear(o.awake[len(ticked):])
 	o.awake = ticked
+	o.noteRest()
 	o.lookOldest(now)
 }
 
@@ -347,8 +373,16 @@ func memoryAt(share int64, was copyset.Memory) copyset.Memory {
 	return copyset.MemoryAmple
 }
 
-// stir has the next tick see whether a replica is awake.
+// stir has the next tick see whether a replica is awake, which something happened to.
 func (o *Owner) stir(m *member) {
+	if !m.awake {
+		o.out.rest.Store(0)
+	}
+	o.watch(m)
+}
+
+// watch has the next tick see whether a replica is awake.
+func (o *Owner) watch(m *member) {
 	if !m.awake {
 		m.awake = true
 		o.awake = append(o.awake, m)

@@ -119,6 +119,8 @@ type Store struct {
 	scarce     atomic.Bool   // room.scarce
 	hurry      atomic.Bool   // somebody waits for a checkpoint
 	logLeft    atomic.Int64  // logUsed when the last turn was over, or nobody's
+	nextAsk    atomic.Int64  // by the clock, whether changes wait for a checkpoint
+	nextCount  atomic.Int64  // by the clock, of the room left
 	leaders    atomic.Uint64 // changes of leader seen
 	clientOps  atomic.Uint64 // requests of clients, and writes to the log, which are for some
 	corrupt    atomic.Uint64
@@ -208,11 +210,12 @@ func (s *Store) Run() {
 	s.running.Store(true)
 	var b beat
 	for _, o := range s.owners {
-		beats := b.listen()
+		beats := b.listen(o.quietTick)
 		o.lookOldest(s.clock()) // from now on it is expected to tick
 		s.background(func() { o.run(beats, s.stop) })
 	}
-	checks, looks := b.listen(), b.listen()
+	s.nextAsk.Store(s.clock() + int64(checkpointEvery))
+	checks, looks := b.listen(s.nothingToCheckpoint), b.listen(s.deviceIsWell)
 	s.background(func() { s.checkpointer(checks) })
 	s.background(func() { s.watchdog(looks) })
 	s.background(s.scrubber)

@@ -68,3 +68,83 @@ func TestAReplicaWhoseWakingWasMissedIsFoundWithinASecond(t *testing.T) {
 		}
 	}
 }
+
+func TestABeatWakesOnlyWhoHasSomethingToDo(t *testing.T) {
+	var b beat
+	quiet := []bool{true, false}
+	var wakes []<-chan struct{}
+	for i := range quiet {
+		wakes = append(wakes, b.listen(func() bool { return quiet[i] }))
+	}
+	for range 3 { // who is late misses beats
+		b.once()
+	}
+	if len(wakes[0]) != 0 || len(wakes[1]) != 1 {
+		t.Errorf("%d and %d wait, want 0 and 1", len(wakes[0]), len(wakes[1]))
+	}
+	quiet[0] = false
+	b.once()
+	if len(wakes[0]) != 1 {
+		t.Error("not woken when there is something to do")
+	}
+}
+
+func TestTicksOfAnOwnerAtRestNeedNotItsGoroutine(t *testing.T) {
+	r := newRig(t, 3, nil)
+	r.mustWrite(1, 0, 0, pattern(1, 1))
+	r.awaitQuiet()
+	o := r.stores[r.leader(1)].Owner(1)
+	ticked := func() int64 {
+		o.out.mu.Lock()
+		defer o.out.mu.Unlock()
+		return o.out.looked.at
+	}
+	before := ticked()
+	eventually(t, "none is taken aside", func() bool { return o.quietTick() })
+	if ticked() == before {
+		t.Error("it was none")
+	}
+	o.mu.Lock()
+	if o.quietTick() {
+		t.Error("taken beside somebody's turn")
+	}
+	o.mu.Unlock()
+	r.mustWrite(1, 0, 0, pattern(2, 1))
+	if o.quietTick() {
+		t.Error("taken for a replica that is awake")
+	}
+}
+
+func TestAReportHoldsForAsLongAsTheRestAndNoLonger(t *testing.T) {
+	r := newRig(t, 3, nil)
+	r.mustWrite(1, 0, 0, pattern(1, 1))
+	s := r.stores[r.leader(1)]
+	resting := func() (rest uint64) {
+		t.Helper()
+		r.awaitQuiet()
+		eventually(t, "it is told that they rest", func() bool {
+			rest = s.Rest()
+			return rest != 0
+		})
+		return rest
+	}
+	writes := func() (n uint64) {
+		for _, st := range s.Replicas() {
+			n += st.Counters.Writes
+		}
+		return n
+	}
+	before, had := resting(), writes()
+	time.Sleep(2 * lookTicks * beatEvery) // all are looked at meanwhile
+	if s.Rest() != before || writes() != had {
+		t.Errorf("rest %d and %d writes, then %d and %d though nothing happened", before, had,
+			s.Rest(), writes())
+	}
+	r.mustWrite(1, 0, 0, pattern(2, 1))
+	if s.Rest() == before {
+		t.Error("the report before a write is taken for one after it")
+	}
+	if after := resting(); after == before || writes() != had+1 {
+		t.Errorf("rest %d after %d, %d writes after %d", after, before, writes(), had)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
@@ -72,9 +73,38 @@ type looked struct {
 type lookout struct {
 	mu     sync.Mutex
 	looked looked // at: 0 before Run
+	// rest is 0 while some replica is awake, and else another number each time that the last of
+	// them has fallen asleep: as long as it stays, they are as they were.
+	rest atomic.Uint64
 	// What it answered last, for when it does not.
 	replicas []copyset.Status
 	timing   copyset.Timing
+}
+
+// noteRest notes at the end of a tick whether all replicas rest.
+func (o *Owner) noteRest() {
+	switch rest := o.out.rest.Load(); {
+	case len(o.awake) > 0:
+		o.out.rest.Store(0)
+	case rest == 0:
+		o.rests++
+		o.out.rest.Store(o.rests)
+	}
+}
+
+// Rest is not 0 while all replicas here rest, and the same for as long as their reports are.
+func (s *Store) Rest() (sum uint64) {
+	s.mu.Lock()
+	lost := len(s.lost)
+	s.mu.Unlock()
+	for _, o := range s.owners {
+		rest := o.out.rest.Load()
+		if rest == 0 || lost > 0 {
+			return 0
+		}
+		sum += rest
+	}
+	return sum
 }
 
 // lookOldest finds the oldest request of the replicas that are awake; the others have none.
@@ -150,12 +180,20 @@ func (s *Store) Trouble() error {
 	return s.Late()
 }
 
-// answerOf has the owner's goroutine make something and waits for it, but not for an owner that has
-// taken no turns for long, nor longer than askTime; false without an answer.
+// answerOf makes something as the owner: here if that is free, else its goroutine does. It does
+// not wait for one that has taken no turns for long, nor longer than askTime; false without an
+// answer. f changes nothing.
 func answerOf[T any](o *Owner, f func() T) (T, bool) {
 	var none T
 	if o.silent() {
 		return none, false
+	}
+	if !o.queue.waiting() && o.mu.TryLock() {
+		defer o.free()
+		if o.ended {
+			return none, false
+		}
+		return f(), true
 	}
 	got := make(chan T, 1)
 	if !o.queue.offer(event{do: func() { got <- f() }}) {

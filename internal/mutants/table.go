@@ -216,6 +216,9 @@ var mutants = []mutant{
 			return false
 		}`, `		_ = ran`,
 		"./dataplane/store", "TestCheckpointOfAStoppedStoreReleasesNothing"},
+	{"store: report what was so before the replicas woke", "P7", "dataplane/store/owner.go",
+		`		o.out.rest.Store(0)`, `		_ = o.out.rest.Load()`,
+		"./dataplane/store", "TestAReportHoldsForAsLongAsTheRestAndNoLonger"},
 	{"store: let a lost replica come back under its number", "P1", "dataplane/store/recover.go",
 		`rc.Replica() <= l.Replica {`, `rc.Replica() < l.Replica {`,
 		"./dataplane/store", "TestChunkThatVanishesWhileItIsUsedEndsItsReplicaOnly"},
