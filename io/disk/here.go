@@ -27,13 +27,21 @@ func (e *ringEngine) flushHere() {
 	e.guest = false
 	if done {
 		e.reaped++
+		e.late = 0
 	} else {
-		e.notHere = began.Add(hereAgain)
+		e.notHere = began.Add(hereRest(e.late))
+		e.late++
 	}
 	if e.inflight > 0 || e.send || e.direct.len > 0 || e.stopped {
 		e.wake.Signal()
 	}
 	e.mu.Unlock()
+}
+
+// hereRest is for how long nobody waits after an operation that took too long, when so many in a
+// row had before.
+func hereRest(before int) time.Duration {
+	return min(hereAgain<<min(before, 16), hereAgainMax)
 }
 
 // mayWait reports whether the caller of flushHere is to wait, and if so since when it does. Called

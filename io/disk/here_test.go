@@ -139,6 +139,23 @@ func TestFlushHereGivesUpOnASlowDevice(t *testing.T) {
 		t.Error(op.Err)
 	}
 	eventually(t, "it never waits again", func() bool { return here(t, d, f, p) })
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.late != 0 {
+		t.Errorf("%d counted late after one that was not", e.late)
+	}
+}
+
+func TestADeviceThatStaysSlowIsLeftAloneForLongerEachTime(t *testing.T) {
+	last := time.Duration(0)
+	for before := range 100 {
+		rest := hereRest(before)
+		want := min(max(2*last, hereAgain), hereAgainMax)
+		if rest != want || rest < 5*HereWait {
+			t.Fatalf("after %d and one more: %v, want %v", before, rest, want)
+		}
+		last = rest
+	}
 }
 
 // TestEveryOperationIsDoneOnceHoweverItIsFlushed: who waits, who only sends and the harvester take

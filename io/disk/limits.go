@@ -48,11 +48,14 @@ const (
 	// looked up each time.
 	maxRegistered = 64 << 20
 	// HereWait is how long FlushHere waits for its operation, at most. After one that took longer
-	// it only sends for hereAgain. It begins to wait with the hereAfter-th flush in a row that had
-	// one operation to send and none under way: where more comes, a hand-over carries many.
-	HereWait  = 500 * time.Microsecond
-	hereAgain = 100 * time.Millisecond
-	hereAfter = 4
+	// it only sends for hereAgain, and for twice as long after each further one in a row, up to
+	// hereAgainMax: a device that is late now and then costs little to wait for, one that is slow
+	// is soon left alone. It begins to wait with the hereAfter-th flush in a row that had one
+	// operation to send and none under way: where more comes, a hand-over carries many.
+	HereWait     = time.Millisecond
+	hereAgain    = 10 * time.Millisecond
+	hereAgainMax = 640 * time.Millisecond
+	hereAfter    = 4
 	// maxUnsynced is the most unsynced blocks of a simulated file: beyond it the oldest half
 	// becomes durable, as a device's cache writes back under pressure.
 	maxUnsynced = 16384

@@ -41,6 +41,7 @@ type ringEngine struct {
 	lone     int       // flushes in a row of one operation that was alone
 	reaped   uint64    // operations that such callers reaped themselves
 	notHere  time.Time // until then nobody waits
+	late     int       // operations in a row that such callers gave up
 
 	// Owned by who reaps.
 	cqes [64]uring.CQE
