@@ -21,6 +21,9 @@ type Told struct {
 	reports map[uint64]toldReport
 	sum     uint64
 	next    uint64 // copyset from which on reports are refreshed
+	// settled are the reports of the last heartbeat, in the order in which it got them, if none of
+	// them had to be told.
+	settled []*v1.ReplicaReport
 }
 
 type toldReport struct{ sum, sense uint64 }
@@ -45,14 +48,17 @@ func (t *Told) Answered(resp *v1.HeartbeatNodeResponse) (again bool) {
 }
 
 // Reduce leaves in a heartbeat with all reports what the control plane does not know, and says what
-// all of them add up to.
+// all of them add up to. A report that was there the last time, the very same one, has not changed.
 func (t *Told) Reduce(req *v1.HeartbeatNodeRequest) {
 	all := req.Replicas
-	if t.asked = !t.known && !t.all && t.reports != nil; t.asked {
+	t.asked = !t.known && !t.all && t.reports != nil
+	if t.asked || t.known && t.settled != nil && slices.Equal(all, t.settled) {
 		req.Partial, req.Replicas, req.Version = true, nil, ""
 		req.ReplicaCount, req.ReplicaSum = uint64(len(t.reports)), t.sum
 		return
 	}
+	given := slices.Clone(all)
+	t.settled = nil
 	slices.SortStableFunc(all, func(a, b *v1.ReplicaReport) int {
 		return cmp.Compare(a.CopysetId, b.CopysetId)
 	})
@@ -97,6 +103,8 @@ func (t *Told) Reduce(req *v1.HeartbeatNodeRequest) {
 	}
 	if !req.Partial {
 		req.Gone = nil
+	} else if len(req.Replicas)+len(req.Gone) == 0 {
+		t.settled = given
 	}
 	req.ReplicaCount, req.ReplicaSum = uint64(len(t.reports)), t.sum
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"slices"
 	"testing"
 
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
@@ -91,6 +92,49 @@ func TestHeartbeatTellsWhatChangedAndOnlyThat(t *testing.T) {
 	}
 	if n, partial := beat(replicasOf(990)); n != 0 || !partial || len(heard) != 990 {
 		t.Errorf("ten that are gone: %d, partial %v, %d are left", n, partial, len(heard))
+	}
+}
+
+func TestReportsThatAreTheVerySameAreNotLookedAtAgain(t *testing.T) {
+	var told Told
+	heard := hearer{}
+	list := replicasOf(1000)
+	slices.Reverse(list) // a node has them in no order
+	beat := func(list []*v1.ReplicaReport) int {
+		t.Helper()
+		req := &v1.HeartbeatNodeRequest{Replicas: slices.Clone(list)}
+		told.Reduce(req)
+		resp := heard.hear(t, req)
+		if !resp.TakesPartial {
+			t.Fatalf("what is known is not what was told: %d of %d", len(heard), req.ReplicaCount)
+		}
+		told.Answered(resp)
+		return len(req.Replicas)
+	}
+	for i, want := range []int{1000, 0, 0, 0} {
+		if n := beat(list); n != want {
+			t.Errorf("heartbeat %d tells of %d, want %d", i, n, want)
+		}
+	}
+	req := &v1.HeartbeatNodeRequest{}
+	if n := testing.AllocsPerRun(10, func() { req.Replicas = list; told.Reduce(req) }); n > 0 {
+		t.Errorf("%.0f allocations for the same as before", n)
+	}
+	changed := slices.Clone(list)
+	r := replicasOf(7)[6]
+	r.Term++
+	changed[slices.IndexFunc(list, func(o *v1.ReplicaReport) bool { return o.CopysetId == 7 })] = r
+	for i, want := range []int{1, 0, 0} {
+		if n := beat(changed); n != want || heard[7].Term != r.Term {
+			t.Errorf("changed, %d: tells of %d, want %d; term %d", i, n, want, heard[7].Term)
+		}
+	}
+	if beat(changed[1:]); len(heard) != 999 {
+		t.Errorf("one is gone, and %d are there", len(heard))
+	}
+	told.Lost()
+	if beat(changed[1:]); len(heard) != 999 {
+		t.Errorf("after one without an answer %d are there", len(heard))
 	}
 }
 
