@@ -321,12 +321,12 @@ type rested struct {
 }
 
 func (r *rested) refresh(s *store.Store) {
-	rest := s.Rest()
-	if rest != 0 && rest == r.rest {
+	if rest := s.Rest(); rest != 0 && rest == r.rest {
 		return
 	}
+	list, rest := s.ReplicasAtRest()
 	*r = rested{rest: rest}
-	for _, st := range s.Replicas() {
+	for _, st := range list {
 		r.reads += st.Counters.Reads
 		r.writes += st.Counters.Writes
 		r.replicas = append(r.replicas, replicaReport(s, &st))

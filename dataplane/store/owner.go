@@ -267,16 +267,12 @@ func (o *Owner) quietTick() bool {
 	if o.queue.waiting() || !o.mu.TryLock() {
 		return false
 	}
-	rest := !o.ended && len(o.awake) == 0
-	if rest {
-		o.tick(o.store.clock())
+	defer o.free()
+	if o.ended || len(o.awake) > 0 {
+		return false
 	}
-	more := len(o.touched) > 0
-	o.free()
-	if more {
-		o.queue.kick()
-	}
-	return rest
+	o.tick(o.store.clock())
+	return true
 }
 
 // locked runs f as the owner, and then whatever came while somebody's Run found the lock taken.
@@ -286,10 +282,12 @@ func (o *Owner) locked(f func()) {
 	o.free()
 }
 
-// free ends what somebody did as the owner. What came meanwhile is for its goroutine.
+// free ends what somebody did as the owner. What came meanwhile, and what was touched outside a
+// turn, is for its goroutine.
 func (o *Owner) free() {
+	touched := len(o.touched) > 0
 	o.mu.Unlock()
-	if o.queue.waiting() {
+	if touched || o.queue.waiting() {
 		o.queue.kick()
 	}
 }

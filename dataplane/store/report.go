@@ -91,18 +91,29 @@ func (s *Store) with(copysetID uint64, f func(m *member)) {
 // Replicas reports every replica of the store, those that do not run too. Of an owner that takes
 // no turns it has what was so when it last did.
 func (s *Store) Replicas() []copyset.Status {
-	var out []copyset.Status
+	list, _ := s.ReplicasAtRest()
+	return list
+}
+
+// ReplicasAtRest is Replicas, and what Rest was when they were so; 0 where that is not known.
+func (s *Store) ReplicasAtRest() (list []copyset.Status, rest uint64) {
+	known := true
 	for _, o := range s.owners {
-		out = append(out, o.statuses()...)
+		said := o.statuses()
+		list = append(list, said.replicas...)
+		rest, known = rest+said.rest, known && said.rest != 0
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, l := range s.lost {
 		if !l.replaced && !l.Retired {
-			out = append(out, copyset.Status{Copyset: id, Replica: l.Replica, Err: l.err})
+			list = append(list, copyset.Status{Copyset: id, Replica: l.Replica, Err: l.err})
 		}
 	}
-	return out
+	if !known || len(s.lost) > 0 {
+		return list, 0
+	}
+	return list, rest
 }
 
 // Chunks lists what the replica of a copyset has, in chunk files and overlay. One that has not

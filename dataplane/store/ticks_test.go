@@ -148,3 +148,22 @@ func TestAReportHoldsForAsLongAsTheRestAndNoLonger(t *testing.T) {
 		t.Errorf("rest %d after %d, %d writes after %d", after, before, writes(), had)
 	}
 }
+
+// What an owner said before it fell asleep must not pass for what is so while it rests.
+func TestReportOfAnOwnerThatDoesNotAnswerIsOfNoRest(t *testing.T) {
+	r := newRig(t, 1, nil)
+	s := r.store(0)
+	eventually(t, "they rest", func() bool { return s.Rest() != 0 })
+	eventually(t, "the report is not of it", func() bool {
+		_, rest := s.ReplicasAtRest()
+		return rest != 0 && rest == s.Rest()
+	})
+	o := s.Owner(1)
+	o.mu.Lock() // the beat finds it taken: no ticks
+	defer o.mu.Unlock()
+	eventually(t, "it counts as silent", o.silent)
+	list, rest := s.ReplicasAtRest()
+	if s.Rest() == 0 || rest != 0 || len(list) != copysets {
+		t.Errorf("%d replicas, rest %d, while the store's is %d", len(list), rest, s.Rest())
+	}
+}

@@ -211,21 +211,28 @@ func answerOf[T any](o *Owner, f func() T) (T, bool) {
 	return none, false
 }
 
+// said is what an owner says of its replicas, and the rest in which they were so; 0: in none.
+type said struct {
+	replicas []copyset.Status
+	rest     uint64
+}
+
 // statuses are those of the owner's replicas, or what they were when it last answered.
-func (o *Owner) statuses() []copyset.Status {
-	list, ok := answerOf(o, func() []copyset.Status {
+func (o *Owner) statuses() said {
+	now, ok := answerOf(o, func() said {
 		list := make([]copyset.Status, 0, len(o.replicas))
 		for _, m := range o.replicas {
 			list = append(list, m.Status())
 		}
-		return list
+		return said{replicas: list, rest: o.out.rest.Load()}
 	})
 	o.out.mu.Lock()
 	defer o.out.mu.Unlock()
-	if ok {
-		o.out.replicas = list
+	if !ok {
+		return said{replicas: o.out.replicas}
 	}
-	return o.out.replicas
+	o.out.replicas = now.replicas
+	return now
 }
 
 // addTiming adds what the owner's requests took, or had when it last answered.

@@ -85,7 +85,11 @@ func TestOwnerThatTakesNoTurnsIsLateAndKeepsNobodyWaiting(t *testing.T) {
 	eventually(t, "it is known why", func() bool { return s.Waiting().Stage == stageOwner })
 	writes := func() uint64 { return s.Timing().Of(copyset.KindWrite, copyset.StageCommit).N }
 	for name, ask := range map[string]func() bool{
-		"replicas":        func() bool { return len(s.Replicas()) == known },
+		"replicas": func() bool { return len(s.Replicas()) == known },
+		"their rest": func() bool {
+			_, rest := s.ReplicasAtRest()
+			return rest == 0
+		},
 		"a volume's end":  func() bool { return !s.DeleteVolume(9) },
 		"times":           func() bool { return writes() == before },
 		"the whole state": func() bool { return s.Stats().Waiting.Age > 0 },
