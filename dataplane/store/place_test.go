@@ -276,35 +276,30 @@ func TestAppendsWaitForThoseBeforeThem(t *testing.T) {
 	r.awaitReady()
 	s := r.store(0)
 	o := s.Owner(1)
-	var got []string
-	for o.Do(func() {}) && len(got) == 0 {
-		o.Do(func() {
-			m := o.replicas[1]
-			first := &placement{owner: o, append: &copyset.Append{Replica: m.Replica}}
-			o.placing[m.Replica] = []*placement{first}
-			for i, a := range []*copyset.Append{first.append, {Replica: m.Replica}} {
-				a.Records = []wal.Record{{Group: 9, Kind: 1, Index: uint64(i + 1)}}
-				a.Done = func(*wal.Append) { got = append(got, fmt.Sprint(a.Records[0].Index)) }
-				m.busy++
-			}
-			o.toLog(&copyset.Append{Replica: m.Replica, Append: wal.Append{
-				Records: []wal.Record{{Group: 9, Kind: 1, Index: 2}}, Done: func(*wal.Append) {
-					got = append(got, "2")
-				}}})
-			if len(got) != 0 {
-				t.Errorf("%v before the placement is done", got)
-			}
-			first.safe.Store(true)
-			o.placementDone(first)
-			s.wal.Write()
-		})
-		eventually(t, "both are logged", func() bool {
-			n := 0
-			o.Do(func() { n = len(got) })
-			return n == 2
-		})
-	}
-	if fmt.Sprint(got) != "[1 2]" || len(o.placing) != 0 {
-		t.Errorf("logged %v, %d wait", got, len(o.placing))
+	logged := make(chan uint64, 2) // Done runs on the log's goroutine
+	waiting := 0
+	o.Do(func() {
+		at := o.replicas[1].Replica
+		of := func(index uint64) *copyset.Append {
+			return &copyset.Append{Replica: at, Append: wal.Append{
+				Records: []wal.Record{{Group: 9, Kind: 1, Index: index}},
+				Done:    func(a *wal.Append) { logged <- a.Records[0].Index },
+			}}
+		}
+		first := &placement{owner: o, append: of(1)}
+		o.placing[at] = []*placement{first}
+		o.toLog(of(2))
+		s.wal.Write()
+		if waiting = len(o.placing[at]); waiting != 2 {
+			t.Errorf("%d wait before the placement is done", waiting)
+		}
+		first.safe.Store(true)
+		o.placementDone(first)
+		s.wal.Write()
+		waiting = len(o.placing)
+	})
+	eventually(t, "both are logged", func() bool { return len(logged) == 2 })
+	if one, two := <-logged, <-logged; one != 1 || two != 2 || waiting != 0 {
+		t.Errorf("logged %d and %d, %d wait", one, two, waiting)
 	}
 }
