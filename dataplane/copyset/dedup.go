@@ -27,9 +27,11 @@ type attachment struct {
 	sessions map[uint64]*session
 }
 
+// session remembers operations in the order of their ids. They come nearly in it and leave from its
+// front, a few dozen at a time: a list is less work than a map, and stands as it is encoded.
 type session struct {
 	lowWater uint64
-	done     map[uint64]struct{}
+	done     []uint64
 }
 
 // The bytes of the encoded table: its head, and what each volume, session and operation adds.
@@ -92,27 +94,20 @@ func (t *sessions) judge(c *Command) verdict {
 	case c.OpID < s.lowWater:
 		return repeated
 	}
-	if _, ok := s.done[c.OpID]; ok {
+	if _, ok := slices.BinarySearch(s.done, c.OpID); ok {
 		return repeated
 	}
 	return t.admitOperation(s, c.LowWater)
 }
 
 // admitOperation says whether a session may have one more unfinished operation. Those that it
-// finishes with it count no more; they are looked for only when there are too many.
+// finishes with it count no more.
 func (t *sessions) admitOperation(s *session, mark uint64) verdict {
-	left, size := len(s.done), t.size+operationBytes
-	if mark > s.lowWater && (left >= maxSessionOps || size > maxTableBytes) {
-		for id := range s.done {
-			if id < mark {
-				left, size = left-1, size-operationBytes
-			}
-		}
-	}
+	finished := s.below(mark)
 	switch {
-	case left >= maxSessionOps:
+	case len(s.done)-finished >= maxSessionOps:
 		return flooded
-	case size > maxTableBytes:
+	case t.size+(1-finished)*operationBytes > maxTableBytes:
 		return crowded
 	}
 	return fresh
@@ -140,29 +135,25 @@ func (t *sessions) record(c *Command) {
 	t.fence(c.Volume, c.Epoch)
 	s := t.find(c.Volume, c.Session)
 	if s == nil {
-		s = &session{done: map[uint64]struct{}{}}
+		s = &session{}
 		t.volumes[c.Volume].sessions[c.Session] = s
 		t.size += sessionBytes
 	}
 	before := len(s.done)
-	s.done[c.OpID] = struct{}{}
+	if at, known := slices.BinarySearch(s.done, c.OpID); !known {
+		s.done = slices.Insert(s.done, at, c.OpID)
+	}
 	if c.LowWater > s.lowWater {
-		s.raise(c.LowWater)
+		s.done = slices.Delete(s.done, 0, s.below(c.LowWater))
+		s.lowWater = c.LowWater
 	}
 	t.size += (len(s.done) - before) * operationBytes
 }
 
-// raise forgets what lies below the client's low-water mark. Ids rise by one in a session, though
-// a copyset sees only some of them: walk whichever is shorter, the gap or the table.
-func (s *session) raise(mark uint64) {
-	if mark-s.lowWater <= uint64(len(s.done)) {
-		for id := s.lowWater; id < mark; id++ {
-			delete(s.done, id)
-		}
-	} else {
-		maps.DeleteFunc(s.done, func(id uint64, _ struct{}) bool { return id < mark })
-	}
-	s.lowWater = mark
+// below counts the operations whose ids lie below a mark.
+func (s *session) below(mark uint64) int {
+	n, _ := slices.BinarySearch(s.done, mark)
+	return n
 }
 
 // fence ends the sessions of a volume that are older than an epoch, and forgets them. It reports
@@ -204,7 +195,7 @@ func (t *sessions) appendTo(dst []byte) []byte {
 			s := a.sessions[id]
 			dst = le.AppendUint64(dst, id)
 			dst = le.AppendUint64(dst, s.lowWater)
-			dst = appendIDs(dst, slices.Sorted(maps.Keys(s.done)))
+			dst = appendIDs(dst, s.done)
 		}
 	}
 	return dst
@@ -248,10 +239,10 @@ func (t *sessions) decodeFlat(b []byte) ([]byte, error) {
 // add puts a decoded session into the table; its operations are next in r.
 func (t *sessions) add(volume, id, lowWater uint64, r *reader) {
 	n := r.count(operationBytes)
-	s := &session{lowWater: lowWater, done: make(map[uint64]struct{}, n)}
+	s := &session{lowWater: lowWater, done: make([]uint64, 0, n)}
 	op := rising{}
 	for range n {
-		s.done[op.next(r)] = struct{}{}
+		s.done = append(s.done, op.next(r))
 	}
 	if r.err == nil {
 		t.volumes[volume].sessions[id] = s

@@ -35,7 +35,7 @@ func TestOperationTakesEffectOnce(t *testing.T) {
 }
 
 func TestRaisedMarkForgetsAndStillRefuses(t *testing.T) {
-	for _, mark := range []uint64{4, 11, 1 << 40} { // short walk, whole table, long walk
+	for _, mark := range []uint64{4, 11, 1 << 40} {
 		table := newTable()
 		for op := uint64(1); op <= 10; op++ {
 			table.record(&Command{Session: 1, OpID: op})
@@ -46,11 +46,39 @@ func TestRaisedMarkForgetsAndStillRefuses(t *testing.T) {
 				t.Errorf("mark %d: operation %d would take effect again", mark, op)
 			}
 		}
-		for id := range table.find(0, 1).done {
+		for _, id := range table.find(0, 1).done {
 			if id < mark {
 				t.Errorf("mark %d: %d is still remembered", mark, id)
 			}
 		}
+	}
+}
+
+// Against the plainest table there is: a set of all that took effect, and the highest mark.
+func TestTableDecidesLikeASetOfAllThatTookEffect(t *testing.T) {
+	const operations, reach = 20_000, 70
+	rng := rand.New(rand.NewPCG(1, 2))
+	table, did, mark := newTable(), map[uint64]bool{}, uint64(0)
+	for i := range uint64(operations) {
+		c := Command{Session: 1, OpID: i + rng.Uint64N(reach)}
+		c.LowWater = i - min(i, rng.Uint64N(reach))
+		got := table.judge(&c)
+		if want := did[c.OpID] || c.OpID < mark; want != (got == repeated) {
+			t.Fatalf("operation %d, mark %d: verdict %d, took effect: %v", c.OpID, mark, got, want)
+		}
+		if got == fresh {
+			table.record(&c)
+			did[c.OpID], mark = true, max(mark, c.LowWater)
+		}
+		if i%100 > 0 {
+			continue
+		}
+		var again sessions
+		b := table.appendTo(nil)
+		if _, err := again.decode(b); err != nil || len(b) != table.size || again.size != len(b) {
+			t.Fatalf("%d bytes, counted as %d, read as %d: %v", len(b), table.size, again.size, err)
+		}
+		table = &again
 	}
 }
 
