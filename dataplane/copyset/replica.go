@@ -1,6 +1,7 @@
 package copyset
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -340,12 +341,27 @@ func (r *Replica) Status() Status {
 }
 
 // raftLogger sends raft's log lines to the replica's logger; its information is our debugging.
+// Raft has such a line for what happens with every few writes, as an append that tells it nothing
+// new, so that it is written out only for somebody who reads it.
 type raftLogger struct{ l *slog.Logger }
 
-func (g raftLogger) Debug(v ...any)              {}
-func (g raftLogger) Debugf(string, ...any)       {}
-func (g raftLogger) Info(v ...any)               { g.l.Debug(fmt.Sprint(v...)) }
-func (g raftLogger) Infof(f string, v ...any)    { g.l.Debug(fmt.Sprintf(f, v...)) }
+func (g raftLogger) Debug(v ...any)        {}
+func (g raftLogger) Debugf(string, ...any) {}
+
+func (g raftLogger) Info(v ...any) {
+	if g.read() {
+		g.l.Debug(fmt.Sprint(v...))
+	}
+}
+
+func (g raftLogger) Infof(f string, v ...any) {
+	if g.read() {
+		g.l.Debug(fmt.Sprintf(f, v...))
+	}
+}
+
+func (g raftLogger) read() bool { return g.l.Enabled(context.Background(), slog.LevelDebug) }
+
 func (g raftLogger) Warning(v ...any)            { g.l.Warn(fmt.Sprint(v...)) }
 func (g raftLogger) Warningf(f string, v ...any) { g.l.Warn(fmt.Sprintf(f, v...)) }
 func (g raftLogger) Error(v ...any)              { g.l.Error(fmt.Sprint(v...)) }
