@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Client struct {
 	structured bool
 	statusID   uint32
 	stats      outStats
+	answering  atomic.Bool   // the receiver hands out what it has read
 	received   chan struct{} // closed when the receiver has ended
 	wrote      chan struct{} // closed when the writer has ended
 
@@ -60,6 +62,7 @@ func newClient(h *greeter, maxInFlight int) *Client {
 		free:     make([]uint32, maxInFlight),
 	}
 	c.room = sync.NewCond(&c.mu)
+	c.in.r = &turns{r: c.in.r, c: c}
 	for i := range c.slots {
 		c.slots[i] = slot{c: c, cookie: uint64(i)}
 		c.free[i] = uint32(maxInFlight - 1 - i)
@@ -89,7 +92,7 @@ func (c *Client) Structured() bool { return c.structured }
 func (c *Client) Submit(req *Request) {
 	if s := c.prepare(req, nil); s != nil {
 		c.out.put(s)
-		c.out.flush()
+		c.flush()
 	}
 }
 
@@ -101,7 +104,31 @@ func (c *Client) SubmitBatch(reqs []*Request) {
 			c.out.put(s)
 		}
 	}
-	c.out.flush()
+	c.flush()
+}
+
+// flush sends what was put. While the receiver hands out answers that came together, their
+// successors gather, to leave in one write when it goes to the socket for more.
+func (c *Client) flush() {
+	if !c.answering.Load() {
+		c.out.flush()
+	}
+}
+
+// turns is the socket as the receiver reads it: whatever waits for it is sent before it waits.
+type turns struct {
+	r io.Reader
+	c *Client
+}
+
+// Read clears answering before it flushes, and whoever puts a request looks at answering after:
+// one of the two sees the request.
+func (t *turns) Read(p []byte) (int, error) {
+	t.c.answering.Store(false)
+	t.c.out.flush()
+	n, err := t.r.Read(p)
+	t.c.answering.Store(true)
+	return n, err
 }
 
 // prepare takes a slot. It returns nil when the request has ended already.
@@ -285,7 +312,7 @@ func (c *Client) do(cmd Cmd, flags CmdFlags, off, n int64, data []byte, ext *[]E
 	k.Cmd, k.Flags, k.Off, k.Len, k.Data, k.Err = cmd, flags, off, n, data, nil
 	if s := c.prepare(&k.Request, ext); s != nil {
 		c.out.put(s)
-		c.out.flush()
+		c.flush()
 	}
 	<-k.done
 	err := k.Err

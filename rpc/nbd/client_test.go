@@ -15,6 +15,16 @@ import (
 // request and says what it is told.
 func fakeServer(t *testing.T, say []byte) string {
 	t.Helper()
+	return fakeTalk(t, func(nc net.Conn) {
+		if _, err := io.ReadFull(nc, make([]byte, requestSize)); err == nil {
+			_, _ = nc.Write(say)
+		}
+	})
+}
+
+// fakeTalk accepts one connection, does an honest handshake for structured replies, and talks.
+func fakeTalk(t *testing.T, talk func(nc net.Conn)) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -37,10 +47,7 @@ func fakeServer(t *testing.T, say []byte) string {
 			}
 			_, _ = nc.Write(p.say(b[:n], n))
 		}
-		if _, err := io.ReadFull(nc, b[:requestSize]); err != nil {
-			return
-		}
-		_, _ = nc.Write(say)
+		talk(nc)
 		_, _ = io.Copy(io.Discard, nc)
 	}()
 	t.Cleanup(func() { _ = l.Close(); <-done })
@@ -108,6 +115,58 @@ func TestClientRefusesRepliesThatMakeNoSense(t *testing.T) {
 				t.Errorf("%v, want ErrProtocol", err)
 			}
 		})
+	}
+}
+
+// A client that keeps its depth sends the successors of what was answered together in one write.
+func TestClientSendsTheSuccessorsOfOneBurstTogether(t *testing.T) {
+	const depth, bursts = 8, 3
+	addr := fakeTalk(t, func(nc net.Conn) {
+		reqs := make([]byte, depth*requestSize)
+		for burst := range 1 + bursts {
+			n := depth
+			if burst == 0 {
+				n = 1
+			}
+			if _, err := io.ReadFull(nc, reqs[:n*requestSize]); err != nil {
+				return
+			}
+			var replies []byte
+			for i := range n {
+				h, err := parseRequest(reqs[i*requestSize:])
+				if err != nil {
+					return
+				}
+				b := make([]byte, chunkSize)
+				putChunk(b, chunkFlagDone, chunkNone, h.cookie, 0)
+				replies = append(replies, b...)
+			}
+			_, _ = nc.Write(replies)
+		}
+		_, _ = io.ReadFull(nc, reqs[:requestSize]) // goodbye
+		_ = nc.Close()
+	})
+	c := dial(t, &Dialer{MaxInFlight: depth}, addr, "vol")
+	ended := make(chan error, depth)
+	var reqs []*Request
+	for range depth {
+		left := bursts
+		reqs = append(reqs, &Request{Cmd: CmdFlush, Done: func(r *Request) {
+			if left--; left == 0 || r.Err != nil {
+				ended <- r.Err
+				return
+			}
+			c.Submit(r)
+		}})
+	}
+	c.Submit(&Request{Cmd: CmdFlush, Done: func(*Request) { c.SubmitBatch(reqs) }})
+	for range depth {
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := c.stats.writes.Load(); n != 1+bursts {
+		t.Errorf("%d writes for %d bursts of %d", n, bursts, depth)
 	}
 }
 
