@@ -29,11 +29,14 @@ func (s *Store) logUsed() int64 { return s.wal.Usage() + s.placed.held() }
 // logShort reports whether turns do not give log back as fast as it is written.
 func (s *Store) logShort() bool { return s.logUsed() > s.cfg.LogBytes/8*7 }
 
+// memoryShort reports whether the copyset whose turn is next has it for the buffers' sake.
+func (s *Store) memoryShort() bool { return s.poolShare() >= turnShare }
+
 // turnDue reports whether it may be somebody's turn: so much log has come since the last one, or
 // memory runs short.
 func (s *Store) turnDue() bool {
 	part := max(s.logAge(), s.cfg.LogBytes/4) / logParts
-	return s.logUsed()-s.logLeft.Load() >= part || s.poolShare() >= turnShare
+	return s.logUsed()-s.logLeft.Load() >= part || s.memoryShort()
 }
 
 // logAge is how far behind the log's end a copyset may need it.
@@ -59,7 +62,7 @@ func seedOf(store [16]byte, n uint64) uint64 {
 
 // checkpointOldest takes a checkpoint of those whose turn it is, and says whether there were any.
 func (s *Store) checkpointOldest(ctx context.Context) bool {
-	turn := turns{head: s.wal.Head(), age: s.logAge(), short: s.poolShare() >= turnShare}
+	turn := turns{head: s.wal.Head(), age: s.logAge(), short: s.memoryShort()}
 	ok := s.look(func(_ *Owner, m *member) {
 		if m.Err() == nil {
 			turn.needs = append(turn.needs, need{m.ID(), m.Needs(), m.OverlayBytes()})
