@@ -38,20 +38,25 @@ func spreadOf(v []float64) spread {
 }
 
 func (s spread) format(digits int) string {
-	if s.high == 0 {
+	if s == (spread{}) {
 		return "-"
 	}
 	f := func(v float64) string { return group(fmt.Sprintf("%.*f", digits, v)) }
 	if f(s.low) == f(s.high) {
 		return f(s.mid)
 	}
-	return fmt.Sprintf("%s (%s-%s)", f(s.mid), f(s.low), f(s.high))
+	to := "-"
+	if s.low < 0 {
+		to = " to "
+	}
+	return fmt.Sprintf("%s (%s%s%s)", f(s.mid), f(s.low), to, f(s.high))
 }
 
 // group puts commas between the thousands.
 func group(s string) string {
 	whole, frac, _ := strings.Cut(s, ".")
-	for i := len(whole) - 3; i > 0; i -= 3 {
+	digits := strings.IndexAny(whole, "0123456789") // behind a sign
+	for i := len(whole) - 3; i > digits; i -= 3 {
 		whole = whole[:i] + "," + whole[i:]
 	}
 	if frac != "" {

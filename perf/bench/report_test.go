@@ -28,6 +28,7 @@ func TestMedianAndRange(t *testing.T) {
 	}{
 		{nil, "-"}, {[]float64{1500}, "1,500"}, {[]float64{3, 1, 2}, "2 (1-3)"},
 		{[]float64{4, 1, 2, 3}, "2 (1-4)"}, {[]float64{1234567}, "1,234,567"},
+		{[]float64{-147, 147}, "0 (-147 to 147)"}, {[]float64{-1234, 0}, "-617 (-1,234 to 0)"},
 	} {
 		if got := spreadOf(c.v).format(0); got != c.want {
 			t.Errorf("%v is shown as %q, want %q", c.v, got, c.want)
