@@ -64,11 +64,11 @@ func TestACheckOfAStoreStoppedInOrderIsCleanAndLooksAtEverything(t *testing.T) {
 
 func TestACheckTellsALossThatWasNotedFromANewOne(t *testing.T) {
 	sim := written(t)
-	f := firstFrame(t, sim) // of copyset 1 alone
+	f := firstFrame(t, sim)
 	flip(t, sim, f.File, f.Offset+int64(f.Records[0].At-f.At)+5)
 	before := checked(t, sim).Damaged()
 	list := lostList{Format: lostFormat, Version: lostVersion,
-		Replicas: []*lostReplica{{Copyset: 1, Replica: 1, Reason: "rot"}}}
+		Replicas: []*lostReplica{{Copyset: f.Records[0].Group, Replica: 1, Reason: "rot"}}}
 	list.CRC = noteCRC(list.Replicas)
 	data, err := json.Marshal(&list)
 	if err != nil {
