@@ -24,9 +24,6 @@ import (
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
-// takeoverLimit is what docs/operations.md promises.
-const takeoverLimit = 3 * time.Second
-
 // apart is a cluster of daemons that nobody supervises: two control planes over etcd, three nodes
 // and a gateway.
 type apart struct {
@@ -289,10 +286,10 @@ func TestWritesGoOnAndNothingIsLostWhileControlPlanesDie(t *testing.T) {
 	load.Wait()
 	m.check()
 	l.check(t, client)
-	a.judgeTakeovers()
+	etcdtest.JudgeTakeovers(t, a.takeovers)
 	t.Logf("%d writes, the longest took %v; %d of %d volumes were acknowledged", l.writes.Load(),
 		time.Duration(l.longest.Load()), len(m.acked), m.tried)
-	if d := time.Duration(l.longest.Load()); d > takeoverLimit {
+	if d := time.Duration(l.longest.Load()); d > etcdtest.TakeoverLimit {
 		t.Errorf("a write took %v", d)
 	}
 }
@@ -312,18 +309,5 @@ func (a *apart) tookOver(what string, begun time.Time, writes int64) {
 	a.takeovers = append(a.takeovers, took)
 	if writes == 0 {
 		a.t.Error("no write was acknowledged meanwhile")
-	}
-}
-
-// judgeTakeovers holds the promise against the median, and twice that against each: one takes some
-// commits of etcd, and a disk that others keep busy can stand still for longer than the rest takes.
-func (a *apart) judgeTakeovers() {
-	a.t.Helper()
-	slices.Sort(a.takeovers)
-	if d := a.takeovers[len(a.takeovers)/2]; d > takeoverLimit {
-		a.t.Errorf("half of the takeovers took %v and more", d)
-	}
-	if d := a.takeovers[len(a.takeovers)-1]; d > 2*takeoverLimit {
-		a.t.Errorf("a takeover took %v", d)
 	}
 }

@@ -19,13 +19,6 @@ import (
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
-// takeoverLimit is what the product promises: a control plane that dies is replaced in this time.
-const takeoverLimit = 3 * time.Second
-
-// lateTakeover bounds a single one. It takes some commits of etcd, and a disk that others keep busy
-// can stand still for longer than all the rest takes: the promise is that of the median.
-const lateTakeover = 2 * takeoverLimit
-
 // activeIn returns how to ask etcd who is active.
 func activeIn(t *testing.T, c *etcdtest.Cluster) func() string {
 	kv, err := meta.OpenEtcd(ctx, meta.EtcdConfig{Endpoints: c.Endpoints(),
@@ -51,13 +44,7 @@ func TestAcknowledgedMutationsSurviveTakeovers(t *testing.T) {
 	c := pair(t)
 	mutateAndKill(t, mutations, c)
 	t.Logf("takeovers after %v", c.takeovers)
-	slices.Sort(c.takeovers)
-	if d := c.takeovers[len(c.takeovers)/2]; d > takeoverLimit {
-		t.Errorf("half of the takeovers took %v and more", d)
-	}
-	if d := c.takeovers[len(c.takeovers)-1]; d > lateTakeover {
-		t.Errorf("a takeover took %v", d)
-	}
+	etcdtest.JudgeTakeovers(t, c.takeovers)
 }
 
 // pair is two control planes with their metadata in an etcd of three members.
@@ -104,7 +91,7 @@ func mutateAndStop(t *testing.T, c *child) {
 	c.awaitOther(old)
 	took := time.Since(stopped)
 	t.Logf("took over from a stopped one after %v", took)
-	if took > lateTakeover {
+	if took > etcdtest.LateTakeover {
 		t.Error("too late")
 	}
 	var next string
@@ -271,7 +258,7 @@ func TestControlPlaneWithoutEtcdStopsServingAndComesBack(t *testing.T) {
 	etcd.Members[0].Kill()
 	begun := time.Now()
 	for w.srv.current() != nil {
-		if time.Since(begun) > takeoverLimit {
+		if time.Since(begun) > etcdtest.TakeoverLimit {
 			t.Fatal("it serves without etcd")
 		}
 		time.Sleep(time.Millisecond)
