@@ -92,7 +92,7 @@ func (c *Client) Structured() bool { return c.structured }
 func (c *Client) Submit(req *Request) {
 	if s := c.prepare(req, nil); s != nil {
 		c.out.put(s)
-		c.flush()
+		c.send()
 	}
 }
 
@@ -104,12 +104,12 @@ func (c *Client) SubmitBatch(reqs []*Request) {
 			c.out.put(s)
 		}
 	}
-	c.flush()
+	c.send()
 }
 
-// flush sends what was put. While the receiver hands out answers that came together, their
+// send lets what was put leave. While the receiver hands out answers that came together, their
 // successors gather, to leave in one write when it goes to the socket for more.
-func (c *Client) flush() {
+func (c *Client) send() {
 	if !c.answering.Load() {
 		c.out.flush()
 	}
@@ -312,7 +312,7 @@ func (c *Client) do(cmd Cmd, flags CmdFlags, off, n int64, data []byte, ext *[]E
 	k.Cmd, k.Flags, k.Off, k.Len, k.Data, k.Err = cmd, flags, off, n, data, nil
 	if s := c.prepare(&k.Request, ext); s != nil {
 		c.out.put(s)
-		c.flush()
+		c.send()
 	}
 	<-k.done
 	err := k.Err
