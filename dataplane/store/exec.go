@@ -185,14 +185,14 @@ func (s *Store) flushJob(job *copyset.FlushJob) error {
 	chunk, ok := s.chunks.Get(id)
 	if !ok {
 		if !job.HasData() {
-			s.settled(id)
+			s.settled(id, 0)
 			return nil
 		}
 		var err error
 		if chunk, err = s.chunks.Create(id); err != nil {
 			return err
 		}
-		s.settled(id)
+		s.settled(id, 1)
 	}
 	return s.writeRuns(chunk, job)
 }

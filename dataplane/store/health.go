@@ -83,6 +83,7 @@ func (s *Store) watchdog(beats <-chan struct{}) {
 		if last = now; now >= s.nextCount.Load() {
 			s.nextCount.Store(now + int64(countEvery))
 			s.countRoom()
+			s.giveAgain()
 		}
 	}
 }
@@ -124,9 +125,22 @@ func (s *Store) giveAway() {
 			for _, m := range o.replicas {
 				if m.HandOff() {
 					o.touch(m)
+				} else if m.Leader() == m.Self() {
+					s.kept.Store(true)
 				}
 			}
 		}})
+	}
+}
+
+// giveAgain is giveAway for a full store that kept a leadership, as no follower was in touch at
+// that moment.
+func (s *Store) giveAgain() {
+	s.mu.Lock()
+	full := s.full != nil
+	s.mu.Unlock()
+	if s.kept.Swap(false) && full {
+		s.giveAway()
 	}
 }
 
@@ -143,7 +157,7 @@ type room struct {
 // countRoom looks how much room there is. The device's own word that it is full holds for
 // noSpaceTime, whatever it says of its free space.
 func (s *Store) countRoom() {
-	st := s.chunks.Stats()
+	counted, st := s.chunks.Changes(), s.chunks.Stats()
 	_, free, err := s.disk.Space()
 	spare := free - 2*s.segmentBytes()
 	if limit := st.LimitBytes; limit > 0 {
@@ -162,6 +176,7 @@ func (s *Store) countRoom() {
 		}
 	}
 	r.chunks = min(r.chunks, sp.room())
+	r.chunks -= int(s.chunks.Changes() - counted) // made since, and their promises are forgotten
 	r.scarce = r.chunks < scarceChunks
 	if r.chunks-len(r.promised) > keepChunks {
 		s.full = nil
@@ -203,12 +218,16 @@ func (s *Store) hasRoom(id chunkfile.ID) bool {
 	return ok
 }
 
-// settled forgets a promise, as the chunk was made, or needs no file any more.
-func (s *Store) settled(id chunkfile.ID) {
-	if s.scarce.Load() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+// settled forgets a promise, as the chunk was made, with so many files, or needs none any more.
+func (s *Store) settled(id chunkfile.ID, files int) {
+	if !s.scarce.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, promised := s.room.promised[id]; promised {
 		delete(s.room.promised, id)
+		s.room.chunks -= files
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -190,6 +191,28 @@ func TestFullStoreGoesOnWithWhatItHas(t *testing.T) {
 		r.checkpoint(0)
 		s.countRoom()
 		return r.write(1, 100, 0, pattern(9, 1)) == wire.StatusOK
+	})
+}
+
+// A full store whose followers were not in touch when it became so does not keep its leaderships.
+func TestFullStoreGivesAwayLaterWhatItHadToKeep(t *testing.T) {
+	alone := newRig(t, 1, nil)
+	alone.leader(1)
+	one := alone.store(0)
+	one.setFull(errors.New("it is the test's"))
+	eventually(t, "it is known that a leadership was kept", one.kept.Load)
+
+	r := newRig(t, 3, nil)
+	at := r.leader(1)
+	s := r.store(uint64(at))
+	s.nextCount.Store(math.MaxInt64) // there is room: the watchdog would find it
+	s.mu.Lock()
+	s.full = errors.New("it is the test's")
+	s.mu.Unlock()
+	s.kept.Store(true)
+	eventually(t, "another leads", func() bool {
+		s.giveAgain()
+		return r.leader(1) != at
 	})
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,23 @@ func TestStoreRefusesNewChunksAtItsMarkAndServesWhatItHas(t *testing.T) {
 	}
 	if err := s.Trouble(); err != nil {
 		t.Errorf("a full store serves what it has, and says that it is in trouble: %v", err)
+	}
+}
+
+// What was promised room and has it now is no longer in the count of what can be made.
+func TestChunksThatAreMadeBetweenTwoCountsUseTheirRoom(t *testing.T) {
+	r, s := markedRig(t)
+	s.nextCount.Store(math.MaxInt64) // nobody counts but this test
+	s.countRoom()
+	made := uint64(0)
+	for ; r.write(1, made, 0, pattern(byte(made), 4)) == wire.StatusOK; made++ {
+		if r.checkpoint(0); made > 20 {
+			t.Fatal("never full")
+		}
+	}
+	sp := s.Space()
+	if want := sp.Full/sp.ChunkFile - keepChunks; int64(made) != want {
+		t.Errorf("%d chunks were let in, want %d: %+v", made, want, sp)
 	}
 }
 
