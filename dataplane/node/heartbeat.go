@@ -217,7 +217,10 @@ func (n *Node) adopt(resp *v1.HeartbeatNodeResponse) {
 			failed = true
 		}
 	}
-	n.reroute()
+	if !n.reroute() {
+		n.log.Warn("an owner does not say what it has: its copysets are asked for again")
+		failed = true
+	}
 	n.adopted.Store(true)
 	if !failed {
 		n.mu.Lock()

@@ -240,17 +240,22 @@ func (n *Node) peerGone(addr string) {
 }
 
 // reroute rebuilds the way from copyset to owner. Of two replicas, one of them on a store that is
-// lost, the way leads to the newer.
-func (n *Node) reroute() {
+// lost, the way leads to the newer. False: an owner did not say what it has, and what it got last
+// may have no way yet.
+func (n *Node) reroute() (whole bool) {
 	routes, newest := map[uint64]*store.Owner{}, map[uint64]uint64{}
+	whole = true
 	for _, s := range n.stores {
-		for _, r := range s.Replicas() {
+		list, now := s.ReplicasNow()
+		whole = whole && now
+		for _, r := range list {
 			if r.Replica >= newest[r.Copyset] {
 				routes[r.Copyset], newest[r.Copyset] = s.Owner(r.Copyset), r.Replica
 			}
 		}
 	}
 	n.routes.Store(&routes)
+	return whole
 }
 
 func (n *Node) owner(copysetID uint64) *store.Owner { return (*n.routes.Load())[copysetID] }

@@ -103,6 +103,27 @@ func (s *Store) ReplicasAtRest() (list []copyset.Status, rest uint64) {
 		list = append(list, said.replicas...)
 		rest, known = rest+said.rest, known && said.rest != 0
 	}
+	list, lost := s.addLost(list)
+	if !known || lost > 0 {
+		return list, 0
+	}
+	return list, rest
+}
+
+// ReplicasNow is Replicas, and whether every owner answered: one that did not may have more by now.
+func (s *Store) ReplicasNow() (list []copyset.Status, now bool) {
+	now = true
+	for _, o := range s.owners {
+		said := o.statuses()
+		list = append(list, said.replicas...)
+		now = now && said.now
+	}
+	list, _ = s.addLost(list)
+	return list, now
+}
+
+// addLost adds the replicas that do not run, and gives how many of all kinds there are.
+func (s *Store) addLost(list []copyset.Status) ([]copyset.Status, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, l := range s.lost {
@@ -110,10 +131,7 @@ func (s *Store) ReplicasAtRest() (list []copyset.Status, rest uint64) {
 			list = append(list, copyset.Status{Copyset: id, Replica: l.Replica, Err: l.err})
 		}
 	}
-	if !known || len(s.lost) > 0 {
-		return list, 0
-	}
-	return list, rest
+	return list, len(s.lost)
 }
 
 // Chunks lists what the replica of a copyset has, in chunk files and overlay. One that has not

@@ -215,6 +215,7 @@ func answerOf[T any](o *Owner, f func() T) (T, bool) {
 type said struct {
 	replicas []copyset.Status
 	rest     uint64
+	now      bool // and not when it last answered
 }
 
 // statuses are those of the owner's replicas, or what they were when it last answered.
@@ -224,7 +225,7 @@ func (o *Owner) statuses() said {
 		for _, m := range o.replicas {
 			list = append(list, m.Status())
 		}
-		return said{replicas: list, rest: o.out.rest.Load()}
+		return said{replicas: list, rest: o.out.rest.Load(), now: true}
 	})
 	o.out.mu.Lock()
 	defer o.out.mu.Unlock()
