@@ -21,7 +21,8 @@ type turns struct {
 	resume uint64
 }
 
-// due says whether the schedulers have a turn now. They take a fifth of a processor at most.
+// due says whether the schedulers have a turn now. They take a fifth of a processor at most; what
+// their commits wait for the disk does not count.
 func (c *cluster) due(now time.Time) bool {
 	if now.Sub(c.lastSchedule) < c.cfg.ScheduleInterval || now.Before(c.resting) {
 		return false
@@ -47,17 +48,23 @@ func (c *cluster) turn() {
 	scene, lim = c.scene()
 	plan := x.Moves(scene, lim)
 	c.turns.resume = plan.Resume
-	for _, op := range plan.Operators {
-		if err := c.replace(op, lim); err != nil {
-			c.log.Warn("cannot replace a replica", "error", err)
-			break
-		}
-	}
+	decided := c.cfg.Now()
+	c.replaceAll(plan.Operators, lim)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
 	c.takeWaits(&plan, now)
-	c.resting = now.Add(4 * now.Sub(began))
+	c.resting = now.Add(4 * decided.Sub(began))
+}
+
+// replaceAll begins replacements, each of which is a commit.
+func (c *cluster) replaceAll(ops []schedule.Operator, lim schedule.Limits) {
+	for _, op := range ops {
+		if err := c.replace(op, lim); err != nil {
+			c.log.Warn("cannot replace a replica", "error", err)
+			return
+		}
+	}
 }
 
 // inParts has fn called with the lock held, for n of the list at a time.

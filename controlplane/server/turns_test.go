@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -9,10 +10,50 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
 	"github.com/ashlar-storage/ashlar/controlplane/schedule"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
+
+// slowStore is metadata on a slow disk.
+type slowStore struct {
+	meta.Store
+	clock *clock
+	each  time.Duration
+}
+
+func (s slowStore) Update(ctx context.Context, fn func(meta.Tx) error) error {
+	defer s.clock.pass(s.each)
+	return s.Store.Update(ctx, fn)
+}
+
+// A slow disk must not keep the schedulers from the next lost replicas: commits are no work of a
+// processor.
+func TestCommitsOfReplacementsGiveTheSchedulersNoRest(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	const id = 1
+	w.lose(w.follower(id), id)
+	w.beat()
+	c := w.srv.cluster()
+	c.judgeAll()
+	c.mu.Lock()
+	kept := c.kv
+	c.kv = slowStore{kept, w.clock, 10 * time.Second}
+	c.mu.Unlock()
+	before := w.clock.now()
+	c.turn()
+	c.mu.Lock()
+	rest, began := c.resting.Sub(w.clock.now()), c.copysets[id].rec.Joining != nil
+	c.kv = kept
+	c.mu.Unlock()
+	if !began || w.clock.now().Sub(before) < 10*time.Second {
+		t.Fatal("no replacement was begun: the test tests nothing")
+	}
+	if rest > 0 {
+		t.Errorf("the schedulers rest for %v after a commit of 10 s", rest)
+	}
+}
 
 // wantIndex compares what the schedulers have of each copyset, and what is counted of where its
 // members are, with what a look at all copysets finds: nobody has forgotten to touch one.
