@@ -39,6 +39,9 @@ func Dial(ctx context.Context, addr string, cfg Config) (Conn, error) {
 	d.SetMultipathTCP(false)
 	nc, err := d.DialContext(ctx, network, address)
 	if err != nil {
+		if ended := ctx.Err(); ended != nil {
+			err = fmt.Errorf("%w: %w: %w", ErrTimeout, ended, err)
+		}
 		return nil, fmt.Errorf("transport: dial %s: %w", addr, err)
 	}
 	c := newClientConn(nc, addr, cfg)

@@ -94,14 +94,14 @@ func (z *zcClient) launch() bool {
 
 // onSent implements zcOwner.
 func (z *zcClient) onSent(q *outQueue, res int32, more bool) {
+	if !more {
+		q.drop() // before Close may return
+	}
 	z.mu.Lock()
 	took, next := z.steps.sent(res, more, z.left)
 	z.leaveLocked()
 	z.mu.Unlock()
 	z.land <- zcLanding{is: true, next: next, took: took}
-	if !more {
-		q.drop()
-	}
 }
 
 // onNotified implements zcOwner.
@@ -109,11 +109,11 @@ func (z *zcClient) onNotified(q *outQueue, copied bool) {
 	if copied {
 		z.conn.meter.KernelCopied.Add(1)
 	}
+	q.drop() // before Close may return
 	z.mu.Lock()
 	z.steps.notified(copied)
 	z.leaveLocked()
 	z.mu.Unlock()
-	q.drop()
 }
 
 // close comes before the socket is closed.
