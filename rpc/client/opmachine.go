@@ -110,10 +110,13 @@ func (m *machine) step(ev event, v view) action {
 		a.deposed, a.heir = true, none
 		return a
 	case evSilent:
-		m.cause = errNoAnswer
 		if m.late(ev) {
+			if m.cause == nil { // what others said before tells more
+				m.cause = errNoAnswer
+			}
 			return m.timeout()
 		}
+		m.cause = errNoAnswer
 		// A replica that lost its leadership may have dropped the request: ask another, which
 		// knows better or points back.
 		if to := v.after(ev.from + 1); to != none {
