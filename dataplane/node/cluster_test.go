@@ -110,7 +110,8 @@ func (c *cluster) startNode(i int) {
 		Listen: c.addrs[i], Control: "127.0.0.1:1", Stores: stores,
 		PoolBytes: 64 << 20, ChunkBytes: testChunk, SegmentBytes: 4 << 20, LogBytes: 32 << 20,
 		AllowVolatileCache: mayForget(c.t, c.dir),
-		ReserveChunks:      2, Logger: c.log.With("node", i+1)}
+		ReserveChunks:      2, Logger: c.log.With("node", i+1),
+		StallBound: time.Minute} // other tests have their turns of the disk
 	if c.change != nil {
 		c.change(&cfg)
 	}
@@ -172,10 +173,14 @@ func (c *cluster) tell() {
 	}
 }
 
+// patience is for a disk that others keep busy: while a vote takes longer to be durable than an
+// election, no candidate wins.
+const patience = time.Minute
+
 // leader is the index of the node that serves a copyset, waiting for one.
 func (c *cluster) leader(copysetID uint64) int {
 	c.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		for i, n := range c.nodes {
 			if n == nil {
 				continue
@@ -226,7 +231,7 @@ func (c *cluster) op(op wire.Op, r wire.IORequest, payload []byte) ([]byte, wire
 	if op == wire.OpWrite {
 		r.CRCs = wire.ChecksumPieces(nil, r.Offset, payload)
 	}
-	end := time.Now().Add(15 * time.Second)
+	end := time.Now().Add(patience)
 	for try := 0; time.Now().Before(end); try++ {
 		addr := c.addrs[try%len(c.addrs)]
 		data, status, err := c.try(addr, op, r, payload)

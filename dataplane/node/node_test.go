@@ -195,7 +195,7 @@ func TestRestartWithoutCheckpointReplaysTheLog(t *testing.T) {
 // flipChunkFiles changes a byte in every data block of every chunk file of a store.
 func flipChunkFiles(t *testing.T, dir string) (blocks int) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "chunks", "*"))
+	files, err := filepath.Glob(filepath.Join(dir, "chunks", "slot-*"))
 	if err != nil {
 		t.Fatal(err)
 	}

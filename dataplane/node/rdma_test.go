@@ -27,6 +27,12 @@ type fabric struct {
 // startFabric starts one; without tells which nodes have no card.
 func startFabric(t *testing.T, copysets int, without string) *fabric {
 	t.Helper()
+	return startFabricWith(t, copysets, without, dial.Auto)
+}
+
+// startFabricWith is for another mode of those with a card.
+func startFabricWith(t *testing.T, copysets int, without string, cards dial.Mode) *fabric {
+	t.Helper()
 	f := &fabric{net: fake.New(1), sets: map[string]*dial.Set{}}
 	f.host = f.net.Host(fake.Card{Name: "fake0", Addr: netip.MustParseAddr("127.0.0.1")})
 	t.Cleanup(func() {
@@ -40,7 +46,7 @@ func startFabric(t *testing.T, copysets int, without string) *fabric {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mode := dial.Auto
+		mode := cards
 		if cfg.Name == without {
 			mode = dial.TCP
 		}
@@ -48,7 +54,7 @@ func startFabric(t *testing.T, copysets int, without string) *fabric {
 		f.sets[cfg.Name] = s
 		cfg.Pool, cfg.Dial, cfg.Further = pool, s.Dial, s.Listeners()
 	})
-	f.own = f.open(f.pool, dial.Auto)
+	f.own = f.open(f.pool, cards)
 	f.dial = f.own.Dial
 	f.stopped = func(i int) {
 		if err := f.sets[fmt.Sprintf("n%d", i+1)].Close(); err != nil {
@@ -151,7 +157,7 @@ func (f *fabric) wantStages(t *testing.T, n uint64) {
 }
 
 func TestPayloadIsWrittenReplicatedAndReadThroughCardsWithoutACopy(t *testing.T) {
-	f := startFabric(t, 1, "")
+	f := startFabricWith(t, 1, "", dial.RDMA) // no card that is late is passed over
 	f.leader(1)
 	const size, writes = 64 << 10, 16
 	want := make([]byte, size)

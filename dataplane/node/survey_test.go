@@ -31,7 +31,7 @@ func TestLeaderTellsItsChunksAndFencesThem(t *testing.T) {
 	want := []store.VolumeChunks{{Volume: 1, Epoch: 9, Chunks: []uint64{0, 3, 5, 7}},
 		{Volume: 4, Epoch: 2}}
 	var list []store.VolumeChunks
-	for range 500 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		list, _ = c.nodes[c.leader(1)].stores[0].Survey(1, fences)
 		if reflect.DeepEqual(list, want) {
 			break

@@ -55,7 +55,7 @@ func TestABlockThatIsGoneKeepsNoReplicaFromComingBack(t *testing.T) {
 	}
 	r.wantRead(1, 7, 0, old) // only the one that was away still had it
 	r.wantRead(1, 7, block, make([]byte, 3*block))
-	r.close(3 - away - r.leader(1)) // what was fetched must carry on with one other
+	r.closeOther(away) // what was fetched must carry on with one other
 	r.wantRead(1, 3, 59*block, pattern(59, 60))
 	r.mustWrite(1, 7, 4*block, pattern(92, 1))
 	r.wantRead(1, 7, 4*block, pattern(92, 1))

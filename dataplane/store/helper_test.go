@@ -86,7 +86,7 @@ func (r *rig) config(i int) Config {
 	}
 	cfg := Config{Disk: r.disks[i], Path: fmt.Sprintf("disk%d", i), Pool: r.pool, Host: r,
 		ChunkSize: testChunk, SegmentSize: 1 << 20, LogBytes: 8 << 20, ReserveChunks: 1,
-		LimitBytes: r.limit, Logger: logger}
+		LimitBytes: r.limit, Logger: logger, ScrubBytes: -1}
 	if r.adapt != nil {
 		r.adapt(i, &cfg)
 	}
@@ -103,6 +103,18 @@ func (r *rig) open(i int) {
 	r.stores[i] = s
 	r.mu.Unlock()
 	s.Run()
+}
+
+// closeOther closes a store that does not lead copyset 1, other than the one given.
+func (r *rig) closeOther(keep int) {
+	r.t.Helper()
+	lead := r.leader(1)
+	for i, s := range r.stores {
+		if s != nil && i != keep && i != lead {
+			r.close(i)
+			return
+		}
+	}
 }
 
 // ensure tells every store what replicas it has.
