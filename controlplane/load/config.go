@@ -20,6 +20,7 @@ type config struct {
 
 const (
 	interval  = 500 * time.Millisecond // between heartbeats of a node, as the control plane asks
+	beatTime  = 30 * time.Second       // a heartbeat may wait for a commit on a slow disk
 	lostAfter = 10 * time.Second
 	fill      = 5 * time.Second // until a new replica has everything
 	election  = time.Second     // until the copysets of a dead node have another leader

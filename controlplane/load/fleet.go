@@ -42,7 +42,7 @@ type node struct {
 func newFleet(c config, cluster, addr string, recs []*v1.Copyset) (*fleet, error) {
 	f := &fleet{cluster: cluster, truth: newTruth(c, recs)}
 	for i := range c.nodes {
-		conn, err := admin.Dial(addr)
+		conn, err := admin.Dial(addr, admin.WithCallTimeout(beatTime))
 		if err != nil {
 			f.close()
 			return nil, fmt.Errorf("load: %w", err)

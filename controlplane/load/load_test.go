@@ -23,7 +23,7 @@ func TestASmallClusterIsWellAndRecovers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes most of a minute")
 	}
-	c, err := parse([]string{"-nodes", "12", "-replicas", "30", "-zones", "4", "-phase", "11s",
+	c, err := parse([]string{"-nodes", "12", "-replicas", "30", "-zones", "4", "-phase", "15s",
 		"-changing", "20"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)

@@ -3,9 +3,11 @@ package meta
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -33,6 +35,8 @@ func TestEtcdKilledAmongUpdatesLosesNoneAndHalvesNone(t *testing.T) {
 	var acked sync.Map
 	stop := make(chan struct{})
 	var killer sync.WaitGroup
+	end := sync.OnceFunc(func() { close(stop); killer.Wait() })
+	t.Cleanup(end) // before the member ends
 	killer.Go(func() {
 		for range kills {
 			select {
@@ -47,6 +51,7 @@ func TestEtcdKilledAmongUpdatesLosesNoneAndHalvesNone(t *testing.T) {
 		}
 	})
 	refused := 0
+	var open []int // of which nobody knows
 	for i := range updates {
 		keys := 2
 		if i%50 == 7 {
@@ -66,14 +71,50 @@ func TestEtcdKilledAmongUpdatesLosesNoneAndHalvesNone(t *testing.T) {
 			acked.Store(i, keys)
 		case errors.Is(err, ErrUnavailable):
 			refused++
+		case errors.Is(err, ErrFailed): // a busy disk's member, long in coming back
+			open, kv = append(open, i), reopenEtcd(t, c)
 		default:
 			t.Fatalf("update %d: %v", i, err)
 		}
 	}
-	close(stop)
-	killer.Wait()
+	end()
+	findOut(t, kv, open, &acked)
 	checkWhole(t, kv, &acked)
+	if len(open) > kills {
+		t.Errorf("%d updates failed, etcd was killed %d times", len(open), kills)
+	}
 	t.Logf("%d updates, %d refused, %d kills", updates, refused, kills)
+}
+
+// reopenEtcd opens the metadata anew when its store has failed, as soon as etcd answers.
+func reopenEtcd(t *testing.T, c *etcdtest.Cluster) *etcdKV {
+	t.Helper()
+	cfg := EtcdConfig{Endpoints: c.Endpoints(), Prefix: "/" + t.Name(),
+		Logger: slog.New(slog.DiscardHandler)}
+	for end := time.Now().Add(30 * time.Second); ; {
+		kv, err := OpenEtcd(context.Background(), cfg)
+		if err == nil {
+			t.Cleanup(func() { kv.Close() })
+			return kv.(*etcdKV)
+		}
+		if !errors.Is(err, ErrUnavailable) || time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// findOut adds those to what was acknowledged that took place though nobody was told. An update
+// before it ends the condition of every commit that is still on its way.
+func findOut(t *testing.T, kv KV, open []int, acked *sync.Map) {
+	t.Helper()
+	mustUpdate(t, kv, func(tx Tx) error { return tx.Put([]byte("end"), nil) })
+	mustUpdate(t, kv, func(tx Tx) error { return tx.Delete([]byte("end")) })
+	there := dump(t, kv)
+	for _, i := range open {
+		if v, took := there[string(pairKey(i, 0))]; took {
+			acked.Store(i, int(binary.BigEndian.Uint64([]byte(v))))
+		}
+	}
 }
 
 func pairKey(i, k int) []byte { return fmt.Appendf(nil, "p%06d/%04d", i, k) }
@@ -145,21 +186,16 @@ func TestCommitsThroughAStoppedMemberAreFoundOut(t *testing.T) {
 		case err == nil:
 			acked.Store(i, 1)
 		case errors.Is(err, ErrFailed): // of a busy disk's members, with one stopped
-			open, kv = append(open, i), openEtcd(t, EtcdConfig{Endpoints: c.Endpoints()})
+			open, kv = append(open, i), reopenEtcd(t, c)
 		case !errors.Is(err, ErrUnavailable):
 			t.Fatalf("update %d: %v", i, err)
 		}
 	}
 	end()
-	there := dump(t, kv)
-	for _, i := range open {
-		if _, took := there[string(pairKey(i, 0))]; took {
-			acked.Store(i, 1)
-		}
-	}
+	findOut(t, kv, open, &acked)
 	checkWhole(t, kv, &acked)
 	t.Logf("%d updates, %d of them hung on a stopped member, %d failed", i, slow, len(open))
-	if len(open) > i/10 {
+	if len(open) > 1+i/10 {
 		t.Error("etcd is silent most of the time")
 	}
 	if slow == 0 {
@@ -266,14 +302,7 @@ func TestLeaderThatIsCutOffStopsBeforeAnotherLeads(t *testing.T) {
 	other := openEtcd(t, EtcdConfig{})
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	old, err := cut.Campaign(ctx, "active", "a:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(3 * DefaultLease / 2) // it is renewed
-	if !old.Held() {
-		t.Fatal("the leadership was not renewed")
-	}
+	old := mustLead(t, cut, "a:1")
 	way.Cut()
 	begun := time.Now()
 	won := make(chan time.Time, 1)
@@ -300,7 +329,7 @@ func TestLeaderThatIsCutOffStopsBeforeAnotherLeads(t *testing.T) {
 	l.mu.Lock()
 	l.until, l.lost = time.Now().Add(time.Hour), make(chan struct{})
 	l.mu.Unlock()
-	err = old.Update(ctx, func(tx Tx) error { return tx.Put([]byte("a"), nil) })
+	err := old.Update(ctx, func(tx Tx) error { return tx.Put([]byte("a"), nil) })
 	if !errors.Is(err, ErrLost) || old.Held() {
 		t.Errorf("the former leader wrote: %v", err)
 	}
@@ -321,7 +350,7 @@ func TestLeaderWhoseKeyIsDeletedStops(t *testing.T) {
 	}
 	select {
 	case <-l.Lost():
-	case <-time.After(DefaultLease):
+	case <-time.After(5 * DefaultLease):
 		t.Error("it goes on leading")
 	}
 }

@@ -89,7 +89,7 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	clients, err := admin.Dial(srv.Addr().String())
+	clients, err := admin.Dial(srv.Addr().String(), patient)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -134,6 +134,9 @@ func (r *rig) tick(d time.Duration) {
 }
 
 var ctx = context.Background()
+
+// patient lets a call wait for commits on a disk that other tests keep busy.
+var patient = admin.WithCallTimeout(20 * time.Second)
 
 // fakeNode is a data-plane node in miniature: it keeps its desired state and obeys at once.
 type fakeNode struct {

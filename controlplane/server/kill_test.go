@@ -83,7 +83,7 @@ func (c *child) dial() {
 	c.t.Helper()
 	var err error
 	addrs := slices.Sorted(maps.Keys(c.procs))
-	c.Clients, err = admin.Dial(strings.Join(addrs, ","), admin.WithCallTimeout(20*time.Second))
+	c.Clients, err = admin.Dial(strings.Join(addrs, ","), patient)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -145,6 +145,8 @@ type killWorld struct {
 	m     model
 	nodes []*fakeNode
 	raft  *raft
+
+	lapses int
 }
 
 func TestAcknowledgedMutationsSurviveKills(t *testing.T) {
@@ -187,7 +189,11 @@ func mutateAndKill(t *testing.T, mutations int, c *child) {
 			w.check()
 			w.rejoin()
 		}
-		if err := w.mutation()(); err != nil {
+		switch err := w.mutation()(); {
+		case err == nil:
+		case w.lapsed(err):
+			w.adopt()
+		default:
 			t.Fatalf("mutation %d: %v", i, err)
 		}
 		if i%10 == 0 {
@@ -198,6 +204,21 @@ func mutateAndKill(t *testing.T, mutations int, c *child) {
 	w.check()
 	t.Logf("%d volumes, %d sessions at the end", len(w.m.volumes), len(w.m.sessions))
 }
+
+// lapsed says whether an error may be that of a pair that lost its leadership though nobody killed
+// it, as the disk of its etcd stood still for longer than a lease: rarely, or something else is
+// wrong.
+func (w *killWorld) lapsed(err error) bool {
+	if w.active == nil || !errors.Is(err, admin.ErrUnavailable) {
+		return false
+	}
+	w.lapses++
+	w.t.Logf("lapse %d: %v", w.lapses, err)
+	return w.lapses <= maxLapses
+}
+
+// maxLapses is how often a pair may lose its leadership to a slow disk in a run.
+const maxLapses = 3
 
 func (w *killWorld) join(n int) {
 	w.t.Helper()

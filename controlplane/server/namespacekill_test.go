@@ -258,12 +258,16 @@ func renameAndKill(t *testing.T, mutations int, c *child) {
 		op := w.draw()
 		id, err := carryOut(w.Clients, op, w.names[op.path].id)
 		next, class := w.names.apply(op, id)
-		if !errors.Is(err, class) || (err == nil) != (class == nil) {
+		switch {
+		case errors.Is(err, class) && (err == nil) == (class == nil):
+			if class == nil {
+				w.names = next
+				w.done[op.verb]++
+			}
+		case w.lapsed(err):
+			w.findOut(op, id, err)
+		default:
 			t.Fatalf("mutation %d, %+v: %v, want %v", i, op, err, class)
-		}
-		if class == nil {
-			w.names = next
-			w.done[op.verb]++
 		}
 		if i%25 == 0 {
 			w.checkNames()
@@ -367,16 +371,21 @@ func (w *nsWorld) killDuringNames() {
 	w.kill()
 	got := <-answers
 	w.start()
-	next, class := w.names.apply(op, got.id)
+	w.findOut(op, got.id, got.err)
+}
+
+// findOut takes over what became of a mutation whose caller was told id or err.
+func (w *nsWorld) findOut(op nsOp, id uint64, told error) {
+	w.t.Helper()
+	next, class := w.names.apply(op, id)
 	if class != nil {
 		w.checkNames()
 		return
 	}
-	if got.err != nil && !errors.Is(got.err, admin.ErrUnavailable) &&
-		!errors.Is(got.err, admin.ErrClosed) {
-		w.t.Fatal(got.err)
+	if told != nil && !errors.Is(told, admin.ErrUnavailable) && !errors.Is(told, admin.ErrClosed) {
+		w.t.Fatal(told)
 	}
-	if op.verb == "create" && got.err != nil {
+	if op.verb == "create" && told != nil {
 		r, err := w.Admin.GetVolume(ctx, &v1.GetVolumeRequest{Name: op.path})
 		if err == nil {
 			next[op.path] = item{id: r.Volume.VolumeId, gigs: op.gigs}
@@ -390,7 +399,7 @@ func (w *nsWorld) killDuringNames() {
 	case maps.Equal(now, next):
 		w.names = next
 		w.after++
-	case got.err == nil:
+	case told == nil:
 		w.t.Fatalf("%+v was acknowledged; the names are\n%v, want\n%v", op, now.list(),
 			next.list())
 	default:

@@ -19,7 +19,8 @@ type seat struct {
 	addr    string
 	calls   atomic.Int64
 	serves  atomic.Bool
-	instead atomic.Value // string
+	instead atomic.Value  // string
+	hang    chan struct{} // holds calls of slowNode until the test ends
 }
 
 func (s *seat) HeartbeatNode(ctx context.Context, req *v1.HeartbeatNodeRequest) (
@@ -31,7 +32,7 @@ func (s *seat) HeartbeatNode(ctx context.Context, req *v1.HeartbeatNodeRequest) 
 			Active: s.instead.Load().(string)})
 	}
 	if req.NodeId == slowNode {
-		time.Sleep(500 * time.Millisecond)
+		<-s.hang
 	}
 	return &v1.HeartbeatNodeResponse{}, nil
 }
@@ -41,9 +42,10 @@ const slowNode = 99
 func seats(t *testing.T, n int) (all []*seat) {
 	t.Helper()
 	for range n {
-		s := &seat{}
+		s := &seat{hang: make(chan struct{})}
 		s.instead.Store("")
 		s.addr = serve(t, s)
+		t.Cleanup(func() { close(s.hang) }) // before the server ends
 		all = append(all, s)
 	}
 	return all
@@ -67,7 +69,7 @@ func TestCallsFollowToTheControlPlaneThatServesAndStayThere(t *testing.T) {
 	s[0].instead.Store(s[2].addr)
 	c := dialAll(t, s[0].addr, s[1].addr) // the third is not even in the list
 	for range 5 {
-		if err := beat(c, 1, time.Second); err != nil {
+		if err := beat(c, 1, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,12 +83,12 @@ func TestCallsPassOverAControlPlaneThatIsGone(t *testing.T) {
 	s := seats(t, 1)
 	s[0].serves.Store(true)
 	c := dialAll(t, "127.0.0.1:1", "127.0.0.1:2", s[0].addr)
-	if err := beat(c, 1, time.Second); err != nil {
+	if err := beat(c, 1, 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	begun := time.Now()
-	err := beat(dialAll(t, "127.0.0.1:1", "127.0.0.1:2"), 1, 10*time.Second)
-	if !errors.Is(err, ErrUnavailable) || time.Since(begun) > time.Second {
+	err := beat(dialAll(t, "127.0.0.1:1", "127.0.0.1:2"), 1, 30*time.Second)
+	if !errors.Is(err, ErrUnavailable) || time.Since(begun) > 10*time.Second {
 		t.Errorf("nobody is there: %v after %v", err, time.Since(begun))
 	}
 }
@@ -95,7 +97,7 @@ func TestCallsWaitForAnElection(t *testing.T) {
 	s := seats(t, 2)
 	c := dialAll(t, s[0].addr, s[1].addr)
 	time.AfterFunc(300*time.Millisecond, func() { s[1].serves.Store(true) })
-	if err := beat(c, 1, 5*time.Second); err != nil {
+	if err := beat(c, 1, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	s[1].serves.Store(false)
@@ -114,14 +116,15 @@ func TestCallThatMayHaveBeenCarriedOutIsNotRepeated(t *testing.T) {
 	s[0].serves.Store(true)
 	s[1].serves.Store(true)
 	c := dialAll(t, s[0].addr, s[1].addr)
-	if err := beat(c, slowNode, 100*time.Millisecond); !errors.Is(err, ErrUnavailable) ||
+	// Time enough to get there.
+	if err := beat(c, slowNode, 2*time.Second); !errors.Is(err, ErrUnavailable) ||
 		errors.Is(err, ErrNotActive) {
 		t.Fatalf("got %v", err)
 	}
 	if s[0].calls.Load() != 1 || s[1].calls.Load() != 0 {
 		t.Errorf("calls %d %d", s[0].calls.Load(), s[1].calls.Load())
 	}
-	if err := beat(c, 1, time.Second); err != nil || s[1].calls.Load() != 1 {
+	if err := beat(c, 1, 10*time.Second); err != nil || s[1].calls.Load() != 1 {
 		t.Errorf("the next call went to the one that hangs: %v", err)
 	}
 }

@@ -36,7 +36,7 @@ func TestHealthThatHangsIsWhatIsWrong(t *testing.T) {
 		if code != 503 || !strings.Contains(body, "not said for") {
 			t.Errorf("%d %q", code, body)
 		}
-		if took := time.Since(began); took > 2*healthTime {
+		if took := time.Since(began); took > 5*healthTime {
 			t.Errorf("the answer took %v", took)
 		}
 	}

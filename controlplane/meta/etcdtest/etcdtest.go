@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,7 +55,8 @@ func Start(tb testing.TB, o Options) *Cluster {
 	return c
 }
 
-// Run starts a cluster in a directory and waits until its ports are open. The caller stops it.
+// Run starts a cluster in a directory and waits until it has a leader, or, where a certificate is
+// needed to ask, until its ports are open. The caller stops it.
 func Run(dir string, o Options) (*Cluster, error) {
 	path, err := exec.LookPath(binary)
 	if err != nil {
@@ -92,7 +94,11 @@ func Run(dir string, o Options) (*Cluster, error) {
 		}
 	}
 	for _, m := range c.Members {
-		if err := m.await(); err != nil {
+		err := m.await()
+		if err == nil && o.Scheme == "http" {
+			err = m.awaitHealth()
+		}
+		if err != nil {
 			c.Stop()
 			return nil, err
 		}
@@ -176,6 +182,24 @@ func (m *Member) await() error {
 		}
 	}
 	return errors.New("etcdtest: etcd does not listen: " + m.tail())
+}
+
+// awaitHealth returns when the member's cluster has a leader, for which a busy disk may take
+// seconds after its ports are open.
+func (m *Member) awaitHealth() error {
+	client := http.Client{Timeout: startWait / 10}
+	for end := time.Now().Add(startWait); time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+		resp, err := client.Get(m.url + "/health")
+		if err != nil {
+			continue
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+	}
+	return errors.New("etcdtest: etcd is not healthy: " + m.tail())
 }
 
 func (m *Member) tail() string {

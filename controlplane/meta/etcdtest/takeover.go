@@ -12,6 +12,8 @@ import (
 const (
 	TakeoverLimit = 3 * time.Second
 	LateTakeover  = 2 * TakeoverLimit
+	// fewTakeovers have a median that is one late one as likely as not.
+	fewTakeovers = 5
 )
 
 // JudgeTakeovers fails the test if those of a run break the promise.
@@ -22,7 +24,7 @@ func JudgeTakeovers(tb testing.TB, took []time.Duration) {
 		return
 	}
 	took = slices.Sorted(slices.Values(took))
-	if d := took[len(took)/2]; d > TakeoverLimit {
+	if d := took[len(took)/2]; len(took) >= fewTakeovers && d > TakeoverLimit {
 		tb.Errorf("half of the takeovers took %v and more", d)
 	}
 	if d := took[len(took)-1]; d > LateTakeover {
