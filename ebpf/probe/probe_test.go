@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -235,33 +236,58 @@ func contend(t *testing.T, long time.Duration) (waited [2]time.Duration) {
 
 func TestWaitsForAProcessorAreTimed(t *testing.T) {
 	p := attach(t, RunQueue)
-	waited := contend(t, 300*time.Millisecond)
-	got := poll(t, p, &told{})
-	threads, all := map[uint32]time.Duration{}, time.Duration(0)
-	for _, d := range got.delays {
-		if d.Took < 0 || d.Began <= 0 || d.Began+d.Took > mark.Now() {
-			t.Errorf("delay %+v", d)
+	n, all := 0, time.Duration(0)
+	// Waits of a thread before its clock is read are told too: with others on that processor they
+	// may be long.
+	for try := 1; ; try++ {
+		waited := contend(t, 300*time.Millisecond)
+		delays := waits(t, p)
+		threads := map[uint32]time.Duration{}
+		for _, d := range delays {
+			threads[d.Thread] += time.Duration(d.Took)
+			all += time.Duration(d.Took)
 		}
-		threads[d.Thread] += time.Duration(d.Took)
-		all += time.Duration(d.Took)
-	}
-	var most []time.Duration
-	for _, took := range threads {
-		most = append(most, took)
-	}
-	slices.Sort(most)
-	slices.Sort(waited[:])
-	for i, want := range waited {
-		if got := most[len(most)-2+i]; got < want*8/10 || got > want*11/10+2*time.Millisecond {
-			t.Errorf("a thread waited %v, it was told of %v", want, got)
+		n += len(delays)
+		if apart := unlike(waited, threads); apart == "" {
+			break
+		} else if try == 3 {
+			t.Error(apart)
+			break
 		}
 	}
 	h, err := p.Times(0, TimesRunQueue)
 	must(t, err)
-	if int(h.N) < len(got.delays) || time.Duration(h.Sum) < all {
-		t.Errorf("%d waits of %v counted, %d of %v told", h.N, time.Duration(h.Sum),
-			len(got.delays), all)
+	if int(h.N) < n || time.Duration(h.Sum) < all {
+		t.Errorf("%d waits of %v counted, %d of %v told", h.N, time.Duration(h.Sum), n, all)
 	}
+}
+
+// waits are those that were told since the last time.
+func waits(t *testing.T, p *Probes) []trace.Delay {
+	t.Helper()
+	delays := poll(t, p, &told{}).delays
+	for _, d := range delays {
+		if d.Took < 0 || d.Began <= 0 || d.Began+d.Took > mark.Now() {
+			t.Errorf("delay %+v", d)
+		}
+	}
+	return delays
+}
+
+// unlike says which of two threads waited for another time than it was told of; the two that were
+// told of most are meant.
+func unlike(waited [2]time.Duration, threads map[uint32]time.Duration) string {
+	most := slices.Sorted(maps.Values(threads))
+	slices.Sort(waited[:])
+	for i, want := range waited {
+		if len(most) < len(waited) {
+			return fmt.Sprintf("waits of %d threads were told", len(most))
+		}
+		if got := most[len(most)-2+i]; got < want*8/10 || got > want*11/10+2*time.Millisecond {
+			return fmt.Sprintf("a thread waited %v, it was told of %v", want, got)
+		}
+	}
+	return ""
 }
 
 // Without histograms only long waits are looked at; they are told all the same.

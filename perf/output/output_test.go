@@ -154,6 +154,7 @@ func TestTextNamesEveryJobAndGroup(t *testing.T) {
 func TestOpenLoopSaysWhenItsRateIsNotReached(t *testing.T) {
 	r := report(t, "[a]\nioengine=null\nsize=1m\nrate_iops=2000\nrate_process=poisson\n"+
 		"time_based\nruntime=200ms\n")
+	r.Entries[0].Result.Unserved = 0 // what was due when it ended, on a busy machine
 	if text := r.Normal(); !strings.Contains(text, "open loop") ||
 		!strings.Contains(text, "    lat percentiles") || strings.Contains(text, "WARNING") {
 		t.Errorf("%s", text)

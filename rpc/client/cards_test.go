@@ -141,10 +141,8 @@ func TestRandomFaultsOverCardsLoseNothing(t *testing.T) {
 // has back by then is not handed out again before the card has done with it.
 func TestBufferOfAnAttemptThatWasGivenUpStaysWithTheCard(t *testing.T) {
 	f, x := newFabric(t, 1)
-	v := f.open(func(c *Config) {
-		x.use(c)
-		c.Timeout = 300 * time.Millisecond
-	})
+	v := f.open(x.use)
+	hasten(v, 300*time.Millisecond)
 	x.net.SetFaults(cards.Faults{Slow: 100 * time.Millisecond})
 	held := 0
 	for range 4 {

@@ -530,6 +530,10 @@ func (f *fake) open(change func(*Config), opts ...OpenOption) *Volume {
 	return v
 }
 
+// hasten bounds the operations that follow: the volume was opened, and the leader found, within the
+// default.
+func hasten(v *Volume, d time.Duration) { v.c.cfg.Timeout = d }
+
 func (f *fake) appliedCount() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

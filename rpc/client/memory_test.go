@@ -170,7 +170,8 @@ func TestAnswerThatComesTooLateReachesNoBufferOfTheCaller(t *testing.T) {
 
 func TestBuffersOfRequestsThatNeverLeftAreGivenBack(t *testing.T) {
 	f := newFake(t, 3)
-	v := f.open(func(c *Config) { c.Timeout = 300 * time.Millisecond })
+	v := f.open(nil)
+	hasten(v, 300*time.Millisecond)
 	for _, n := range f.nodes {
 		n.stop()
 	}

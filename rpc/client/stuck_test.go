@@ -106,7 +106,8 @@ func TestDataOfAStuckSendStaysUntouchedUntilDone(t *testing.T) {
 	f.chunkBytes, f.segBytes, f.size = 16<<20, 1<<30, 1<<30
 	f.nodes = []*fakeNode{newFakeNode(f, 0, n.ln.Addr().String())}
 	f.setLeader(0)
-	v := f.open(func(c *Config) { c.Timeout = 150 * time.Millisecond })
+	v := f.open(nil)
+	hasten(v, 150*time.Millisecond)
 	p := fill(1, 30<<20)
 	time.AfterFunc(350*time.Millisecond, func() { close(n.letGo) })
 	if err := submitWait(v, &Op{Kind: OpWrite, Data: p}); !errors.Is(err, ErrTimeout) {

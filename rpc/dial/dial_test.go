@@ -223,7 +223,7 @@ func TestSettingForZeroCopySendsReachesConnectionsOverTCP(t *testing.T) {
 func TestAutoFallsBackAndRemembersForAWhile(t *testing.T) {
 	r := newRig(t)
 	r.serve(mode(TCP))
-	s, pool := r.open(func(c *Config) { c.RetryAfter = 200 * time.Millisecond })
+	s, pool := r.open(func(c *Config) { c.RetryAfter = time.Minute })
 	r.want(s, pool, "tcp")
 	r.want(s, pool, "tcp")
 	if got := s.Stats(); got != (Stats{Fallbacks: 2, Remembered: 1}) {
@@ -240,7 +240,12 @@ func TestAutoFallsBackAndRemembersForAWhile(t *testing.T) {
 	}
 	r.later(l.Close)
 	r.want(s, pool, "tcp")
-	time.Sleep(250 * time.Millisecond)
+	s.mu.Lock()
+	if left := time.Until(s.bad[r.addr].until); left <= 0 || left > time.Minute {
+		t.Errorf("it is remembered for another %v", left)
+	}
+	s.bad[r.addr].until = time.Now()
+	s.mu.Unlock()
 	r.want(s, pool, "rdma")
 }
 

@@ -78,7 +78,7 @@ func memoryIsBack(t testing.TB, s *Server) {
 
 func TestOnlyTheConnectionOfAMisbehavingClientIsClosed(t *testing.T) {
 	m := newMemoryBackend(fullInfo("vol", 4<<20))
-	s, addr := startServer(t, m, func(c *Config) { c.HandshakeTimeout = 200 * time.Millisecond })
+	s, addr := startServer(t, m, func(c *Config) { c.HandshakeTimeout = 2 * time.Second })
 	good := dial(t, &Dialer{}, addr, "vol")
 	before := [][]byte{ // instead of a handshake
 		[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
@@ -296,7 +296,7 @@ func TestManyStuckClientsDoNotHoldUpTheServer(t *testing.T) {
 	m.exports[0].async = true
 	s, addr := startServer(t, m, func(c *Config) {
 		c.MemoryBytes = 16 << 20
-		c.WriteTimeout = 300 * time.Millisecond
+		c.WriteTimeout = 3 * time.Second
 	})
 	for i := range 6 { // together they ask for more than all memory, in every mode of reply
 		nc := rawDial(t, addr, "vol", i%2 == 0)
@@ -379,6 +379,7 @@ func TestClientEndsEverythingWhenTheServerDies(t *testing.T) {
 	s, addr := startServer(t, m, nil)
 	c := dial(t, &Dialer{MaxInFlight: 4}, addr, "vol")
 	var wg sync.WaitGroup
+	open := sync.OnceFunc(func() { close(gate) })
 	for range 10 { // more than fit in flight
 		wg.Add(1)
 		go func() {
@@ -386,10 +387,10 @@ func TestClientEndsEverythingWhenTheServerDies(t *testing.T) {
 			if err := c.Flush(); err == nil {
 				t.Error("flush succeeded")
 			}
+			open() // the export must still be left in order
 		}()
 	}
 	eventually(t, "requests arrive", func() bool { return s.Stats().Requests == 4 })
-	go func() { time.Sleep(20 * time.Millisecond); close(gate) }()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {

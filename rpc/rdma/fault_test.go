@@ -467,12 +467,11 @@ func TestMemoryComesBackOnlyWhenTheQueuePairIsClosed(t *testing.T) {
 
 func TestASilentPeerIsClosed(t *testing.T) {
 	h := &testHandler{onMessage: echo}
-	p := newPair(t, h, transport.ServerConfig{HelloTimeout: 200 * time.Millisecond})
-	idle := p.dial(t)
+	p := newPair(t, h, transport.ServerConfig{HelloTimeout: 2 * time.Second})
+	idle := p.dial(t) // and so older than the one that is closed
 	r := newRogue(t, p.net)
 	q := r.dial(p.srv.Addr())
 	goneSoon(t, q)
-	time.Sleep(250 * time.Millisecond)
 	call(t, idle, 1, nil, []byte("an idle connection stays"))
 	if len(h.opened) != 1 {
 		t.Errorf("the handler saw %d", len(h.opened))

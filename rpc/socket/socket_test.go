@@ -35,10 +35,12 @@ func pair(t *testing.T) (near, far net.Conn) {
 func TestReadGivesWhatIsThereAndThenTheEnd(t *testing.T) {
 	near, far := pair(t)
 	r := Reader(near)
+	read := make(chan struct{})
 	go func() {
 		for _, s := range []string{"ab", "cde"} {
+			time.Sleep(5 * time.Millisecond) // the reader waits by then
 			_, _ = far.Write([]byte(s))
-			time.Sleep(20 * time.Millisecond)
+			<-read
 		}
 		_ = far.Close()
 	}()
@@ -47,6 +49,7 @@ func TestReadGivesWhatIsThereAndThenTheEnd(t *testing.T) {
 		if n, err := r.Read(p); err != nil || string(p[:n]) != want {
 			t.Fatalf("%q, %v; want %q", p[:n], err, want)
 		}
+		read <- struct{}{}
 	}
 	if n, err := r.Read(p[:0]); n != 0 || err != nil {
 		t.Errorf("a read of nothing gives %d, %v", n, err)

@@ -19,9 +19,15 @@ import (
 // pipeConn is a client connection whose peer is the test.
 func pipeConn(t *testing.T, pool *buf.Pool) (*clientConn, net.Conn) {
 	t.Helper()
+	return pipeConnFor(t, pool, 10*time.Second)
+}
+
+// pipeConnFor is one whose peer has so long to take what is sent.
+func pipeConnFor(t *testing.T, pool *buf.Pool, write time.Duration) (*clientConn, net.Conn) {
+	t.Helper()
 	a, b := net.Pipe()
 	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
-	return newClientConn(a, "pipe", Config{Pool: pool, WriteTimeout: 200 * time.Millisecond}), b
+	return newClientConn(a, "pipe", Config{Pool: pool, WriteTimeout: write}), b
 }
 
 func TestReceivedStreamMayBeCutAnywhere(t *testing.T) {
@@ -133,7 +139,7 @@ func TestAnswerWithoutABufferReadsAsOverloaded(t *testing.T) {
 
 func TestSendToAPeerThatDoesNotReadTimesOut(t *testing.T) {
 	pool := newPool(t, 8<<20)
-	c, _ := pipeConn(t, pool)
+	c, _ := pipeConnFor(t, pool, 200*time.Millisecond)
 	released := 0
 	msg := func() []Message {
 		return []Message{{Header: wire.Header{Op: wire.OpPing}, Release: func() { released++ }}}

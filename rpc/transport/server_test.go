@@ -191,7 +191,7 @@ func TestGreetingDecidesWhoMayTalk(t *testing.T) {
 func TestSilentAndStallingPeersAreClosed(t *testing.T) {
 	pool := newPool(t, 8<<20)
 	s := startServer(t, "127.0.0.1:0", &testHandler{onMessage: echo}, ServerConfig{Pool: pool,
-		HelloTimeout: 300 * time.Millisecond, FrameTimeout: 300 * time.Millisecond})
+		HelloTimeout: 3 * time.Second, FrameTimeout: 3 * time.Second})
 	idle := dial(t, s.Addr(), pool)
 	silent, stalling := rawDial(t, s.Addr()), rawDial(t, s.Addr())
 	greetRaw(t, stalling)
@@ -305,6 +305,14 @@ func TestSlowReaderThatCatchesUpLosesNothing(t *testing.T) {
 	eventually(t, "all is released", func() bool { return released.Load() == n })
 }
 
+// idleNow reports whether nothing of a connection's is queued and nobody writes.
+func idleNow(sc ServerConn) bool {
+	c := sc.(*serverConn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.active && !c.inBatch && c.queue.empty()
+}
+
 func TestRepliesShareWrites(t *testing.T) {
 	pool := newPool(t, 16<<20)
 	open := make(chan ServerConn, 1)
@@ -318,6 +326,7 @@ func TestRepliesShareWrites(t *testing.T) {
 		return s.Stats().Writes - before
 	}
 	answer := []Message{{Header: wire.Header{Op: wire.OpPing, Flags: wire.FlagResponse}}}
+	eventually(t, "the loop is done with the greeting", func() bool { return idleNow(sc) })
 	if n := writes(func() {
 		for range 100 {
 			sc.Queue(answer)
