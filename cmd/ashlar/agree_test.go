@@ -17,8 +17,8 @@ import (
 const (
 	// agreement is by how much figures of fio and ours may differ where the server sets the pace.
 	agreement = 0.05
-	// agreeTries is how often they are compared: on a busy machine two runs of either differ.
-	agreeTries = 3
+	// agreeTries is how often each may run: on a busy machine two runs of either differ.
+	agreeTries = 6
 )
 
 // pacedServer is an NBD server that takes a set time for every operation, whoever asks.
@@ -109,17 +109,37 @@ func TestFioAndBenchAgreeOnAServerThatSetsThePace(t *testing.T) {
 		t.Fatal(err)
 	}
 	var apart []string
+	theirs, ours := map[string]map[string]float64{}, map[string]map[string]float64{}
 	for range agreeTries {
-		theirs := figuresOf(t, run(t, "fio", "--output-format=json", jobs))
+		best(theirs, figuresOf(t, run(t, "fio", "--output-format=json", jobs)))
 		stdout, said, status := ashlar("bench", "--output-format=json", "--eta=never", jobs)
 		if status != 0 {
 			t.Fatalf("status %d: %s", status, said)
 		}
-		if apart = disagreements(t, theirs, figuresOf(t, stdout)); len(apart) == 0 {
+		best(ours, figuresOf(t, stdout))
+		if apart = disagreements(t, theirs, ours); len(apart) == 0 {
 			return
 		}
 	}
-	t.Errorf("%d times in a row, the last time: %s", agreeTries, strings.Join(apart, "; "))
+	t.Errorf("the best of %d times each: %s", agreeTries, strings.Join(apart, "; "))
+}
+
+// best keeps the better of each figure: what others do on the machine makes latencies longer and
+// rates lower, never the other way.
+func best(kept, next map[string]map[string]float64) {
+	for job, figures := range next {
+		if kept[job] == nil {
+			kept[job] = figures
+			continue
+		}
+		for what, v := range figures {
+			if strings.HasSuffix(what, "lat") {
+				kept[job][what] = min(kept[job][what], v)
+			} else {
+				kept[job][what] = max(kept[job][what], v)
+			}
+		}
+	}
 }
 
 func disagreements(t *testing.T, theirs, ours map[string]map[string]float64) (apart []string) {

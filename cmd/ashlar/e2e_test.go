@@ -360,8 +360,14 @@ func TestMistakesOfUsersAreAnsweredAndHarmNothing(t *testing.T) {
 		t.Errorf("the cluster is %s: %v", s.Health, s.Problems)
 	}
 	client.Close()
-	if _, stderr, status := ashlar("volume", "delete", "vol", "--data", c.dir); status != 0 {
-		t.Errorf("delete: status %d: %s", status, stderr)
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) { // until the gateway let it go
+		_, stderr, status := ashlar("volume", "delete", "vol", "--data", c.dir)
+		if status == 0 {
+			break
+		}
+		if time.Since(began) > readyWait {
+			t.Fatalf("delete: status %d: %s", status, stderr)
+		}
 	}
 	c.stop()
 }

