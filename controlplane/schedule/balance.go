@@ -43,7 +43,7 @@ func (m *mover) balance() {
 			m.plan.Resume = s.ID
 			return
 		}
-		if s.Up && !s.Draining && s.leaving < m.lim.Drains && m.shift(s, poor, slack) {
+		if (s.Up || s.Full) && !s.Draining && s.leaving < m.lim.Drains && m.shift(s, poor, slack) {
 			left--
 			slices.SortStableFunc(poor, compareLoad)
 		}

@@ -22,7 +22,9 @@
 //
 //   - Repairs: a replica that lost something it had promised is replaced on its store, or on the
 //     one that has come in the place of that.
-//   - Recover: a replica whose store has been away for Limits.LostAfter is replaced on another.
+//   - Recover: a replica whose store has been away for Limits.LostAfter is replaced on another, and
+//     so is one whose store was replaced by a disk that takes none, as that shall be emptied or
+//     went elsewhere.
 //   - Drain: a replica on a store that shall be emptied is replaced on another.
 //   - Balance: stores that hold more replicas than their capacity's share give some to those that
 //     hold less.

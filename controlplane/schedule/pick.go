@@ -101,12 +101,14 @@ func (m *mover) others(c *Copyset, from *Replica) (zones, nodes []string) {
 // runs says whether a replica has its place on its node.
 func (m *mover) runs(r *Replica) bool {
 	s := m.stores[r.Store]
-	return s != nil && s.Up && !r.Damaged
+	return s != nil && (s.Up || s.Full || s.Stalled) && !r.Damaged
 }
 
 // takes says whether a store may take a new member now, and counts why not.
 func (m *mover) takes(s *spot, nodes []string, no *refusals) bool {
 	switch {
+	case s.Full:
+		no.full++
 	case !s.Up:
 		no.down++
 	case s.Draining:

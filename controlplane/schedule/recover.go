@@ -7,8 +7,8 @@ import (
 )
 
 // Recover returns the replacements of replicas whose store has been away for Limits.LostAfter or
-// longer: each by a new member on another store. Those of copysets with the fewest good replicas
-// come first.
+// longer, or was replaced by one that takes none: each by a new member on another store. Those of
+// copysets with the fewest good replicas come first.
 func Recover(v View, lim Limits) Plan {
 	m := newMover(NewIndex(v.Copysets), v.Scene, lim)
 	m.recover()
@@ -27,12 +27,14 @@ func (m *mover) recover() {
 
 // maybeGone are the copysets that a lost store may have a part in, by number.
 func (m *mover) maybeGone() (list []*Copyset) {
-	if len(m.lost) > 0 {
+	if len(m.lost) > 0 || m.draining {
 		list = append(list, m.index.placed.sorted()...)
 	}
 	list = append(list, m.index.joining.sorted()...)
-	for id := range m.lost {
-		list = append(list, m.stores[id].held...)
+	for _, s := range m.spots {
+		if m.lost[s.ID] || s.Replaced {
+			list = append(list, s.held...)
+		}
 	}
 	slices.SortFunc(list, byNumber)
 	return slices.Compact(list)
@@ -50,6 +52,9 @@ func (m *mover) recoverOne(c *Copyset, from *Replica) {
 		return
 	}
 	what := fmt.Sprintf("store %d is lost", from.Store)
+	if m.noPlace(from) {
+		what = fmt.Sprintf("no store takes the place of store %d", from.Store)
+	}
 	if c.Joining != nil {
 		what = fmt.Sprintf("its new member on store %d is lost", c.Joining.Store)
 	}
@@ -67,9 +72,16 @@ func (m *mover) gone(c *Copyset) *Replica {
 		return nil
 	}
 	for i := range c.Replicas {
-		if r := &c.Replicas[i]; m.isLost(r.place()) {
+		if r := &c.Replicas[i]; m.isLost(r.place()) || m.noPlace(r) {
 			return r
 		}
 	}
 	return nil
+}
+
+// noPlace says whether a replica's store was replaced, and the one that came in its place shall be
+// emptied or is not known any more.
+func (m *mover) noPlace(r *Replica) bool {
+	s := m.stores[r.place()]
+	return s != nil && (s.Replaced || s.Draining && s.ID != r.Store)
 }

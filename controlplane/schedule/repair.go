@@ -27,12 +27,14 @@ func (m *mover) repair() {
 
 func (m *mover) repairOne(c *Copyset, from *Replica) {
 	s := m.stores[from.place()]
-	if s == nil || m.isLost(s.ID) || s.Draining {
+	if s == nil || m.isLost(s.ID) || s.Draining || m.noPlace(from) {
 		return // it moves to another store
 	}
 	why := cmp.Or(m.poisoned(c), m.obstacle(c, from))
 	switch {
 	case why != "":
+	case s.Full:
+		why = fmt.Sprintf("store %d is full", s.ID)
 	case !s.Up:
 		why = fmt.Sprintf("store %d is down", s.ID)
 	case s.filling >= m.lim.Rebuilds:

@@ -23,7 +23,9 @@ type Scene struct {
 // Store is a disk and the node around it.
 type Store struct {
 	ID      uint64
-	Up      bool      // the node is heard from and the store works
+	Up      bool      // the node is heard from and the store works, and takes what is given to it
+	Full    bool      // not Up only as it has no room for more: it serves what it has
+	Stalled bool      // not Up only as its device hangs: its replicas run
 	UpSince time.Time // of the node, as far as this control plane has seen
 	// LogWrite is what a durable write of its log takes; 0: unknown.
 	LogWrite  time.Duration
@@ -33,6 +35,7 @@ type Store struct {
 	Capacity  uint64 // bytes; 0: unknown
 	Used      uint64 // bytes
 	Draining  bool   // to be emptied
+	Replaced  bool   // another disk was put in its place: it never comes back
 }
 
 // Copyset is a raft group as its leader last reported it.

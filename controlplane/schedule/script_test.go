@@ -96,7 +96,7 @@ func (s script) view(t *testing.T) (View, Limits) {
 		for j := range v.Copysets[i].Replicas {
 			m := &v.Copysets[i].Replicas[j]
 			for _, s := range v.Stores {
-				m.CaughtUp = m.CaughtUp && (s.ID != m.Store || s.Up)
+				m.CaughtUp = m.CaughtUp && (s.ID != m.Store || s.Up || s.Full)
 			}
 		}
 	}
@@ -105,7 +105,8 @@ func (s script) view(t *testing.T) (View, Limits) {
 
 func store(t *testing.T, f []string) Store {
 	t.Helper()
-	s := Store{Up: f[2] == "up", UpSince: start, Zone: "z" + f[1], Node: "n" + f[1]}
+	s := Store{Up: f[2] == "up", Full: f[2] == "full", Stalled: f[2] == "stalled",
+		Replaced: f[2] == "replaced", UpSince: start, Zone: "z" + f[1], Node: "n" + f[1]}
 	scan(t, f[1], "%d", &s.ID)
 	for _, word := range f[3:] {
 		name, text, _ := strings.Cut(word, "=")
@@ -202,6 +203,9 @@ func copyset(t *testing.T, f []string) Copyset {
 		case "damaged":
 			m := c.replica(at(text))
 			m.CaughtUp, m.Damaged = false, true
+		case "place": // of a member on a store, the one that came in its place
+			of, place, _ := strings.Cut(text, ":")
+			c.replica(at(of)).Place = at(place) - c.ID*10
 		case "joining", "joining-damaged":
 			c.Joining = &Replica{ID: c.ID*10 + 9, Store: at(text) - c.ID*10,
 				Damaged: name == "joining-damaged"}

@@ -176,7 +176,8 @@ func (c *cluster) leading(g *copyset, now time.Time) *v1.ReplicaReport {
 	return nil
 }
 
-// replicaFull says whether a replica has everything, by its own word and its leader's.
+// replicaFull says whether a replica has everything, by its own word and its leader's. A store
+// without room for new chunks serves those that it has.
 func (c *cluster) replicaFull(g *copyset, m *v1.Replica, lead *v1.ReplicaReport,
 	now time.Time,
 ) bool {
@@ -184,7 +185,7 @@ func (c *cluster) replicaFull(g *copyset, m *v1.Replica, lead *v1.ReplicaReport,
 	if s == nil || lead == nil {
 		return false
 	}
-	if state, _ := c.storeUp(s, now); state != stateUp {
+	if state, _ := c.storeUp(s, now); state != stateUp && state != stateFull {
 		return false
 	}
 	r := n.reports[g.rec.CopysetId]

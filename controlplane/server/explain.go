@@ -177,7 +177,7 @@ func (c *cluster) explainReplica(a *account, g *copyset, m *v1.Replica, lead *v1
 		c.explainSilence(a, n, now)
 		return false
 	}
-	if state, detail := c.storeUp(s, now); state != stateUp {
+	if state, detail := c.storeUp(s, now); state != stateUp && state != stateFull {
 		a.because("%s: its store is %s", name, withDetail(state, detail))
 		c.explainStoreState(a, s, state)
 		return false

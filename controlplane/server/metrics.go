@@ -104,8 +104,9 @@ func metricSources() (*ops.Source[Server], *ops.Source[sample]) {
 // The states that are always told, with 0 where nothing is in them: an alert on a number that is
 // not there does not fire.
 var (
-	nodeStates     = []string{stateUp, stateOffline}
-	storeStates    = []string{stateUp, "full", "stalled", stateFailed, stateOffline, stateReplaced}
+	nodeStates  = []string{stateUp, stateOffline}
+	storeStates = []string{stateUp, stateFull, stateStalled, stateFailed, stateOffline,
+		stateReplaced}
 	copysetHealths = []string{stateOK, healthDegraded, healthUnavailable}
 )
 

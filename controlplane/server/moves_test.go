@@ -137,6 +137,29 @@ func TestReplicasOfALostNodeAreMadeAnewOnOthers(t *testing.T) {
 	w.wantDistinct()
 }
 
+// A store without room for more serves what it has: its replicas count, and keep nothing from being
+// made anew.
+func TestReplicasOnAFullStoreCount(t *testing.T) {
+	w := newWideWorld(t, 5)
+	full, dead := w.nodes[0], w.nodes[4]
+	full.state = "full"
+	w.goOn(1, w.nodes...)
+	held := w.on(full)
+	if s := w.status(); s.CopysetsFull != s.Copysets || held == 0 || w.on(dead) == 0 {
+		t.Fatalf("%d on the full store, %d on the one that dies: %v", held, w.on(dead), s)
+	}
+	w.goOn(175, w.nodes[:4]...)
+	if n := w.on(dead); n != 0 {
+		t.Errorf("the dead node still holds %d: %v", n, w.operators())
+	}
+	if n := w.on(full); n > held {
+		t.Errorf("the full store has %d, had %d", n, held)
+	}
+	if s := w.status(); s.CopysetsFull != s.Copysets {
+		t.Errorf("%q", s.Problems)
+	}
+}
+
 func TestALostNodeWithoutAnotherZoneIsWaitedFor(t *testing.T) {
 	w := newWideWorld(t, 3)
 	w.goOn(90, w.nodes[:2]...)

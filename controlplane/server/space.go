@@ -14,8 +14,11 @@ import (
 // the start. So what stores have left is counted by what volumes may come to write there, and only
 // then by what they wrote: ten empty volumes made at once do not all go to the emptiest stores.
 
-// stateFull is what a store says that has no room for new chunks.
-const stateFull = "full"
+// What a store says that has no room for new chunks, and one whose device hangs.
+const (
+	stateFull    = "full"
+	stateStalled = "stalled"
+)
 
 // mapped is what the volumes were given, those being deleted included, and where that lies.
 type mapped struct {

@@ -146,7 +146,9 @@ func (c *cluster) viewStores(now time.Time) (stores []schedule.Store) {
 		state, _ := c.storeUp(s, now)
 		n := c.nodes[s.rec.NodeId]
 		stores = append(stores, schedule.Store{
-			ID: id, Up: state == stateUp, UpSince: n.upSince, DownSince: s.downSince,
+			ID: id, Up: state == stateUp, Full: state == stateFull,
+			Stalled: state == stateStalled, Replaced: state == stateReplaced,
+			UpSince: n.upSince, DownSince: s.downSince,
 			LogWrite: time.Duration(s.report.GetLogWriteNs()), Draining: c.draining(s),
 			Zone: n.rec.Zone, Node: n.rec.Name, Capacity: s.rec.CapacityBytes,
 			Used: s.report.GetUsedBytes(),
