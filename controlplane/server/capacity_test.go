@@ -104,6 +104,44 @@ func TestFullStoreIsGivenNothingWhileOthersHaveRoom(t *testing.T) {
 	}
 }
 
+// A volume that grows inside its last segment takes space where that lies.
+func TestGrowthOfTheLastSegmentNeedsRoomOnItsStores(t *testing.T) {
+	w := &world{rig: newRig(t, nil),
+		raft: &raft{leader: map[uint64]uint64{}, term: map[uint64]uint64{}}}
+	for i := range 3 { // the two small stores have what the pool has to give
+		n := newNode(w.rig, i+1)
+		n.stores[0].CapacityBytes = uint64(10+90*(i/2)) << 30
+		w.nodes = append(w.nodes, n)
+		w.ok(n.register())
+	}
+	w.beat()
+	w.create("large", 9<<30)
+	for i := range 64 {
+		w.create(fmt.Sprintf("small%d", i), 16<<20)
+	}
+	grow := func(name string, size uint64) error {
+		_, err := w.Admin.ResizeVolume(ctx, &v1.ResizeVolumeRequest{Name: name, SizeBytes: size})
+		return err
+	}
+	has(t, grow("small0", 512<<20), admin.ErrNoSpace, "last segment", "add space there")
+	has(t, grow("small0", 2<<30), admin.ErrNoSpace)
+	_, err := w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: "large", Now: true})
+	w.ok(err)
+	for _, g := range w.nodes[0].copysets {
+		w.raft.elect(g.CopysetId, g.Replicas[0].ReplicaId)
+	}
+	for range 3 {
+		w.beat()
+		w.tick(0)
+	}
+	w.ok(grow("small0", 512<<20))
+	w.ok(grow("small0", 8<<30))
+	has(t, grow("small1", 2<<30), admin.ErrNoSpace)
+	w.restart()
+	w.beat()
+	has(t, grow("small1", 2<<30), admin.ErrNoSpace)
+}
+
 func TestVolumeThatNoCopysetHasRoomForIsRefusedThoughThePoolHasSpace(t *testing.T) {
 	w := &world{rig: newRig(t, nil),
 		raft: &raft{leader: map[uint64]uint64{}, term: map[uint64]uint64{}}}

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"errors"
+	"fmt"
 
 	"github.com/ashlar-storage/ashlar/controlplane/meta"
 	"github.com/ashlar-storage/ashlar/rpc/admin"
@@ -42,16 +44,15 @@ func (c *cluster) resizeVolume(req *v1.ResizeVolumeRequest) (*v1.ResizeVolumeRes
 	}
 	rec := *vol
 	rec.SizeBytes = size
-	segs, err := c.allocate(&rec, segments(vol))
+	last, err := c.lastSegment(vol)
 	if err != nil {
 		return nil, err
 	}
-	var last *v1.Segment
+	segs, err := c.allocateMore(vol, &rec, last)
+	if err != nil {
+		return nil, err
+	}
 	err = c.update(func(tx meta.Tx) (err error) {
-		key := meta.SegmentKey(rec.VolumeId, segments(vol)-1)
-		if last, err = meta.Segments.Get(tx, key); err != nil {
-			return err
-		}
 		return errors.Join(
 			meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec),
 			putSegments(tx, &rec, segs))
@@ -65,4 +66,46 @@ func (c *cluster) resizeVolume(req *v1.ResizeVolumeRequest) (*v1.ResizeVolumeRes
 	c.log.Info("volume resized", "volume", rec.Name, "id", rec.VolumeId, "from", vol.SizeBytes,
 		"to", size)
 	return &v1.ResizeVolumeResponse{Volume: &rec}, nil
+}
+
+func (c *cluster) lastSegment(vol *v1.Volume) (last *v1.Segment, err error) {
+	err = c.kv.View(context.Background(), func(r meta.Reader) (err error) {
+		last, err = meta.Segments.Get(r, meta.SegmentKey(vol.VolumeId, segments(vol)-1))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("control: last segment of volume %s: %w", vol.Name, err)
+	}
+	return last, nil
+}
+
+// allocateMore chooses the copysets of the segments that a volume lacks when it has grown. What its
+// last segment gets more lies where that is: the stores there must have room for it.
+func (c *cluster) allocateMore(old, grown *v1.Volume, last *v1.Segment) ([]*v1.Segment, error) {
+	for c.resettle() { // what is counted below lies where the stores' space was taken
+		continue
+	}
+	one := []*v1.Segment{last}
+	more, stores := map[uint64]uint64{}, map[uint64]uint64{}
+	eachShare(grown, one, func(copyset, bytes uint64) { more[copyset] += bytes })
+	eachShare(old, one, func(copyset, bytes uint64) { more[copyset] -= bytes })
+	for copyset, bytes := range more {
+		for _, store := range c.mapped.sets[copyset] {
+			stores[store] += bytes
+		}
+	}
+	spaces := c.spaces()
+	for _, id := range sortedIDs(stores) {
+		if left := spaces[id].Left; stores[id] > left {
+			return nil, admin.Errorf(admin.ErrNoSpace, "control: volume %s: its last segment "+
+				"would grow by %s on store %d, which has %s left to give: add space there, or "+
+				"make another volume",
+				old.Name, human(float64(stores[id])), id, human(float64(left)))
+		}
+	}
+	for copyset, bytes := range more {
+		c.mapped.add(copyset, bytes)
+		defer c.mapped.add(copyset, -bytes) // growMapping counts it once it is written
+	}
+	return c.allocate(grown, segments(old))
 }
