@@ -258,6 +258,9 @@ func (n *Node) ensure(c *v1.Copyset) error {
 	err := home.Assign(store.Assignment{State: st, Existed: mine.Recorded,
 		Lead:   c.PreferredLeaderReplicaId == mine.ReplicaId && c.Joining == nil,
 		Change: changeOf(c)})
+	if errors.Is(err, store.ErrFailed) {
+		return nil // the store is reported as failed, until the node starts again
+	}
 	if errors.Is(err, copyset.ErrDamaged) {
 		n.log.Warn("copyset is not served: its replica here is lost, and is reported",
 			"copyset", c.CopysetId, "replica", mine.ReplicaId, "err", err)

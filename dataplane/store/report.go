@@ -42,8 +42,12 @@ func (s *Store) HandOff(ctx context.Context) {
 }
 
 // DeleteVolume has the replicas that lead drop the volume's chunks. It reports whether no replica
-// on this store has any left.
+// on this store has any left. A store that has failed leads nothing and drops nothing any more:
+// what it has goes with it, or is dropped when its replicas follow again.
 func (s *Store) DeleteVolume(volume uint64) bool {
+	if s.Failed() != nil {
+		return true
+	}
 	for _, o := range s.owners {
 		if o.silent() { // whoever asks has more to do than wait for it
 			return false

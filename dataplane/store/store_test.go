@@ -49,6 +49,9 @@ func TestFailedLogWriteStopsTheStoreAndNoOther(t *testing.T) {
 			t.Errorf("kind %d after the failure: %v", kind, res.status)
 		}
 	}
+	if !s.DeleteVolume(1) {
+		t.Error("the deletion of a volume waits for a failed store")
+	}
 	if err := s.Ensure(copyset.NewState(9, 1, 1, nil), true); !errors.Is(err, ErrFailed) {
 		t.Errorf("a new replica on a failed store: %v", err)
 	}
