@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/peer"
+	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/rpc/transport"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
@@ -80,6 +82,41 @@ func (m *model) checkAll() {
 				m.c.t.Fatalf("copyset %d chunk %d: bytes from %d differ", k[0], k[1], off)
 			}
 		}
+	}
+}
+
+func TestANodeWithAStoreThatCannotBeOpenedDoesNotStart(t *testing.T) {
+	dir := t.TempDir()
+	good := filepath.Join(dir, "good")
+	if err := os.Mkdir(good, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := buf.NewPool(buf.Config{Bytes: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Name: "n1", Zone: "z1", Listen: "127.0.0.1:0", Control: "127.0.0.1:1",
+		Stores: []string{good, filepath.Join(dir, "missing")}, Pool: pool, ChunkBytes: testChunk,
+		SegmentBytes: 4 << 20, LogBytes: 32 << 20, ReserveChunks: 2,
+		AllowVolatileCache: mayForget(t, dir), Logger: slog.New(slog.DiscardHandler)}
+	started := make(chan error, 1)
+	go func() {
+		n, err := Start(cfg)
+		if err == nil {
+			n.Close()
+		}
+		started <- err
+	}()
+	select {
+	case err := <-started:
+		if !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("error %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it hangs")
+	}
+	if err := pool.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

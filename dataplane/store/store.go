@@ -224,11 +224,11 @@ func (s *Store) Run() {
 }
 
 // Close takes a last checkpoint, within ctx, so that the next start has nothing to replay, and
-// stops.
+// stops. Before Run there is nothing to checkpoint, and no owner that would answer.
 func (s *Store) Close(ctx context.Context) error {
 	var err error
 	s.stopped.Do(func() {
-		if s.Failed() == nil {
+		if s.running.Load() && s.Failed() == nil {
 			s.Checkpoint(ctx)
 		}
 		close(s.stop)

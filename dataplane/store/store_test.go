@@ -135,6 +135,30 @@ func TestCheckpointOfAStoppedStoreReleasesNothing(t *testing.T) {
 	r.wantRead(1, 0, 2*60*block, pattern(14, 60))
 }
 
+// A node that cannot open another of its stores closes those that it has, before any of them runs.
+func TestStoreThatNeverRanCloses(t *testing.T) {
+	r := newRig(t, 1, nil)
+	want := pattern(7, 3)
+	r.mustWrite(1, 0, 0, want)
+	r.cutPower(0, disk.CrashPlan{Keep: disk.KeepNothing}) // there is something to replay
+	s, err := Open(r.config(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close(context.Background()) }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it waits for owners that never ran")
+	}
+	r.reopen(0)
+	r.wantRead(1, 0, 0, want)
+}
+
 func TestLeaderOfAFailedStoreMovesAway(t *testing.T) {
 	r := newRig(t, 3, nil)
 	r.mustWrite(1, 0, 0, pattern(1, 4))
