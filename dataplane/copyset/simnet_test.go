@@ -227,7 +227,7 @@ func (n *simNode) fetch(job *SnapshotJob) {
 			n.s.after(time.Second, func() { finish(errSimNet) })
 			return
 		}
-		if status := leader.r.Has(job.Index); status != wire.StatusOK {
+		if status := leader.r.Lists(job.Index); status != wire.StatusOK {
 			finish(status.Err())
 			return
 		}

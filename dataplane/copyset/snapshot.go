@@ -310,5 +310,16 @@ func (r *Replica) Has(applied uint64) wire.Status {
 	return wire.StatusOK
 }
 
+// Lists says whether the replica can tell another which chunks it has after an index: OK, or why
+// not. While a volume is being dropped it cannot: the files go one by one, and who is filled by a
+// list with those that are still there replays no entry that would have them go.
+func (r *Replica) Lists(applied uint64) wire.Status {
+	status := r.Has(applied)
+	if status == wire.StatusOK && len(r.deletes) > 0 {
+		return wire.StatusRetry
+	}
+	return status
+}
+
 // Applied is the index of the newest entry that took effect here.
 func (r *Replica) Applied() uint64 { return r.applied }

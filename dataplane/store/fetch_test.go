@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"sync"
 	"testing"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
@@ -25,6 +26,41 @@ func TestChunksAreListedOnceEnoughIsApplied(t *testing.T) {
 	if list, err := r.PeerChunks(to, 99, 0); wire.StatusOf(err) != wire.StatusWrongCopyset {
 		t.Errorf("a copyset that has no replica there: %v, %v", list, err)
 	}
+}
+
+// Who is filled keeps every chunk of the list, and does not replay the entry that dropped a volume
+// before: a list that has the files which are still to go would have it keep them for ever.
+func TestChunksAreNotListedWhileAVolumeIsDropped(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.mustWrite(1, 7, 0, pattern(1, 1))
+	r.awaitChunks(0, 1)
+	s := r.store(0)
+	for _, places := range []chan struct{}{s.flushes, s.calmFlushes} {
+		for range cap(places) { // so the files stay
+			places <- struct{}{}
+		}
+	}
+	release := sync.OnceFunc(func() {
+		for _, places := range []chan struct{}{s.flushes, s.calmFlushes} {
+			for range cap(places) {
+				<-places
+			}
+		}
+	})
+	defer release()
+	eventually(t, "the list is refused", func() bool {
+		s.DeleteVolume(1)
+		_, st := s.Chunks(1, 0)
+		return st == wire.StatusRetry
+	})
+	if _, chunks := r.has(0, 1); !chunks {
+		t.Error("the files are gone: the test shows nothing")
+	}
+	release()
+	eventually(t, "there is a list without the volume", func() bool {
+		list, st := s.Chunks(1, 0)
+		return st == wire.StatusOK && len(list) == 0
+	})
 }
 
 func TestABlockThatIsGoneKeepsNoReplicaFromComingBack(t *testing.T) {

@@ -139,7 +139,8 @@ func (s *Store) addLost(list []copyset.Status) ([]copyset.Status, int) {
 }
 
 // Chunks lists what the replica of a copyset has, in chunk files and overlay. One that has not
-// applied so much, as after a restart, may lack a chunk: it is asked again later.
+// applied so much, as after a restart, may lack a chunk, and one that drops a volume may still have
+// some of its chunks: they are asked again later.
 func (s *Store) Chunks(copysetID, applied uint64) (list []copyset.ListedChunk, st wire.Status) {
 	set := map[copyset.Chunk]bool{}
 	o, status := s.Owner(copysetID), wire.StatusUnavailable
@@ -149,7 +150,7 @@ func (s *Store) Chunks(copysetID, applied uint64) (list []copyset.ListedChunk, s
 			status = s.missing(copysetID)
 			return
 		}
-		status = m.Has(applied)
+		status = m.Lists(applied)
 		for _, c := range m.Chunks() {
 			set[c] = true
 		}

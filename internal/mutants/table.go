@@ -413,7 +413,7 @@ var mutants = []mutant{
 		"dataplane/copyset/handoff.go", "\tr.lease.given = true\n\tr.transferAt", "\tr.transferAt",
 		"./dataplane/copyset", "TestLeaderThatNobodyTakesOverFromGoesOn"},
 	{"store: chunks listed by a member that is behind", "P1", "dataplane/store/report.go",
-		`status = m.Has(applied)`, `status = m.Has(min(applied, 0))`,
+		`status = m.Lists(applied)`, `status = m.Lists(min(applied, 0))`,
 		"./dataplane/store", "TestChunksAreListedOnceEnoughIsApplied"},
 	{"copyset: a fence without effect", "P13", "dataplane/copyset/dedup.go",
 		`		clear(a.sessions)
