@@ -74,7 +74,9 @@ func newClient(h *greeter, maxInFlight int) *Client {
 	}()
 	go func() {
 		defer close(c.received)
-		c.fail(c.receive())
+		err := c.receive()
+		c.answering.Store(false) // before fail wakes the writer: see turns.Read
+		c.fail(err)
 		c.abandon()
 	}()
 	return c
@@ -122,7 +124,8 @@ type turns struct {
 }
 
 // Read clears answering before it flushes, and whoever puts a request looks at answering after:
-// one of the two sees the request.
+// one of the two sees the request. When the receiver ends it does the same, so that what is put
+// later ends with the connection.
 func (t *turns) Read(p []byte) (int, error) {
 	t.c.answering.Store(false)
 	t.c.out.flush()

@@ -167,6 +167,37 @@ func TestClientSendsTheSuccessorsOfOneBurstTogether(t *testing.T) {
 	}
 }
 
+// A request may have its slot when the connection ends, and be put when the receiver has gone.
+func TestRequestThatRacesWithTheEndOfTheConnectionEnds(t *testing.T) {
+	hangUp := make(chan struct{})
+	c := dial(t, &Dialer{}, fakeTalk(t, func(nc net.Conn) {
+		<-hangUp
+		_ = nc.Close()
+	}), "vol")
+	ended := make(chan error, 1)
+	s := c.prepare(&Request{Cmd: CmdFlush, Done: func(r *Request) { ended <- r.Err }}, nil)
+	close(hangUp)
+	if s == nil {
+		t.Fatal(<-ended)
+	}
+	<-c.received
+	c.mu.Lock()
+	c.closing = true // Close has nothing left to do
+	c.mu.Unlock()
+	c.out.close() // nor does the writer look again
+	<-c.wrote
+	c.out.put(s)
+	c.send()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a request that never left succeeded")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the request does not end")
+	}
+}
+
 func TestClientReportsTheTextOfAnError(t *testing.T) {
 	payload := errorPayload(ENOSPC, 100, "pool is full")
 	say := rawChunk(chunkFlagDone, chunkErrorOffset, payload...)
