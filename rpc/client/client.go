@@ -316,12 +316,7 @@ func (c *Client) learnCopysets(list []*v1.Copyset) {
 	for _, cs := range list {
 		r := c.route(cs.CopysetId)
 		r.set(cs, c.peer)
-		r.mu.Lock()
-		waits := r.parked.first != nil
-		r.mu.Unlock()
-		if waits {
-			c.timers.add(alarm{at: c.now(), route: r})
-		}
+		c.pollNow(r)
 	}
 }
 

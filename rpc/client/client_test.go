@@ -289,6 +289,43 @@ func TestOperationsResumeSoonAfterAnElection(t *testing.T) {
 	}
 }
 
+// What the control plane says of the members, time and again, speeds a poll up but adds none.
+func TestPollsOfACopysetWithoutALeaderDoNotMultiply(t *testing.T) {
+	f := newFake(t, 3)
+	v := f.open(func(c *Config) { c.Timeout = 2 * time.Minute })
+	f.setLeader(none)
+	var wg sync.WaitGroup
+	for i := range int64(32) { // all of one chunk
+		wg.Go(func() {
+			if _, err := v.WriteAt(fill(1, 512), i*512); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	asked := func() (n int64) {
+		for _, node := range f.nodes {
+			n += node.asked.Load()
+		}
+		return n
+	}
+	r := v.c.route(f.copysetOf(0))
+	for r.pollCount() <= scoutPatience {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for before := f.lookups.Load(); f.lookups.Load() < before+8; {
+		time.Sleep(10 * time.Millisecond)
+	}
+	began, before := time.Now(), asked()
+	time.Sleep(2 * time.Second)
+	rate := float64(asked()-before) / time.Since(began).Seconds()
+	t.Logf("%.0f requests per second", rate)
+	if rate > 60 { // one every 50 ms and one for each of four mappings a second
+		t.Errorf("%.0f requests per second", rate)
+	}
+	f.setLeader(1)
+	wg.Wait()
+}
+
 // A frozen node keeps its connections open and says nothing.
 func TestFrozenLeaderIsLeftWithinASecond(t *testing.T) {
 	f := newFake(t, 3)

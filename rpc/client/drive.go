@@ -44,20 +44,20 @@ func (c *Client) decide(x *piece, ev event) (a action, to *peer) {
 	ev.from = r.indexOf(x.peer)
 	a = x.m.step(ev, r.view())
 	freed := r.learn(&a, ev.from)
-	arm, polls := false, r.polls
+	arming, polls := uint64(0), r.polls
 	switch a.kind {
 	case doSend:
 		to = r.members[a.to].peer
 	case doPark:
-		arm = r.park(x)
+		arming = r.park(x)
 	}
 	refresh := a.refresh && r.mayRefresh(ev.now)
 	r.mu.Unlock()
 	if refresh {
 		c.mapper.wantRoute(r)
 	}
-	if arm {
-		c.arm(r, polls)
+	if arming != 0 {
+		c.arm(r, arming, polls)
 	}
 	c.resume(freed, ev.now)
 	return a, to
@@ -81,8 +81,22 @@ func (c *Client) resume(list pieceList, now int64) {
 	}
 }
 
-func (c *Client) arm(r *route, polls int) {
-	c.timers.add(alarm{at: c.now() + int64(scoutDelay(polls, c.random())), route: r})
+func (c *Client) arm(r *route, arming uint64, polls int) {
+	at := c.now() + int64(scoutDelay(polls, c.random()))
+	c.timers.add(alarm{at: at, route: r, arming: arming})
+}
+
+// pollNow looks for the leader at once, instead of later, if requests wait for it.
+func (c *Client) pollNow(r *route) {
+	arming := uint64(0)
+	r.mu.Lock()
+	if r.parked.first != nil {
+		arming = r.arm()
+	}
+	r.mu.Unlock()
+	if arming != 0 {
+		c.timers.add(alarm{at: c.now(), route: r, arming: arming})
+	}
 }
 
 // fire is what the timers call.
@@ -92,9 +106,9 @@ func (c *Client) fire(a alarm) {
 		c.drive(a.piece, event{kind: evGo, now: now, rand: c.random()}, false)
 		return
 	}
-	x, again := a.route.scout()
-	if again {
-		c.arm(a.route, a.route.pollCount())
+	x, again := a.route.scout(a.arming)
+	if again != 0 {
+		c.arm(a.route, again, a.route.pollCount())
 	}
 	if x != nil {
 		c.drive(x, event{kind: evScout, now: now, rand: c.random()}, false)
@@ -111,10 +125,10 @@ func (r *route) pollCount() int {
 func (c *Client) peerUp(p *peer) {
 	for _, r := range c.allRoutes() {
 		r.mu.Lock()
-		waits := r.parked.first != nil && r.indexOf(p) != none
+		member := r.indexOf(p) != none
 		r.mu.Unlock()
-		if waits {
-			c.timers.add(alarm{at: c.now(), route: r})
+		if member {
+			c.pollNow(r)
 		}
 	}
 }

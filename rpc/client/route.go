@@ -18,6 +18,7 @@ type route struct {
 	rotor       int      // whose turn it is in a poll
 	polls       int      // since a leader was last known
 	armed       bool     // the timers hold an alarm for this route
+	arming      uint64   // number of the alarm that counts; those set before are void
 	parked      pieceList
 	refreshedAt int64
 }
@@ -73,27 +74,42 @@ func (r *route) learn(a *action, from int) pieceList {
 	return pieceList{}
 }
 
-// park adds a request and reports whether the route must be armed.
-func (r *route) park(x *piece) bool {
+// park adds a request and returns the number of the alarm to set for the route, 0 for none.
+func (r *route) park(x *piece) uint64 {
 	r.parked.push(x)
 	if r.armed {
-		return false
+		return 0
 	}
-	r.armed = true
-	return true
+	return r.arm()
 }
 
-// scout takes out the request that polls next; again says that the route must be armed once more.
-func (r *route) scout() (x *piece, again bool) {
+// arm gives the number of an alarm that takes the place of the one that is set, if any: each alarm
+// sets the next, and two that count would poll side by side from then on. The caller holds mu.
+func (r *route) arm() uint64 {
+	r.armed = true
+	r.arming++
+	return r.arming
+}
+
+// scout takes out the request that polls next when the alarm of that number went off; again is the
+// number of the alarm to set then, 0 for none.
+func (r *route) scout(arming uint64) (x *piece, again uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	x = r.parked.pop()
-	r.armed = x != nil && r.parked.first != nil
-	if x != nil {
-		r.polls++
-		r.rotor++
+	if arming != r.arming {
+		return nil, 0
 	}
-	return x, r.armed
+	x = r.parked.pop()
+	r.armed = false
+	if x == nil {
+		return nil, 0
+	}
+	r.polls++
+	r.rotor++
+	if r.parked.first != nil {
+		again = r.arm()
+	}
+	return x, again
 }
 
 // set takes over the members that the control plane knows. What was learnt from the copyset itself

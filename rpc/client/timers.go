@@ -21,9 +21,10 @@ type timers struct {
 
 // alarm is one entry: either a request whose wait ends or a copyset to be polled.
 type alarm struct {
-	at    int64
-	piece *piece
-	route *route
+	at     int64
+	piece  *piece
+	route  *route
+	arming uint64 // the route's, when this was set
 }
 
 type timerHeap []alarm
