@@ -26,6 +26,11 @@ var conflicts = [modes][modes]bool{
 // Chunk names a chunk inside a copyset.
 type Chunk struct{ Volume, Index uint64 }
 
+// Before says whether c comes before d, in the order of volumes and their chunks.
+func (c Chunk) Before(d Chunk) bool {
+	return c.Volume < d.Volume || c.Volume == d.Volume && c.Index < d.Index
+}
+
 // Op is an operation on Count blocks from First of one chunk. The caller embeds it in its own
 // record and finds that again through User.
 type Op struct {

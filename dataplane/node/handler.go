@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -252,7 +253,11 @@ func (n *Node) list(c transport.ServerConn, h wire.Header, r *peer.ListRequest) 
 		n.answer(c, h, wire.StatusWrongCopyset, nil)
 		return
 	}
-	chunks, status := s.Chunks(r.Copyset, r.Applied)
+	most := math.MaxInt // who asked for no page would take it for the whole list
+	if r.Paged {
+		most = peer.MaxChunks
+	}
+	chunks, status := s.Chunks(r.Copyset, r.Applied, r.From, most)
 	if status != wire.StatusOK {
 		n.answer(c, h, status, nil)
 		return

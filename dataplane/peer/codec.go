@@ -13,13 +13,15 @@ var ErrBadRequest = errors.New("peer: bad request")
 
 // The metadata of requests between nodes, little-endian, 8 bytes each unless noted:
 //
-//	OpSnapList: copyset | replica | applied
+//	OpSnapList: copyset | replica | applied, and for a page of the list: from volume | from chunk
 //	OpSnapRead: copyset | replica | volume | chunk | applied | first block, u32 | count, u32 |
 //	            flags, u32: bit 0 urgent | 0, u32
 //	OpSnapSums: as OpSnapRead
 //
 // A replica that has not applied so much yet answers retry. The answer to a list has a payload of
-// its version, u32, and then of each chunk the volume, the index and the last write.
+// its version, u32, and then of each chunk the volume, the index and the last write. A page has the
+// first chunks from the one given on, in their order; one with fewer than MaxChunks is the last.
+// Who asks for no page, as the release before pages does, gets the whole list.
 // The answer to a read is that of a client's read; without a payload, all blocks read as zero. The
 // answer to a request for sums is that of a read, and never has a payload.
 
@@ -28,6 +30,7 @@ const MaxChunks = 1 << 15
 
 const (
 	listRequest   = 24
+	pageRequest   = 40
 	blocksRequest = 56
 	flagUrgent    = 1 << 0
 	listVersion   = 2 // 1 had no version, and pairs
@@ -37,20 +40,34 @@ const (
 )
 
 // ListRequest is the metadata of an OpSnapList.
-type ListRequest struct{ Copyset, Replica, Applied uint64 }
+type ListRequest struct {
+	Copyset, Replica, Applied uint64
+	Paged                     bool
+	From                      copyset.Chunk // where the page begins
+}
 
 // AppendTo appends the encoding.
 func (r *ListRequest) AppendTo(dst []byte) []byte {
 	for _, v := range [...]uint64{r.Copyset, r.Replica, r.Applied} {
 		dst = binary.LittleEndian.AppendUint64(dst, v)
 	}
+	if r.Paged {
+		dst = binary.LittleEndian.AppendUint64(dst, r.From.Volume)
+		dst = binary.LittleEndian.AppendUint64(dst, r.From.Index)
+	}
 	return dst
 }
 
 // Decode reads the encoding.
 func (r *ListRequest) Decode(b []byte) error {
-	if len(b) != listRequest {
-		return fmt.Errorf("%w: %d bytes, want %d", ErrBadRequest, len(b), listRequest)
+	if len(b) != listRequest && len(b) != pageRequest {
+		return fmt.Errorf("%w: %d bytes, want %d or %d", ErrBadRequest, len(b), listRequest,
+			pageRequest)
+	}
+	r.Paged, r.From = len(b) == pageRequest, copyset.Chunk{}
+	if r.Paged {
+		r.From.Volume = binary.LittleEndian.Uint64(b[listRequest:])
+		r.From.Index = binary.LittleEndian.Uint64(b[listRequest+8:])
 	}
 	for i, v := range [...]*uint64{&r.Copyset, &r.Replica, &r.Applied} {
 		*v = binary.LittleEndian.Uint64(b[8*i:])

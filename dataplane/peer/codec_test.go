@@ -13,6 +13,9 @@ import (
 
 var sampleList = ListRequest{Copyset: 1, Replica: 0x1122334455667788, Applied: 3}
 
+var samplePage = ListRequest{Copyset: 1, Replica: 0x1122334455667788, Applied: 3, Paged: true,
+	From: copyset.Chunk{Volume: 4, Index: 0x1122334455667788}}
+
 var sampleBlocks = BlocksRequest{Copyset: 1, Replica: 2, Volume: 3, Chunk: 0x1122334455667788,
 	Applied: 5, First: 6, Count: 0x01020304, Urgent: true}
 
@@ -26,6 +29,8 @@ func TestRequestFormatsAreStable(t *testing.T) {
 	}{
 		"list": {sampleList.AppendTo(nil), "0100000000000000" + "8877665544332211" +
 			"0300000000000000"},
+		"page": {samplePage.AppendTo(nil), "0100000000000000" + "8877665544332211" +
+			"0300000000000000" + "0400000000000000" + "8877665544332211"},
 		"blocks": {sampleBlocks.AppendTo(nil), "0100000000000000" + "0200000000000000" +
 			"0300000000000000" + "8877665544332211" + "0500000000000000" + "06000000" + "04030201" +
 			"01000000" + "00000000"},
@@ -45,13 +50,17 @@ func TestRequestsOfAnyOtherLengthAreRefused(t *testing.T) {
 	if err := gotList.Decode(list); err != nil || gotList != sampleList {
 		t.Error(gotList, err)
 	}
+	page := samplePage.AppendTo(nil)
+	if err := gotList.Decode(page); err != nil || gotList != samplePage {
+		t.Error(gotList, err)
+	}
 	var got BlocksRequest
 	if err := got.Decode(blocks); err != nil || got != sampleBlocks {
 		t.Error(got, err)
 	}
 	for n := range len(blocks) + 2 {
 		b := make([]byte, n)
-		if err := gotList.Decode(b); (err == nil) != (n == len(list)) ||
+		if err := gotList.Decode(b); (err == nil) != (n == len(list) || n == len(page)) ||
 			err != nil && !errors.Is(err, ErrBadRequest) {
 			t.Errorf("list of %d bytes: %v", n, err)
 		}
@@ -92,6 +101,7 @@ func TestChunkListIsBounded(t *testing.T) {
 
 func FuzzRequests(f *testing.F) {
 	f.Add(sampleList.AppendTo(nil))
+	f.Add(samplePage.AppendTo(nil))
 	f.Add(sampleBlocks.AppendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var list ListRequest

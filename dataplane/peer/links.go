@@ -86,20 +86,48 @@ func (ls *Links) Flush(addr string) {
 	}
 }
 
-// Chunks asks a member for the chunks it has, once it has applied so much.
+// Chunks asks a member for the chunks it has, once it has applied so much, in as many pages as they
+// take. What changes from page to page comes behind that index, and is replayed.
 func (ls *Links) Chunks(to copyset.Peer, copysetID, applied uint64) ([]copyset.ListedChunk,
 	error) {
+	var list []copyset.ListedChunk
+	req := ListRequest{Copyset: copysetID, Replica: to.ReplicaID, Applied: applied, Paged: true}
+	for {
+		page, err := ls.list(to, &req)
+		switch {
+		case req.Paged && len(list) == 0 && wire.StatusOf(err) == wire.StatusBadRequest:
+			req.Paged = false // the release before knows no pages, and has it whole
+			continue
+		case err != nil || !req.Paged:
+			return page, err
+		}
+		for _, c := range page {
+			if n := len(list); n > 0 && !list[n-1].Before(c.Chunk) {
+				return nil, fmt.Errorf("%w: %v after %v in the chunks of copyset %d", ErrBadRequest,
+					c.Chunk, list[n-1].Chunk, copysetID)
+			}
+			list = append(list, c)
+		}
+		if len(page) < MaxChunks {
+			return list, nil
+		}
+		req.From = list[len(list)-1].Chunk
+		req.From.Index++
+	}
+}
+
+// list asks for a list of chunks or a page of one.
+func (ls *Links) list(to copyset.Peer, req *ListRequest) ([]copyset.ListedChunk, error) {
 	w := ls.to(to.Addr)
 	if w == nil {
 		return nil, ErrUnreachable
 	}
-	req := ListRequest{Copyset: copysetID, Replica: to.ReplicaID, Applied: applied}
 	m, err := w.data.call(wire.OpSnapList, req.AppendTo(nil), listBytesMax)
 	if m.Payload != nil {
 		defer m.Payload.Release()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("peer: chunks of copyset %d at %s: %w", copysetID, to.Addr, err)
+		return nil, fmt.Errorf("peer: chunks of copyset %d at %s: %w", req.Copyset, to.Addr, err)
 	}
 	if m.Payload == nil {
 		return nil, fmt.Errorf("%w: answer to a list without one", ErrBadRequest)

@@ -50,17 +50,48 @@ func TestChunksAreNotListedWhileAVolumeIsDropped(t *testing.T) {
 	defer release()
 	eventually(t, "the list is refused", func() bool {
 		s.DeleteVolume(1)
-		_, st := s.Chunks(1, 0)
-		return st == wire.StatusRetry
+		_, err := r.PeerChunks(copyset.Peer{}, 1, 0)
+		return wire.StatusOf(err) == wire.StatusRetry
 	})
 	if _, chunks := r.has(0, 1); !chunks {
 		t.Error("the files are gone: the test shows nothing")
 	}
 	release()
 	eventually(t, "there is a list without the volume", func() bool {
-		list, st := s.Chunks(1, 0)
-		return st == wire.StatusOK && len(list) == 0
+		list, err := r.PeerChunks(copyset.Peer{}, 1, 0)
+		return err == nil && len(list) == 0
 	})
+}
+
+func TestReplicaIsFilledByAListOfSeveralPages(t *testing.T) {
+	r := newRig(t, 3, nil)
+	away := (r.leader(1) + 1) % 3
+	r.close(away)
+	const chunks = 2*listPage + 2
+	for c := range uint64(chunks) {
+		r.mustWrite(1, c, 0, pattern(byte(c), 1))
+	}
+	for i := range uint32(60) { // more than the log keeps
+		r.mustWrite(1, 2, i*block, pattern(byte(i), 60))
+	}
+	r.recycle(away)
+	r.comesBack(away)
+	to := copyset.Peer{StoreID: uint64(away)}
+	list, err := r.PeerChunks(to, 1, 0)
+	if err != nil || len(list) != chunks {
+		t.Fatalf("%d chunks, %v", len(list), err)
+	}
+	for i, c := range list {
+		if c.Chunk != (copyset.Chunk{Volume: 1, Index: uint64(i)}) {
+			t.Errorf("chunk %d of the list is %v", i, c.Chunk)
+		}
+	}
+	r.closeOther(away) // what was fetched must carry on with one other
+	for c := range uint64(chunks) {
+		if c != 2 {
+			r.wantRead(1, c, 0, pattern(byte(c), 1))
+		}
+	}
 }
 
 func TestABlockThatIsGoneKeepsNoReplicaFromComingBack(t *testing.T) {

@@ -26,6 +26,7 @@ const (
 	block     = buf.BlockSize
 	testChunk = 1 << 20
 	copysets  = 2 // ids 1..2, on every store
+	listPage  = 4 // chunks of one answer
 )
 
 // rig is stores that know each other, without a network.
@@ -275,11 +276,20 @@ var errDown = errors.New("store is down")
 
 // PeerChunks implements Host.
 func (r *rig) PeerChunks(to copyset.Peer, id, applied uint64) ([]copyset.ListedChunk, error) {
-	if s := r.store(to.StoreID); s != nil {
-		chunks, status := s.Chunks(id, applied)
-		return chunks, status.Err()
+	s := r.store(to.StoreID)
+	if s == nil {
+		return nil, errDown
 	}
-	return nil, errDown
+	var all []copyset.ListedChunk
+	for from := (copyset.Chunk{}); len(all) < 1000; from.Index++ {
+		page, status := s.Chunks(id, applied, from, listPage)
+		all = append(all, page...)
+		if status != wire.StatusOK || len(page) < listPage {
+			return all, status.Err()
+		}
+		from = page[listPage-1].Chunk
+	}
+	return nil, errors.New("the pages do not end")
 }
 
 // PeerBlocks implements Host. Blocks that are all zero come without bytes, as from a node.

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
@@ -138,10 +140,12 @@ func (s *Store) addLost(list []copyset.Status) ([]copyset.Status, int) {
 	return list, len(s.lost)
 }
 
-// Chunks lists what the replica of a copyset has, in chunk files and overlay. One that has not
+// Chunks lists what the replica of a copyset has, in chunk files and overlay, in order: as many as
+// most of the chunks that do not come before from. One that has not
 // applied so much, as after a restart, may lack a chunk, and one that drops a volume may still have
 // some of its chunks: they are asked again later.
-func (s *Store) Chunks(copysetID, applied uint64) (list []copyset.ListedChunk, st wire.Status) {
+func (s *Store) Chunks(copysetID, applied uint64, from copyset.Chunk, most int) (
+	list []copyset.ListedChunk, st wire.Status) {
 	set := map[copyset.Chunk]bool{}
 	o, status := s.Owner(copysetID), wire.StatusUnavailable
 	o.Do(func() {
@@ -159,13 +163,19 @@ func (s *Store) Chunks(copysetID, applied uint64) (list []copyset.ListedChunk, s
 			set[copyset.Chunk{Volume: id.Volume, Index: id.Index}] = true
 		}
 		for c := range set {
+			if c.Before(from) {
+				continue
+			}
 			list = append(list, copyset.ListedChunk{Chunk: c, LastWrite: m.LastWrite(c)})
 		}
 	})
 	if status != wire.StatusOK {
 		return nil, status
 	}
-	return list, wire.StatusOK
+	slices.SortFunc(list, func(a, b copyset.ListedChunk) int {
+		return cmp.Or(cmp.Compare(a.Volume, b.Volume), cmp.Compare(a.Index, b.Index))
+	})
+	return list[:min(len(list), most)], wire.StatusOK
 }
 
 // Report is the state of the store for operators.
