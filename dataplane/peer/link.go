@@ -264,7 +264,7 @@ func (l *link) reset(conn transport.Conn, err error) {
 // over to the link's goroutine where it would have to wait.
 func (l *link) drain(conn transport.Conn, block bool) error {
 	out := &l.out
-	for l.take(out) {
+	for l.take(out, block) {
 		l.load(out)
 		for i := range out.batch {
 			n := len(out.frames)

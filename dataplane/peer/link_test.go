@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -338,6 +339,56 @@ func TestControlMessagesDoNotWaitForTheLog(t *testing.T) {
 	if m := r.next(); m.Type != raftpb.MsgApp {
 		t.Errorf("%v, not what was read", m.Type)
 	} else {
+		m.Release()
+	}
+}
+
+// holdingConn is a connection whose TrySend waits until the test lets it go on.
+type holdingConn struct {
+	transport.Conn
+	trying func()
+}
+
+func (c *holdingConn) TrySend(msgs []transport.Message) (transport.Sent, error) {
+	c.trying()
+	return c.Conn.TrySend(msgs)
+}
+
+// While an owner sends in its turn another queues what must be read from the log.
+func TestFlushDoesNotWaitForTheLogOfAnotherOwner(t *testing.T) {
+	r := newRig(t)
+	sends, goOn, heard := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	r.links.cfg.Dial = func(ctx context.Context, addr string, cfg transport.Config) (transport.Conn,
+		error) {
+		conn, err := transport.Dial(ctx, addr, cfg)
+		if err != nil {
+			return nil, err
+		}
+		return &holdingConn{Conn: conn, trying: func() {
+			first.Do(func() { close(sends); <-goOn })
+		}}, nil
+	}
+	r.connect()
+	r.store.reading = func() { <-heard }
+	flushed := make(chan struct{})
+	r.send(r.data(1, 1, 0))
+	go func() { r.links.Flush(r.to.Addr); close(flushed) }()
+	<-sends
+	r.send(r.data(2, 1, 9000))
+	r.links.Flush(r.to.Addr)
+	close(goOn)
+	select {
+	case <-flushed:
+	case <-time.After(10 * time.Second):
+		t.Error("Flush waits for the log")
+	}
+	close(heard)
+	for i := range uint64(2) {
+		m := r.next()
+		if m.Index != i {
+			t.Errorf("message %d is that behind entry %d", i, m.Index)
+		}
 		m.Release()
 	}
 }

@@ -38,12 +38,17 @@ func (o *outgoing) reset() {
 	o.meta, o.body = o.meta[:0], o.body[:0]
 }
 
-// take moves the next batch out of the queue. When there is nothing, the right to send is given up.
-func (l *link) take(out *outgoing) bool {
+// take moves the next batch out of the queue. When there is nothing, the right to send is given up;
+// without block too when a payload must be read from the log: another owner may have queued it
+// since flush looked, and the link's goroutine is to wait for the device, not a turn.
+func (l *link) take(out *outgoing, block bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) == 0 {
+	if len(l.waiting) == 0 || !block && l.bare > 0 {
 		l.sending = false
+		if len(l.waiting) > 0 {
+			l.kick()
+		}
 		return false
 	}
 	n := l.takeable()
