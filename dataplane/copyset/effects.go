@@ -235,6 +235,19 @@ type SnapshotJob struct {
 	message raftpb.Message
 	started bool
 	base    uint64 // applied index of the last recorded state
+	ended   chan struct{}
+}
+
+// Ended is closed when the replica stops: what is fetched for it from then on is for nobody, and
+// one that is to begin in its place waits for the end of the job.
+func (job *SnapshotJob) Ended() <-chan struct{} { return job.ended }
+
+func (job *SnapshotJob) end() {
+	select {
+	case <-job.ended: // stopped before
+	default:
+		close(job.ended)
+	}
 }
 
 // HasData reports whether the job has bytes to write.

@@ -257,6 +257,9 @@ func (r *Replica) Stop(err error, fx *Effects) {
 	if r.err == nil {
 		r.err = err
 	}
+	if r.restore != nil {
+		r.restore.end()
+	}
 	r.resign(fx)
 	r.refuseAll(fx)
 }

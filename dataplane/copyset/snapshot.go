@@ -56,7 +56,7 @@ func (r *Replica) offerSnapshot(m *Message, fx *Effects) {
 		return
 	}
 	r.restore = &SnapshotJob{Replica: r, Leader: *leader, Index: m.Snapshot.Metadata.Index,
-		message: m.Message}
+		message: m.Message, ended: make(chan struct{})}
 	r.CancelCheckpoint()
 	r.log.Info("behind the leader's log: fetching chunks", "leader", leader.ReplicaID,
 		"applied", r.applied, "to", r.restore.Index)

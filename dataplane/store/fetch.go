@@ -19,10 +19,25 @@ func (o *Owner) fetch(job *copyset.SnapshotJob) {
 	case s.fetches <- struct{}{}:
 		job.Err = s.fetchChunks(job)
 		<-s.fetches
+	case <-job.Ended():
+		job.Err = errEnded
 	case <-s.stop:
 		job.Err = errStopping
 	}
 	o.queue.post(event{copyset: job.Replica.ID(), snap: job})
+}
+
+// errEnded ends the fill of a replica that has been stopped meanwhile: it is not to be filled any
+// more, and its place, its chunks and its space are for another.
+var errEnded = errors.New("store: the replica has ended")
+
+func ended(job *copyset.SnapshotJob) error {
+	select {
+	case <-job.Ended():
+		return errEnded
+	default:
+		return nil
+	}
 }
 
 func (s *Store) fetchChunks(job *copyset.SnapshotJob) error {
@@ -35,6 +50,9 @@ func (s *Store) fetchChunks(job *copyset.SnapshotJob) error {
 	fetched := 0
 	for _, c := range theirs {
 		keep[c.Chunk] = true
+		if err := ended(job); err != nil {
+			return err
+		}
 		if _, ok := s.chunks.Get(s.chunkID(group, c.Chunk)); ok && job.UpToDate(c) {
 			continue
 		}
@@ -147,12 +165,17 @@ func (s *Store) fetchRange(job *copyset.SnapshotJob, chunk *chunkfile.Chunk, c c
 func (s *Store) askBlocks(job *copyset.SnapshotJob, r copyset.PeerRead) (data copyset.Payload,
 	crcs []uint32, err error) {
 	for range fetchTries {
+		if err := ended(job); err != nil {
+			return data, nil, err
+		}
 		data, crcs, err = s.host.PeerBlocks(job.Leader, job.Replica.ID(), r)
 		if wire.StatusOf(err) != wire.StatusOverloaded {
 			break
 		}
 		select {
 		case <-time.After(fetchPause):
+		case <-job.Ended():
+			return data, nil, errEnded
 		case <-s.stop:
 			return data, nil, errStopping
 		}

@@ -43,6 +43,8 @@ type rig struct {
 	asked  map[uint64]int // reads of more than one block, by chunk
 	adapt  func(i int, cfg *Config)
 	lost   func(to copyset.Peer) bool
+	// filling, if set, is called before each read of more than one block.
+	filling func()
 	// restarted: the disks have the replicas already.
 	restarted bool
 	// patience is how long the last checkpoint of a stop may take.
@@ -302,7 +304,11 @@ func (r *rig) PeerBlocks(to copyset.Peer, id uint64, p copyset.PeerRead) (copyse
 	if p.Count > 1 {
 		r.mu.Lock()
 		r.asked[p.Chunk.Index]++
+		filling := r.filling
 		r.mu.Unlock()
+		if filling != nil {
+			filling()
+		}
 	}
 	type answer struct {
 		data []byte

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
@@ -111,6 +112,89 @@ func TestAReplicaThatMovedAwayIsDestroyedAndStaysSo(t *testing.T) {
 	if !errors.Is(err, copyset.ErrDamaged) {
 		t.Errorf("asked for as what it was: %v", err)
 	}
+}
+
+// missMuch closes a store until the others have no log for its replica of copyset 1 any more.
+func (r *rig) missMuch() (away int) {
+	r.t.Helper()
+	away = (r.leader(1) + 1) % 3
+	r.close(away)
+	for i := range uint32(60) {
+		r.mustWrite(1, uint64(i%4), i*block, pattern(byte(i), 60))
+	}
+	r.recycle(away)
+	return away
+}
+
+func (r *rig) retire(i int) {
+	r.t.Helper()
+	if err := r.store(uint64(i)).Retire(1, uint64(i+1)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// awaitNext waits until another member of copyset 1 can begin where one was retired.
+func (r *rig) awaitNext(i int) {
+	r.t.Helper()
+	eventually(r.t, "another member can begin", func() bool {
+		return r.store(uint64(i)).Ensure(copyset.NewState(1, 2, newcomer, nil), false) == nil
+	})
+}
+
+// A fill takes hours; to its end no other member could begin.
+func TestTheFillOfAReplicaThatIsRetiredEnds(t *testing.T) {
+	r := newRig(t, 3, nil)
+	away := r.missMuch()
+	begun, goOn, held := new(atomic.Int64), make(chan struct{}), make(chan struct{})
+	defer close(held)
+	r.mu.Lock()
+	r.filling = func() {
+		if begun.Add(1) > fetchParallel {
+			<-held
+			return
+		}
+		select {
+		case <-goOn:
+		case <-held:
+		}
+	}
+	r.mu.Unlock()
+	r.reopen(away)
+	eventually(t, "the reads of the fill are under way", func() bool {
+		return begun.Load() >= fetchParallel
+	})
+	r.retire(away)
+	close(goOn)
+	r.awaitNext(away)
+	if n := begun.Load(); n > fetchParallel {
+		t.Errorf("%d reads, want no more than the %d that were under way", n, fetchParallel)
+	}
+}
+
+func TestARetiredReplicaDoesNotWaitToBeFilled(t *testing.T) {
+	var cut atomic.Uint64 // the store that hears of nothing
+	cut.Store(99)
+	r := newRig(t, 3, func(r *rig) {
+		r.lost = func(to copyset.Peer) bool { return to.StoreID == cut.Load() }
+	})
+	away := r.missMuch()
+	cut.Store(uint64(away))
+	r.reopen(away)
+	s := r.store(uint64(away))
+	for range maxFetches { // others are filled
+		s.fetches <- struct{}{}
+	}
+	defer func() {
+		for range maxFetches {
+			<-s.fetches
+		}
+	}()
+	cut.Store(99)
+	eventually(t, "the replica waits to be filled", func() bool {
+		return r.status(away, 1).Restoring
+	})
+	r.retire(away)
+	r.awaitNext(away)
 }
 
 // A power cut at any point of the way leaves either the whole replica or nothing that runs.
