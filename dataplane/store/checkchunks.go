@@ -116,6 +116,11 @@ func (c *check) findDamagedSlot(s *chunkfile.SlotInfo) {
 	}
 	f := Finding{Severity: Damage, Area: AreaSlots, File: s.File, Got: s.Err.Error(), Means: means,
 		Do: doRestoreChunk}
+	if s.Free {
+		f.Severity, f.Do = Note, doNothing
+		f.Means = "the metadata of a free slot is damaged: no chunk is lost, and the next start " +
+			"makes it anew"
+	}
 	f.at(s.Err, 0)
 	for i := range s.Halves {
 		if err := s.Halves[i].Err; err != nil {

@@ -212,6 +212,35 @@ func TestChunkWhoseMetadataIsGoneCostsItsReplicaAndNeverReadsAsZeroes(t *testing
 	}
 }
 
+func TestRotInAFreeSlotLosesNoReplica(t *testing.T) {
+	r := newRig(t, 3, nil)
+	want := pattern(1, 8)
+	r.mustWrite(1, 0, 0, want)
+	for i := range 3 {
+		r.checkpoint(i)
+	}
+	s := r.store(0)
+	eventually(t, "a slot is ready", func() bool { return s.chunks.Stats().Free > 0 })
+	used := r.slotsOf(0, 1)
+	names, err := r.disks[0].List(chunkDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.close(0)
+	for _, name := range names {
+		if file := chunkDir + "/" + name; !slices.Contains(used, file) {
+			r.disks[0].Corrupt(file, 12<<10+200, []byte{0x55}) // the newest half since it was made
+		}
+	}
+	r.reopen(0)
+	for id := uint64(1); id <= copysets; id++ {
+		if err := r.status(0, id).Err; err != nil {
+			t.Errorf("copyset %d is lost: %v", id, err)
+		}
+	}
+	r.wantRead(1, 0, 0, want)
+}
+
 func (r *rig) reopenQuietly(i int) {
 	r.close(i)
 	r.reopen(i)

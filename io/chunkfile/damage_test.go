@@ -329,3 +329,94 @@ func TestDraftsAreRemovedAndOtherFilesStay(t *testing.T) {
 		t.Fatal(names, err, p.Damage())
 	}
 }
+
+// A slot that is free since it was made, and one that a chunk has left.
+func TestRotInAFreeSlotCostsNothing(t *testing.T) {
+	g := newGeometry(testChunk)
+	for where, at := range map[string]int64{"header": 200, "body": headerPage + 5} {
+		sim := ruined(t, func(*disk.Sim, *Pool, *Chunk, *Chunk) {})
+		p := reopen(t, sim)
+		never := create(t, p, ID{Group: 70}) // it has no checkpoint, so its slot stays free
+		if err := p.Delete(idA); err != nil {
+			t.Fatal(err)
+		}
+		freed := []*slot{p.slots[0], never.slot}
+		tops := []int64{g.halfOffset(freed[0].top.half), g.halfOffset(freed[1].top.half)}
+		closePool(t, p)
+		for i, s := range freed {
+			sim.Corrupt(s.name, tops[i]+at, []byte{0x55})
+			if in := inspect(t, sim, s.number); in.Err == nil || in.Used || !in.Free {
+				t.Fatalf("%s: the offline look at slot %d: %+v", where, s.number, in)
+			}
+		}
+		p = reopen(t, sim)
+		if list := p.Damage(); len(list) != 2 || len(fatal(p)) != 0 || p.Stats().Free != 2 ||
+			!errors.Is(list[0].Err, ErrCorrupt) {
+			t.Fatalf("%s: %+v, %+v", where, list, p.Stats())
+		}
+		for i := range uint64(2) {
+			c := create(t, p, ID{Group: 71, Index: i})
+			expect(t, c, 0, 0, 0)
+			write(t, c, 0, 5+i)
+			checkpoint(t, c, 1)
+		}
+		again := reopen(t, sim.Crash(disk.CrashPlan{Keep: disk.KeepNothing}))
+		if s := again.Stats(); len(again.Damage()) != 0 || s.Slots != 3 || s.Used != 3 {
+			t.Fatalf("%s: after the slots were used: %+v, %+v", where, again.Damage(), s)
+		}
+		expect(t, get(t, again, ID{Group: 71, Index: 1}), 0, 6, 0)
+	}
+}
+
+func inspect(t *testing.T, d disk.Disk, slot uint64) *SlotInfo {
+	t.Helper()
+	in, err := NewInspector(testConfig(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in.Slot(slot)
+}
+
+// What says that the slot is free must be whole itself.
+func TestASlotIsNotFreeByARottenSeal(t *testing.T) {
+	g := newGeometry(testChunk)
+	sim := ruined(t, func(*disk.Sim, *Pool, *Chunk, *Chunk) {})
+	p := reopen(t, sim)
+	if err := p.Delete(idA); err != nil {
+		t.Fatal(err)
+	}
+	closePool(t, p)
+	for half := range uint8(2) {
+		sim.Corrupt(p.slots[0].name, g.halfOffset(half)+200, []byte{0x55})
+	}
+	if in := inspect(t, sim, 0); in.Err == nil || in.Free {
+		t.Fatalf("%+v", in)
+	}
+	if list := fatal(reopen(t, sim)); len(list) != 1 || list[0].IDKnown {
+		t.Fatalf("%+v", list)
+	}
+}
+
+// A device that cannot write the metadata of a free slot costs the slot.
+func TestAFreeSlotThatCannotBeMadeAnewIsNotUsed(t *testing.T) {
+	g := newGeometry(testChunk)
+	sim := ruined(t, func(*disk.Sim, *Pool, *Chunk, *Chunk) {})
+	p := reopen(t, sim)
+	if err := p.Delete(idA); err != nil {
+		t.Fatal(err)
+	}
+	closePool(t, p)
+	sim.Corrupt(p.slots[0].name, g.halfOffset(p.slots[0].top.half)+200, []byte{0x55})
+	sim.FailWrites(func(string, int64) error { return errors.New("worn out") })
+	p = reopen(t, sim)
+	sim.FailWrites(nil)
+	if list := p.Damage(); len(list) != 1 || list[0].Fatal || p.Stats().Damaged != 1 {
+		t.Fatalf("%+v, %+v", list, p.Stats())
+	}
+	if c := create(t, p, idA); c.Slot() == 0 {
+		t.Fatal("a slot without metadata is used")
+	}
+	if err := p.Discard(0); err != nil || len(p.Damage()) != 0 {
+		t.Fatal(err, p.Damage())
+	}
+}

@@ -27,8 +27,9 @@
 //   - Metadata that was durable and is lost later (a bad sector, a write the device lost or
 //     misdirected, an older half returned) is reported as damage, at Open or at the first use
 //     of the chunk: see scan.go. It does not lead back to the version before. The slot is not
-//     used again until its chunk is deleted, or Discard. Of a chunk whose table is in memory
-//     CheckMeta finds the loss before that, and makes it good.
+//     used again until its chunk is deleted, or Discard; one that is known to have held no
+//     chunk is made anew by Open. Of a chunk whose table is in memory CheckMeta finds the loss
+//     before that, and makes it good.
 //   - A file of another store, or in the wrong place, is refused.
 //   - The payload is not copied, and an IO used again allocates nothing.
 //

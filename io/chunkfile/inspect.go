@@ -30,6 +30,8 @@ type SlotInfo struct {
 	// Used: the slot holds the chunk ID. A damaged slot has the ID as far as it is known.
 	Used bool
 	ID   ID
+	// Free: the slot is damaged and is known to hold no chunk, so that Open makes it anew.
+	Free bool
 	// Err is why the slot cannot be used; nil when it can.
 	Err error
 
@@ -133,6 +135,7 @@ func (in *Inspector) judge(s *SlotInfo) {
 	_, claimed := newestClaim(&d.halves, in.cfg.StoreID, s.Slot)
 	s.from, s.version = origin{}, 0
 	s.ID, s.Used = claimed.id, claimed.state == stateUsed
+	s.Free = leftFree(&d.halves, in.geometry, claimed)
 	errs := []error{fmt.Errorf("%w: %s: %s", ErrCorrupt, s.File, d.reason)}
 	for i := range s.Halves {
 		errs = append(errs, s.Halves[i].Err)

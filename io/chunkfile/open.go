@@ -168,11 +168,15 @@ func (p *Pool) moved(c, other *Chunk, t *table) bool {
 }
 
 // takeDamaged reports a slot of which no half can be used. If it says which chunk it held,
-// the chunk exists and refuses all I/O.
+// the chunk exists and refuses all I/O. If it says that it held none, nothing is lost.
 func (p *Pool) takeDamaged(s *slot, halves *[2]halfRead, reason string) {
 	d := Damage{Slot: s.number, File: s.name, Fatal: true, Err: p.explain(s, halves, reason)}
 	var claimed successor
 	s.top, claimed = newestClaim(halves, p.cfg.StoreID, s.number)
+	if leftFree(halves, p.geometry, claimed) {
+		p.takeLeftFree(s, d)
+		return
+	}
 	d.ID, d.IDKnown = claimed.id, claimed.state == stateUsed
 	p.report(d)
 	if !d.IDKnown {
@@ -200,6 +204,35 @@ func newestClaim(halves *[2]halfRead, store [16]byte, slot uint64) (top header, 
 		}
 	}
 	return top, now
+}
+
+// leftFree reports whether a damaged slot is known to hold no chunk: the newest header, which is
+// whole, says it of itself or, in its seal, of the version after it. Nothing is known where a half
+// is of a newer release or its header is none of ours, nor where both claim one version.
+func leftFree(halves *[2]halfRead, g geometry, now successor) bool {
+	for i := range halves {
+		h, f := &halves[i].header, halves[i].fault
+		if f != nil && f.class == ErrVersion || h.version != 0 &&
+			(h.inconsistent() != "" || h.chunkSize != g.chunkSize) {
+			return false
+		}
+	}
+	return now.state == stateFree && halves[0].header.version != halves[1].header.version
+}
+
+// takeLeftFree makes the metadata of a damaged slot anew that held no chunk. A device that fails
+// at this keeps the slot out of use: that costs room, and no chunk.
+func (p *Pool) takeLeftFree(s *slot, d Damage) {
+	d.Fatal = false
+	if err := p.renew(s); err != nil {
+		d.Err = errors.Join(d.Err, err)
+		p.damage[s.number] = d
+		p.log.Warn("chunkfile: cannot make a free slot anew", "disk", p.cfg.Name, "file", s.name,
+			"error", d.Err)
+		return
+	}
+	p.report(d)
+	p.free = append(p.free, s)
 }
 
 // explain says what is wrong with the halves of a slot.

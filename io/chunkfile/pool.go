@@ -114,7 +114,8 @@ type Damage struct {
 	File string
 	// Fatal: what the slot held is lost on this store. Otherwise one of the two copies of
 	// the metadata is invalid, as a power cut during a Checkpoint leaves it, and the other
-	// was used: the log redoes what came after it.
+	// was used: the log redoes what came after it. Or the slot held no chunk, and its metadata
+	// was made anew.
 	Fatal   bool
 	ID      ID   // the chunk, as far as known
 	IDKnown bool // false: if the slot was used, it no longer says by which chunk
