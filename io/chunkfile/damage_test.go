@@ -301,8 +301,8 @@ func TestMissingAndShortSlotFilesAreReported(t *testing.T) {
 func TestUnreadableSlotsAreReportedAndOthersServe(t *testing.T) {
 	sim := ruined(t, func(*disk.Sim, *Pool, *Chunk, *Chunk) {})
 	sim.FailReads(func(name string, off int64) error {
-		if strings.HasSuffix(name, "0") && off == 0 {
-			return errors.New("latent sector error")
+		if strings.HasSuffix(name, "0") {
+			return errors.New("the device is gone")
 		}
 		return nil
 	})
@@ -312,6 +312,53 @@ func TestUnreadableSlotsAreReportedAndOthersServe(t *testing.T) {
 		t.Fatalf("%+v", list)
 	}
 	expect(t, get(t, p, idB), 0, 11, 12)
+}
+
+// Every block of both halves, read whole and by headers first: an error of the device costs what
+// the block's rot would.
+func TestAnUnreadableBlockOfMetadataCostsItsHalf(t *testing.T) {
+	g := newGeometry(testChunk)
+	for _, lazy := range []bool{false, true} {
+		for off := int64(0); off < 2*int64(g.metaSize); off += BlockSize {
+			var newest bool
+			sim := ruined(t, func(s *disk.Sim, _ *Pool, a, _ *Chunk) {
+				s.BadSectors(a.slot.name, off+512, 1)
+				newest = off/int64(g.metaSize) == int64(a.slot.top.half)
+			})
+			cfg := testConfig(sim)
+			if lazy {
+				cfg.CacheChunks = 1
+			}
+			if in := inspect(t, sim, 0); !in.Used || in.ID != idA || newest != (in.Err != nil) {
+				t.Errorf("block at %d: the offline look: %+v", off, in)
+			}
+			p := openPool(t, cfg)
+			list := p.Damage()
+			settled := lazy && off > int64(g.metaSize)
+			switch {
+			case settled && len(list) == 0: // the read of the headers does not come there
+			case len(list) != 1 || list[0].Fatal != newest || !list[0].IDKnown ||
+				list[0].ID != idA || !errors.Is(list[0].Err, disk.ErrIO):
+				t.Errorf("lazy %v, block at %d, newest %v: %+v", lazy, off, newest, list)
+			}
+			if !newest {
+				expect(t, get(t, p, idA), 0, 1, 2)
+			}
+			expect(t, get(t, p, idB), 0, 11, 12)
+			closePool(t, p)
+		}
+	}
+}
+
+// A process without descriptors is told so at the read too.
+func TestMetadataThatNoFileCanBeOpenedForIsNoDamage(t *testing.T) {
+	sim := ruined(t, func(*disk.Sim, *Pool, *Chunk, *Chunk) {})
+	sim.FailReads(func(string, int64) error { return disk.ErrFileLimit })
+	defer sim.FailReads(nil)
+	if _, err := Open(testConfig(sim)); !errors.Is(err, disk.ErrFileLimit) ||
+		!strings.Contains(err.Error(), "open file") {
+		t.Fatal(err)
+	}
 }
 
 func TestDraftsAreRemovedAndOtherFilesStay(t *testing.T) {

@@ -30,6 +30,8 @@
 //     used again until its chunk is deleted, or Discard; one that is known to have held no
 //     chunk is made anew by Open. Of a chunk whose table is in memory CheckMeta finds the loss
 //     before that, and makes it good.
+//   - A block of metadata that the device cannot read costs what its rot would: nothing in the
+//     superseded half, the slot's chunk in the newest.
 //   - A file of another store, or in the wrong place, is refused.
 //   - The payload is not copied, and an IO used again allocates nothing.
 //

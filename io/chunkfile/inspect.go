@@ -105,17 +105,22 @@ func (in *Inspector) Slot(number uint64) *SlotInfo {
 		s.Err = in.corrupt(s.File, 0, f)
 		return s
 	}
+	var unread [2]error
 	if _, err := file.ReadAt(in.image, 0); err != nil {
-		s.Err = fmt.Errorf("chunkfile: read metadata: %w", err)
-		return s
+		unread, err = salvage(file, in.image, in.geometry)
+		if err != nil {
+			s.Err = fmt.Errorf("chunkfile: read metadata: %w", err)
+			return s
+		}
 	}
-	in.judge(s)
+	in.judge(s, unread)
 	return s
 }
 
 // judge fills in what the metadata that was read amounts to.
-func (in *Inspector) judge(s *SlotInfo) {
+func (in *Inspector) judge(s *SlotInfo, unread [2]error) {
 	d := decide(in.image, in.geometry, in.cfg.StoreID, s.Slot)
+	d.note(unread)
 	if d.verdict != verdictDamaged {
 		s.table = newTable(in.geometry)
 		d.load(in.image, in.geometry, s.table)
@@ -151,6 +156,9 @@ func (in *Inspector) half(file string, half uint8, r *halfRead) HalfInfo {
 		NextState: h.next.state.String(), NextVersion: h.next.version, NextID: h.next.id}
 	if r.fault != nil {
 		info.Err = in.corrupt(file, off, r.fault)
+		if r.unread != nil {
+			info.Err = fmt.Errorf("%w: %w", info.Err, r.unread)
+		}
 	}
 	return info
 }

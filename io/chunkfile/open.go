@@ -241,6 +241,9 @@ func (p *Pool) explain(s *slot, halves *[2]halfRead, reason string) error {
 	for i := range halves {
 		if f := halves[i].fault; f != nil {
 			errs = append(errs, p.corrupt(s.name, p.geometry.halfOffset(uint8(i)), f))
+			if err := halves[i].unread; err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)

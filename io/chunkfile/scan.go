@@ -58,6 +58,7 @@ type scanRead struct {
 	bytes    []byte
 	vec      [1][]byte
 	op       disk.Op
+	unread   [2]error // why blocks of a half are zeroes here
 	decision decision
 	table    *table
 }
@@ -98,7 +99,7 @@ func (sc *scanner) work(lane int) {
 		b.used = min(sc.depth, len(sc.names)-first)
 		for i := range b.used {
 			r := &b.reads[i]
-			r.slot, r.err, r.op.Err, r.table = nil, nil, nil, nil
+			r.slot, r.err, r.op.Err, r.table, r.unread = nil, nil, nil, nil, [2]error{}
 			r.keep = len(sc.names) <= sc.pool.cache.bound
 			if r.whole = r.keep; !sc.quit.Load() {
 				r.open(sc.pool, sc.names[first+i])
@@ -174,6 +175,9 @@ func (b *scanBatch) submit(r *scanRead, g geometry) {
 // decide judges what was read of a slot, and says whether that settles it.
 func (r *scanRead) decide(p *Pool) bool {
 	g, store := p.geometry, p.cfg.StoreID
+	if r.op.Err != nil && r.whole {
+		r.unread, r.op.Err = salvage(r.slot.file, r.bytes, g)
+	}
 	if r.op.Err != nil {
 		return r.whole
 	}
@@ -185,6 +189,7 @@ func (r *scanRead) decide(p *Pool) bool {
 	}
 	r.decision = decide(r.bytes, g, store, r.slot.number)
 	d := &r.decision
+	d.note(r.unread)
 	if r.keep && d.verdict != verdictDamaged && d.halves[d.newest].header.state == stateUsed {
 		r.table = p.cache.take()
 		d.load(r.bytes, g, r.table)
@@ -192,10 +197,38 @@ func (r *scanRead) decide(p *Pool) bool {
 	return true
 }
 
+// salvage reads the metadata of a slot block by block, after the read of all of it failed: a
+// device error costs the half that it concerns. What cannot be read is zeroes, which fit no
+// checksum unless they are what was written. err: nothing could be read, or it is not for the
+// device to say.
+func salvage(file disk.File, image []byte, g geometry) (unread [2]error, err error) {
+	good := false
+	for off := 0; off < len(image); off += BlockSize {
+		block := image[off:][:BlockSize]
+		_, e := file.ReadAt(block, int64(off))
+		if e == nil {
+			good = true
+			continue
+		}
+		if errors.Is(e, disk.ErrFileLimit) {
+			return unread, e
+		}
+		clear(block)
+		if half := off / g.metaSize; unread[half] == nil {
+			unread[half] = e
+		}
+	}
+	if !good {
+		err = unread[0]
+	}
+	return unread, err
+}
+
 // halfRead is what Open learned of one half.
 type halfRead struct {
 	header header
 	fault  *fault
+	unread error // the device could not read all of it
 }
 
 func (h *halfRead) view() halfView {
@@ -228,6 +261,13 @@ func decide(image []byte, g geometry, store [16]byte, slot uint64) (d decision) 
 	return d
 }
 
+// note keeps why halves that are not valid could not be read.
+func (d *decision) note(unread [2]error) {
+	for i := range d.halves {
+		d.halves[i].unread = unread[i]
+	}
+}
+
 // load fills a table from the half to use; a half that contradicts itself is damage.
 func (d *decision) load(image []byte, g geometry, t *table) {
 	half := &d.halves[d.newest]
@@ -251,17 +291,18 @@ func (p *Pool) takeAs(s *slot, top header, t *table) {
 // open as there are slots is told so: that is no damage.
 func (p *Pool) take(r *scanRead) error {
 	s := r.slot
-	switch {
-	case s == nil:
+	if s == nil {
 		return nil
+	}
+	p.slots[s.number] = s
+	if r.err == nil && r.op.Err != nil {
+		r.err = fmt.Errorf("chunkfile: read metadata: %w", r.op.Err)
+	}
+	switch {
 	case errors.Is(r.err, disk.ErrFileLimit):
 		return fmt.Errorf("chunkfile: slot %d: each of the slots needs an open file: %w",
 			s.number, r.err)
-	case r.err == nil && r.op.Err != nil:
-		r.err = fmt.Errorf("chunkfile: read metadata: %w", r.op.Err)
-	}
-	p.slots[s.number] = s
-	if r.err != nil {
+	case r.err != nil:
 		p.report(Damage{Slot: s.number, File: s.name, Fatal: true, Err: r.err})
 		return nil
 	}
