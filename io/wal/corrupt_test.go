@@ -267,3 +267,61 @@ func TestAHoleThatNoWatermarkCoversIsCut(t *testing.T) {
 	}
 	closed(t, l)
 }
+
+// A live segment whose file was cut short is kept, with what it still has, until it is released;
+// what is gone of it is reported. Its size need not be whole blocks.
+func TestASegmentFileThatWasCutShortIsKeptUntilItIsReleased(t *testing.T) {
+	for slot := range 3 {
+		for _, size := range []int64{BlockSize, 2*BlockSize + 100, 3 * BlockSize} {
+			d, want := smallLog(t)
+			name := segmentName("wal", slot)
+			cutFile(t, d, name, size)
+			lost, rec, err := judgeDamage(d, want)
+			if err != nil || lost > 0 && len(rec.Damage) == 0 {
+				t.Fatalf("segment %d of %d bytes: %d lost, %+v, %v", slot, size, lost, rec, err)
+			}
+			for range 2 { // the preparer has removed what it may when a log is closed
+				l, again, got := reopen(t, crashConfig(d))
+				gone, err := missing(got, want)
+				if err != nil || len(gone) != lost || len(again.Damage) != len(rec.Damage) {
+					t.Fatalf("segment %d of %d bytes: %d lost, before %d, %+v, %v", slot, size,
+						len(gone), lost, again, err)
+				}
+				settle(l)
+				closed(t, l)
+			}
+			l, _, _ := reopen(t, crashConfig(d))
+			a := must(t, l, record(50, 50, 1, 0))
+			l.Release(a.End)
+			fillSegments(t, l, 3)
+			settle(l)
+			closed(t, l)
+			l, rec, _ = reopen(t, crashConfig(d))
+			if len(rec.Damage) != 0 {
+				t.Errorf("segment %d of %d bytes: after the release: %+v", slot, size, rec)
+			}
+			settle(l)
+			closed(t, l)
+			f, err := d.Open(name)
+			if err == nil {
+				t.Errorf("%s of %d bytes is still there", name, f.Size())
+				err = f.Close()
+			}
+			if err != nil && !errors.Is(err, disk.ErrNotExist) {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// cutFile leaves the beginning of a file.
+func cutFile(t testing.TB, d *disk.Sim, name string, size int64) {
+	t.Helper()
+	data, err := d.ReadFile(name)
+	if err == nil {
+		err = d.WriteFile(name, data[:size])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

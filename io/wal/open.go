@@ -138,6 +138,12 @@ func (r *recovery) build(cfg Config) *Log {
 	return l
 }
 
+// segment is a file as recovery leaves it to the log.
+func (r *recovery) segment(s *slot) *segment {
+	return &segment{name: s.name, file: s.file, hdr: s.id, end: BlockSize,
+		odd: s.file.Size() != r.size}
+}
+
 // buildSegments sorts the files into live, ready, lost and surplus ones.
 func (r *recovery) buildSegments(g *segments, prepared int) {
 	*g = segments{layout: r.layout, prepared: prepared}
@@ -146,20 +152,18 @@ func (r *recovery) buildSegments(g *segments, prepared int) {
 		g.nextSeq = max(g.nextSeq, r.seq(r.head-1)+1)
 	}
 	for _, s := range r.slots {
-		seg := &segment{name: s.name, file: s.file, hdr: s.id, end: BlockSize}
+		seg := r.segment(s)
 		switch {
 		case s.origin == originUnreadable:
 			// It may have been a segment beyond all others.
 			g.lost, g.lostSeq = append(g.lost, seg), g.nextSeq
 			g.nextSeq++
-		case s.file.Size() != r.size:
-			g.surplus = append(g.surplus, seg)
 		case !slices.Contains(r.live, s):
 			g.retire(seg)
 		}
 	}
 	for _, s := range r.live {
-		seg := &segment{name: s.name, file: s.file, hdr: s.id, end: BlockSize}
+		seg := r.segment(s)
 		if end, ok := r.ends[s]; ok {
 			seg.end = end
 		}

@@ -80,7 +80,7 @@ func (r *recovery) walkSegment(i int, links []link) (off int64, cut bool, err er
 		}
 		switch judge(e) {
 		case verdictEnd:
-			return off, false, nil
+			return r.cutShort(s, off, end), false, nil
 		case verdictReplay:
 			if err := r.deliver(s, off, &h, desc, nil); err != nil {
 				return 0, false, err
@@ -102,6 +102,18 @@ func (r *recovery) walkSegment(i int, links []link) (off int64, cut bool, err er
 			return off, true, nil
 		}
 	}
+}
+
+// cutShort reports what a segment has lost whose file ends before the log left it, and returns
+// where that was.
+func (r *recovery) cutShort(s *slot, off, end int64) int64 {
+	if off >= end {
+		return off
+	}
+	r.damage(Damage{From: r.lsn(s.id.seq, off), To: r.lsn(s.id.seq, end), File: s.name,
+		Offset: off, Err: fmt.Errorf("%w: %s offset %d: the file was cut short at %d bytes, the "+
+			"log went on to %d", ErrCorrupt, s.name, off, s.file.Size(), end)})
+	return end
 }
 
 // look collects the evidence at off.

@@ -13,6 +13,7 @@ type segment struct {
 	hdr  segmentHeader
 	end  int64 // file offset after the last durable frame
 	pins int
+	odd  bool // the file has not the size of a segment: it is not used again
 }
 
 // segments is the bookkeeping of segment files: pure state, the caller holds the lock.
@@ -95,7 +96,7 @@ func (g *segments) recycle() (n int) {
 
 // retire decides whether a file is kept for reuse.
 func (g *segments) retire(s *segment) {
-	if len(g.ready) >= g.prepared+keepReady {
+	if len(g.ready) >= g.prepared+keepReady || s.odd {
 		g.surplus = append(g.surplus, s)
 		return
 	}

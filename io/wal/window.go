@@ -9,7 +9,7 @@ const unreadable = 0xDB
 // window reads a file front to back in large pieces through one buffer.
 type window struct {
 	file  disk.File
-	limit int64 // bytes of the file that count
+	limit int64 // bytes of the file that count, whole blocks
 	ahead int   // bytes to read at a time
 	buf   []byte
 	off   int64 // file offset of buf[0]
@@ -20,7 +20,7 @@ type window struct {
 
 // reset points the window at a file, keeping its buffer. ahead is how much to read at a time.
 func (w *window) reset(f disk.File, limit int64, ahead int) {
-	w.file, w.limit, w.ahead = f, min(limit, f.Size()), ahead
+	w.file, w.limit, w.ahead = f, min(limit, f.Size())/BlockSize*BlockSize, ahead
 	w.off, w.n = 0, 0
 }
 
