@@ -212,6 +212,39 @@ func TestChunkWhoseMetadataIsGoneCostsItsReplicaAndNeverReadsAsZeroes(t *testing
 	}
 }
 
+// The table of the chunk is not in memory, and the device cannot read it back.
+func TestTableThatCannotBeReadCostsItsReplicaAndTheStoreGoesOn(t *testing.T) {
+	r := newRig(t, 1, func(r *rig) {
+		r.adapt = func(_ int, cfg *Config) { cfg.tables = 1 }
+	})
+	want := pattern(1, 8)
+	r.mustWrite(1, 0, 0, want)
+	r.mustWrite(2, 0, 0, want)
+	r.checkpoint(0)
+	r.reopenQuietly(0)
+	r.leader(1)
+	s := r.store(0)
+	if st := s.chunks.Stats(); st.Resident != 0 {
+		t.Fatalf("tables are in memory: %+v", st)
+	}
+	for _, half := range []int64{0, 12 << 10} {
+		r.disks[0].BadSectors(r.slotsOf(0, 1)[0], half+5000, 1)
+	}
+	r.mustWrite(1, 0, 0, pattern(2, 1))
+	r.checkpoint(0)
+	eventually(t, "the replica is lost", func() bool { return r.status(0, 1).Err != nil })
+	r.wantLost(0, 1)
+	r.wantRead(2, 0, 0, want)
+	r.mustWrite(2, 0, 0, pattern(3, 1))
+	r.checkpoint(0)
+	if err := s.Failed(); err != nil {
+		t.Fatal(err)
+	}
+	r.reopenQuietly(0)
+	r.wantLost(0, 1)
+	r.wantRead(2, 0, 0, pattern(3, 1))
+}
+
 func TestRotInAFreeSlotLosesNoReplica(t *testing.T) {
 	r := newRig(t, 3, nil)
 	want := pattern(1, 8)

@@ -165,5 +165,5 @@ func (r *recovery) restore(id uint64, rc *copyset.Recovered) {
 // lostChunk reports whether an error of a chunk file says that the chunk's metadata is gone, and
 // not just blocks, which can be repaired one by one.
 func lostChunk(err error, bad int) bool {
-	return bad == 0 && errors.Is(err, chunkfile.ErrCorrupt)
+	return bad == 0 && (errors.Is(err, chunkfile.ErrCorrupt) || errors.Is(err, chunkfile.ErrTable))
 }

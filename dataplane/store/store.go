@@ -73,6 +73,8 @@ type Config struct {
 	ScrubPeriod time.Duration
 	Now         func() time.Time // for the scrubber's windows; nil: time.Now
 	Logger      *slog.Logger
+
+	tables int // chunks that keep their table in memory; 0: chunkfile.DefaultCacheChunks
 }
 
 // Store is an open store. Its methods may be called from any goroutine.
@@ -187,7 +189,7 @@ func Open(cfg Config) (*Store, error) {
 	s.batched = s.disk.AfterBatch(func() { s.goOn(false) })
 	chunks, err := chunkfile.Open(chunkfile.Config{Disk: s.disk, Dir: chunkDir, Name: cfg.Path,
 		StoreID: s.meta.UUID, ChunkSize: s.meta.ChunkSize, Reserve: cfg.ReserveChunks,
-		LimitBytes: cfg.LimitBytes, Logger: s.log})
+		LimitBytes: cfg.LimitBytes, CacheChunks: cfg.tables, Logger: s.log})
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", cfg.Path, err)
 	}

@@ -281,10 +281,22 @@ func (c *Chunk) await(w tableWaiter) (start bool) {
 
 // load queues the read of the active half. The lock is not held; the waiters' pins keep the
 // slot.
-func (c *Chunk) load() {
-	j := c.pool.jobs.take(c)
+func (c *Chunk) load() { c.readTable(c.pool.jobs.take(c), loadedFirst) }
+
+// loadedFirst reads once more what the device could not read: the store gives up a replica for it.
+func loadedFirst(j *metaJob) {
+	if !errors.Is(j.op.Err, disk.ErrIO) {
+		loaded(j)
+		return
+	}
+	p := j.chunk.pool
+	j.chunk.readTable(j, loaded)
+	p.disk.Flush()
+}
+
+func (c *Chunk) readTable(j *metaJob, then func(*metaJob)) {
 	g := c.pool.geometry
-	j.submit(disk.Read, g.halfOffset(c.slot.top.half), g.metaSize, loaded)
+	j.submit(disk.Read, g.halfOffset(c.slot.top.half), g.metaSize, then)
 }
 
 // loaded ends a load: the table is installed, then the waiters go on.
@@ -320,6 +332,9 @@ func loaded(j *metaJob) {
 
 // decode verifies what was read against what was written last, and fills the table.
 func (c *Chunk) decode(j *metaJob, t *table) error {
+	if errors.Is(j.op.Err, disk.ErrIO) {
+		return fmt.Errorf("%w: chunk %v: %w", ErrTable, c.id, j.op.Err)
+	}
 	if j.op.Err != nil {
 		return fmt.Errorf("chunkfile: read table of chunk %v: %w", c.id, j.op.Err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ashlar-storage/ashlar/io/disk"
@@ -465,5 +466,27 @@ func TestAFreeSlotThatCannotBeMadeAnewIsNotUsed(t *testing.T) {
 	}
 	if err := p.Discard(0); err != nil || len(p.Damage()) != 0 {
 		t.Fatal(err, p.Damage())
+	}
+}
+
+func TestATableIsReadTwiceBeforeItIsUnreadable(t *testing.T) {
+	for failures, class := range []error{nil, nil, ErrTable} {
+		sim := ruined(t, func(*disk.Sim, *Pool, *Chunk, *Chunk) {})
+		cfg := testConfig(sim)
+		cfg.CacheChunks = 1 // the two are opened by their headers
+		p := openPool(t, cfg)
+		var reads atomic.Int64
+		sim.FailReads(func(string, int64) error {
+			if reads.Add(1) <= int64(failures) {
+				return errors.New("a sector that is hard to read")
+			}
+			return nil
+		})
+		_, _, err := get(t, p, idA).BlockState(0)
+		if !errors.Is(err, class) || errors.Is(err, disk.ErrIO) != (class != nil) ||
+			errors.Is(err, ErrCorrupt) {
+			t.Errorf("%d failures: %v", failures, err)
+		}
+		closePool(t, p)
 	}
 }

@@ -12,6 +12,8 @@ var (
 	// ErrCorrupt: stored bytes do not fit their checksum, or a slot's metadata is lost. The
 	// error is or wraps a *CorruptError, which says where.
 	ErrCorrupt = errors.New("chunkfile: corrupt")
+	// ErrTable: the device cannot read a chunk's metadata back, tried twice. It is disk.ErrIO too.
+	ErrTable = errors.New("chunkfile: metadata unreadable")
 	// ErrForeign: a slot file belongs to another store, or to another place of this one. It
 	// matches ErrCorrupt too.
 	ErrForeign = errors.New("chunkfile: foreign slot")
