@@ -273,28 +273,44 @@ func (c *Client) clusterID() string {
 	return c.cluster
 }
 
-// peer returns the node of that id, and connects to it when it is new. The address counts when the
-// node is new or cannot be reached.
+// peer returns the node of that id, and connects to it when it is new. The address is the control
+// plane's.
 func (c *Client) peer(node uint64, addr string) *peer {
-	c.mu.Lock()
-	p := c.peers[node]
-	if p == nil {
-		p = newPeer(c, node, addr)
-		c.peers[node] = p
-		list := append(append(make([]*peer, 0, len(c.peers)), c.allPeers()...), p)
-		c.peerSet.Store(&list)
-		if c.closed {
-			p.state.Store(peerDown)
-		} else {
-			c.wg.Add(1)
-			go p.run(c.ctx)
-		}
-		c.mu.Unlock()
-		return p
+	p, fresh := c.meet(node, addr)
+	if !fresh {
+		p.move(addr)
 	}
-	c.mu.Unlock()
-	p.setAddr(addr)
 	return p
+}
+
+// hintedPeer is peer for an address that a replica told, which counts when the node is new or
+// cannot be reached.
+func (c *Client) hintedPeer(node uint64, addr string) *peer {
+	p, fresh := c.meet(node, addr)
+	if !fresh {
+		p.hint(addr)
+	}
+	return p
+}
+
+// meet finds the node of that id or adds it.
+func (c *Client) meet(node uint64, addr string) (p *peer, fresh bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p = c.peers[node]; p != nil {
+		return p, false
+	}
+	p = newPeer(c, node, addr)
+	c.peers[node] = p
+	list := append(append(make([]*peer, 0, len(c.peers)), c.allPeers()...), p)
+	c.peerSet.Store(&list)
+	if c.closed {
+		p.state.Store(peerDown)
+	} else {
+		c.wg.Add(1)
+		go p.run(c.ctx)
+	}
+	return p, true
 }
 
 // route returns what is known of a copyset, possibly nothing yet.

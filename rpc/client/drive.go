@@ -189,7 +189,7 @@ func (c *Client) hinted(r *route, resp *wire.IOResponse) (hint int, strange bool
 	}
 	var p *peer
 	if resp.LeaderNode != 0 && resp.LeaderAddr != "" {
-		p = c.peer(resp.LeaderNode, resp.LeaderAddr)
+		p = c.hintedPeer(resp.LeaderNode, resp.LeaderAddr)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

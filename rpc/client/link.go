@@ -11,6 +11,7 @@ import (
 
 var errSilentPeer = errors.New("peer does not answer pings")
 var errStuck = errors.New("peer takes no bytes")
+var errMoved = errors.New("control plane has another address of the node")
 
 // link is one life of a connection to a node: the requests in flight on it and the batch that
 // gathers while an earlier one is being written. Whoever adds a request to an idle link writes it
@@ -19,6 +20,7 @@ type link struct {
 	c    *Client
 	peer *peer
 	conn transport.Conn
+	addr string // at which the connection was made
 
 	mu       sync.Mutex
 	quiet    sync.Cond // signalled when sending ends
@@ -51,9 +53,9 @@ func (b *batch) reset() {
 	b.msgs, b.bodies, b.metas = b.msgs[:0], b.bodies[:0], b.metas[:0]
 }
 
-func newLink(p *peer, conn transport.Conn) *link {
+func newLink(p *peer, conn transport.Conn, addr string) *link {
 	l := &link{
-		c: p.c, peer: p, conn: conn, fill: &batch{}, spare: &batch{}, filling: 1,
+		c: p.c, peer: p, conn: conn, addr: addr, fill: &batch{}, spare: &batch{}, filling: 1,
 		wake: make(chan struct{}, 1),
 	}
 	l.quiet.L = &l.mu

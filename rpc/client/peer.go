@@ -56,13 +56,34 @@ func (p *peer) send(x *piece, direct bool) bool {
 	return true
 }
 
-// setAddr takes over another address of an unreachable node.
-func (p *peer) setAddr(addr string) {
+// hint takes over the address that a replica has for the node, if that cannot be reached.
+func (p *peer) hint(addr string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.addr == addr || p.state.Load() == peerUp {
 		return
 	}
+	p.redirect(addr)
+}
+
+// move takes over the address that the control plane has for the node. A connection that was made
+// elsewhere is given up, for another node may have the old address by now. Only the control plane
+// may have that done: replicas know addresses from it, and later.
+func (p *peer) move(addr string) {
+	p.mu.Lock()
+	l := p.link.Load()
+	if p.addr != addr {
+		p.redirect(addr)
+	}
+	p.mu.Unlock()
+	if l != nil && l.addr != addr {
+		l.kill(errMoved)
+	}
+}
+
+// redirect sets where the next attempt to connect goes, and lets it begin at once. The caller holds
+// mu.
+func (p *peer) redirect(addr string) {
 	p.addr = addr
 	select {
 	case p.changed <- struct{}{}:
@@ -95,7 +116,7 @@ func (p *peer) run(ctx context.Context) {
 			delay = min(max(2*delay, redialMin), redialMax)
 			continue
 		}
-		if p.live(ctx, conn) {
+		if p.live(ctx, conn, addr) {
 			delay = 0
 		} else {
 			delay = min(max(2*delay, redialMin), redialMax)
@@ -136,9 +157,9 @@ func (p *peer) lose(list pieceList, err error) {
 }
 
 // live serves one connection to its end. It reports whether the node said anything.
-func (p *peer) live(ctx context.Context, conn transport.Conn) bool {
+func (p *peer) live(ctx context.Context, conn transport.Conn, addr string) bool {
 	c := p.c
-	l := newLink(p, conn)
+	l := newLink(p, conn, addr)
 	var sender sync.WaitGroup
 	sender.Go(l.sender)
 	stop := context.AfterFunc(ctx, func() { l.kill(ErrClosed) })
