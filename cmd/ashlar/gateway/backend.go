@@ -152,6 +152,22 @@ func (b *backend) release(s *shared) error {
 	return s.volume.Close()
 }
 
+// breakOff ends the requests under way by closing their volumes, whose users still release them.
+// Without it they would end with the client's deadlines, for which the NBD server waits.
+func (b *backend) breakOff() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.opened {
+		select {
+		case <-s.ready:
+			if s.volume != nil {
+				go func() { _ = s.volume.Close() }()
+			}
+		default: // nobody has sent requests to it
+		}
+	}
+}
+
 // resolve gives the empty name a meaning where there is only one volume.
 func (b *backend) resolve(name string) (string, error) {
 	if name != "" {

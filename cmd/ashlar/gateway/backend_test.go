@@ -22,8 +22,16 @@ import (
 	"github.com/ashlar-storage/ashlar/rpc/nbd"
 )
 
-// The event-loop library starts goroutines of its own when it is linked in.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+// The event-loop library starts goroutines of its own when it is linked in, the RPC library when it
+// is first used; both keep them for good.
+func TestMain(m *testing.M) {
+	const kitex = "github.com/cloudwego/kitex/"
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(),
+		goleak.IgnoreAnyFunction("github.com/cloudwego/netpoll.(*defaultPoll).Wait"),
+		goleak.IgnoreAnyFunction(kitex+"client.(*timeoutPool).createTicker.func1"),
+		goleak.IgnoreAnyFunction(kitex+"client.(*timeoutPool).createWorker.func1"),
+		goleak.IgnoreAnyFunction(kitex+"pkg/loadbalance/lbcache.(*BalancerFactory).watcher"))
+}
 
 // fakeVolume holds its bytes in memory and can be failed.
 type fakeVolume struct {

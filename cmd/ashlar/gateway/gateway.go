@@ -33,8 +33,8 @@ type Config struct {
 	Ready     func()       // if not nil, called when it serves
 }
 
-// Run serves until ctx ends, then lets requests under way finish and returns nil. An error means
-// that it could not serve.
+// Run serves until ctx ends, then lets requests under way finish, breaks off what takes longer than
+// stopTimeout, and returns nil. An error means that it could not serve.
 func Run(ctx context.Context, cfg Config) (err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -126,6 +126,8 @@ func serve(ctx context.Context, cfg Config, back *backend, clients *admin.Client
 	wg.Wait()
 	bound, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
+	stop := context.AfterFunc(bound, back.breakOff)
+	defer stop()
 	if err := server.Shutdown(bound); err != nil {
 		cfg.Logger.Warn("requests were broken off", "err", err)
 	}
