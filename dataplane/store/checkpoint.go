@@ -2,9 +2,12 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/wal"
 )
@@ -106,8 +109,12 @@ func (s *Store) checkpoint(ctx context.Context, of func(copyset uint64) bool) {
 			m.CancelCheckpoint()
 		}
 	})
-	if err := s.syncChunks(); err != nil {
+	lost, err := s.syncChunks()
+	if err != nil {
 		s.fail(err)
+		return
+	}
+	if !s.condemnLost(lost) {
 		return
 	}
 	s.each(func(o *Owner, m *member) { m.EndCheckpoint(&o.fx) })
@@ -134,51 +141,74 @@ func (s *Store) awaitAll(ctx context.Context, cond func(m *member) bool) {
 	}
 }
 
+// chunkSync is the chunks of a checkpoint on their way to the device.
+type chunkSync struct {
+	slots chan struct{}
+	wait  sync.WaitGroup
+	mu    sync.Mutex
+	lost  map[*member]error // whose chunks were found to be gone
+	err   error             // the first one that the store does not outlive
+}
+
 // syncChunks makes every changed chunk durable of the copysets whose checkpoint is on its way.
 // Their states may name what was applied when they began; the chunk files may already have more,
-// which replay repeats.
-func (s *Store) syncChunks() error {
-	applied := map[uint64]uint64{}
+// which replay repeats. It returns the replicas that have lost a chunk: a change of theirs is
+// nowhere but in the log.
+func (s *Store) syncChunks() (lost map[*member]error, err error) {
+	applied := map[*member]uint64{}
 	s.each(func(_ *Owner, m *member) {
 		if index, ok := m.CheckpointIndex(); ok {
-			applied[m.ID()] = index
+			applied[m] = index
 		}
 	})
-	slots := make(chan struct{}, chunkSyncs)
-	errs := make(chan error, 1)
-	var wait sync.WaitGroup
-	for group, index := range applied {
-		for _, id := range s.chunks.List(group) {
-			s.syncChunk(id, index, slots, errs, &wait)
+	c := &chunkSync{slots: make(chan struct{}, chunkSyncs), lost: map[*member]error{}}
+	for m, index := range applied {
+		for _, id := range s.chunks.List(m.ID()) {
+			if chunk, ok := s.chunks.Get(id); ok && chunk.Dirty() {
+				c.sync(chunk, m, index)
+			}
 		}
 	}
-	wait.Wait()
-	select {
-	case err := <-errs:
-		return err
-	default:
-		return nil
+	c.wait.Wait()
+	return c.lost, c.err
+}
+
+func (c *chunkSync) sync(chunk *chunkfile.Chunk, m *member, applied uint64) {
+	c.slots <- struct{}{}
+	c.wait.Add(1)
+	chunk.Checkpoint(applied, func(err error) {
+		c.note(m, err)
+		<-c.slots
+		c.wait.Done()
+	})
+}
+
+// note takes what came of one chunk. One that was deleted meanwhile has nothing left to be made
+// durable: that it was is, and replay repeats what came after.
+func (c *chunkSync) note(m *member, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil, errors.Is(err, chunkfile.ErrDeleted):
+	case lostChunk(err, 0):
+		c.lost[m] = err
+	case c.err == nil:
+		c.err = err
 	}
 }
 
-func (s *Store) syncChunk(id chunkfile.ID, applied uint64, slots chan struct{}, errs chan error,
-	wait *sync.WaitGroup) {
-	chunk, ok := s.chunks.Get(id)
-	if !ok || !chunk.Dirty() {
-		return
+// condemnLost ends replicas that have lost a chunk, as a flush does that finds it, and makes that
+// durable: from then on nobody keeps their part of the log. False: the checkpoint is not to go on.
+func (s *Store) condemnLost(lost map[*member]error) bool {
+	if len(lost) == 0 {
+		return true
 	}
-	slots <- struct{}{}
-	wait.Add(1)
-	chunk.Checkpoint(applied, func(err error) {
-		if err != nil {
-			select {
-			case errs <- err:
-			default:
-			}
+	asked := s.each(func(o *Owner, m *member) {
+		if why := lost[m]; why != nil {
+			o.condemnUnsaved(m, fmt.Errorf("%w: %w", copyset.ErrDamaged, why))
 		}
-		<-slots
-		wait.Done()
 	})
+	return s.saveCondemned() == nil && asked
 }
 
 // placedBound is how many bytes of slots are kept for followers: none where space runs short.

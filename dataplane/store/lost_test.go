@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
@@ -314,6 +315,106 @@ func TestChunkThatVanishesWhileItIsUsedEndsItsReplicaOnly(t *testing.T) {
 	if st := r.status(lead, 1); st.Err != nil || st.Replica != newcomer {
 		t.Errorf("after a restart: replica %d, %v", st.Replica, st.Err)
 	}
+}
+
+// reopenWithoutTables starts a store again with a cache that has no room for its chunks' tables.
+func (r *rig) reopenWithoutTables(i int) {
+	r.t.Helper()
+	r.close(i)
+	r.disks[i] = r.disks[i].Crash(disk.CrashPlan{Keep: disk.KeepNothing})
+	s, err := Open(r.config(i))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := s.chunks.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	if s.chunks, err = chunkfile.Open(chunkfile.Config{Disk: s.disk, Dir: chunkDir,
+		StoreID: s.meta.UUID, ChunkSize: s.meta.ChunkSize, Reserve: 1, CacheChunks: 1,
+		Logger: s.log}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.stores[i] = s
+	r.mu.Unlock()
+	s.Run()
+}
+
+// A trim alone leaves the chunk's table where it is, so that it is the checkpoint that misses it.
+func TestChunkThatACheckpointFindsGoneEndsItsReplicaOnly(t *testing.T) {
+	r := newRig(t, 3, nil)
+	want := pattern(1, 4)
+	r.mustWrite(1, 0, 0, want)
+	r.mustWrite(2, 0, 0, want)
+	r.settle(1)
+	r.settle(2)
+	lost := (r.leader(1) + 1) % 3
+	r.reopenWithoutTables(lost)
+	for _, half := range []int64{0, 12 << 10} {
+		r.disks[lost].Corrupt(r.slotsOf(lost, 1)[0], half+5000, []byte("rot!"))
+	}
+	trim := copyset.Request{Kind: copyset.KindZero, Length: block, Chunk: copyset.Chunk{Volume: 1}}
+	if res := r.onLeader(1, trim, nil); res.status != wire.StatusOK {
+		t.Fatal(res.status)
+	}
+	eventually(t, "the checkpoint has the trim", func() bool {
+		r.checkpoint(lost)
+		return r.status(lost, 1).Err != nil || r.store(uint64(lost)).Failed() != nil
+	})
+	if err := r.store(uint64(lost)).Failed(); err != nil {
+		t.Fatalf("the whole store ends: %v", err)
+	}
+	r.wantLost(lost, 1)
+	if err := r.status(lost, 2).Err; err != nil {
+		t.Errorf("the other copyset of the store is lost: %v", err)
+	}
+	r.reopenQuietly(lost)
+	r.wantLost(lost, 1)
+	r.wantRead(1, 0, block, want[block:])
+	r.wantRead(2, 0, 0, want)
+}
+
+// stallSyncs holds the syncs of so many chunk files; held tells of how many it does.
+func (r *rig) stallSyncs(i, n int) (held func() int, release func()) {
+	var mu sync.Mutex
+	files := map[string]bool{}
+	release = r.disks[i].Stall(func(kind disk.Kind, name string, _ int64) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if kind != disk.Sync || !strings.HasPrefix(name, chunkDir) {
+			return false
+		}
+		if len(files) < n {
+			files[name] = true
+		}
+		return files[name]
+	})
+	return func() int { mu.Lock(); defer mu.Unlock(); return len(files) }, release
+}
+
+func TestChunkThatIsDeletedWhileACheckpointWaitsEndsNothing(t *testing.T) {
+	r := newRig(t, 1, nil)
+	s := r.store(0)
+	for c := range uint64(chunkSyncs) {
+		r.mustWrite(1, c, 0, pattern(1, 1))
+	}
+	last := copyset.Request{Kind: copyset.KindWrite, Chunk: copyset.Chunk{Volume: 2}}
+	if res := r.onLeader(1, last, pattern(2, 1)); res.status != wire.StatusOK {
+		t.Fatal(res.status)
+	}
+	held, release := r.stallSyncs(0, chunkSyncs)
+	done := make(chan struct{})
+	go func() { r.checkpoint(0); close(done) }()
+	eventually(t, "all slots are taken", func() bool { return held() == chunkSyncs })
+	eventually(t, "the volume whose chunk waits is deleted", func() bool {
+		return s.DeleteVolume(2)
+	})
+	release()
+	<-done
+	if err := s.Failed(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantRead(1, 0, 0, pattern(1, 1))
 }
 
 func TestReplicaThatExistedIsNeverMadeAnewInAnEmptyStore(t *testing.T) {

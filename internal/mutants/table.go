@@ -206,7 +206,7 @@ var mutants = []mutant{
 	// The store.
 	{"store: record a checkpoint without syncing the chunks", "P1",
 		"dataplane/store/checkpoint.go",
-		`if err := s.syncChunks(); err != nil {`, `if err := error(nil); err != nil {`,
+		`lost, err := s.syncChunks()`, `lost, err := map[*member]error{}, error(nil)`,
 		"./dataplane/store", "TestAcknowledgedWritesSurviveEveryPowerCut"},
 	{"store: recycle log that a restart needs", "P1", "dataplane/store/checkpoint.go",
 		`oldest = min(oldest, m.Needs())`, `_ = m.Needs()`,
