@@ -83,7 +83,6 @@ func (s *Store) watchdog(beats <-chan struct{}) {
 		if last = now; now >= s.nextCount.Load() {
 			s.nextCount.Store(now + int64(countEvery))
 			s.countRoom()
-			s.giveAgain()
 		}
 	}
 }
@@ -125,22 +124,22 @@ func (s *Store) giveAway() {
 			for _, m := range o.replicas {
 				if m.HandOff() {
 					o.touch(m)
-				} else if m.Leader() == m.Self() {
-					s.kept.Store(true)
 				}
 			}
 		}})
 	}
 }
 
-// giveAgain is giveAway for a full store that kept a leadership, as no follower was in touch at
-// that moment.
-func (s *Store) giveAgain() {
-	s.mu.Lock()
-	full := s.full != nil
-	s.mu.Unlock()
-	if s.kept.Swap(false) && full {
-		s.giveAway()
+// giveForRoom has a replica here hand over the leadership, as a write to it found no room. The
+// store may have been full before it led, or have kept the leadership when it became so, for want
+// of a follower in touch or since the one that was to have it did not take it in time. Those that
+// are to lead may be full too: so it is done seldom.
+func (o *Owner) giveForRoom(m *member, now int64) {
+	if m.gaveAt != 0 && now-m.gaveAt < int64(giveRest) {
+		return
+	}
+	if m.HandOff() {
+		m.gaveAt = now
 	}
 }
 

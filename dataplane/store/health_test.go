@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"math"
 	"sync"
 	"testing"
 	"time"
@@ -194,43 +193,95 @@ func TestFullStoreGoesOnWithWhatItHas(t *testing.T) {
 	})
 }
 
-// A full store whose followers were not in touch when it became so does not keep its leaderships.
-func TestFullStoreGivesAwayLaterWhatItHadToKeep(t *testing.T) {
-	alone := newRig(t, 1, nil)
-	alone.leader(1)
-	one := alone.store(0)
-	one.setFull(errors.New("it is the test's"))
-	eventually(t, "it is known that a leadership was kept", one.kept.Load)
-
-	r := newRig(t, 3, nil)
-	at := r.leader(1)
-	s := r.store(uint64(at))
-	s.nextCount.Store(math.MaxInt64) // there is room: the watchdog would find it
-	s.mu.Lock()
-	s.full = errors.New("it is the test's")
-	s.mu.Unlock()
-	s.kept.Store(true)
-	eventually(t, "another leads", func() bool {
-		s.giveAgain()
-		return r.leader(1) != at
-	})
-}
-
-func TestLeadersLeaveAFullStoreForOneWithRoom(t *testing.T) {
-	full := 0
+// smallRig is three stores, of which the first has room for few chunks.
+func smallRig(t *testing.T) *rig {
 	r := newRig(t, 3, func(r *rig) {
 		r.patience = time.Second
 		r.adapt = func(i int, cfg *Config) {
-			if i == full {
+			if i == 0 {
 				cfg.LimitBytes = 4 * testChunk
 			}
 		}
 	})
-	r.store(uint64(full)).countRoom()
-	eventually(t, "the small store leads", func() bool {
-		r.store(uint64(r.leader(1))).Transfer(1, uint64(full+1))
-		return r.leader(1) == full
+	r.store(0).countRoom()
+	return r
+}
+
+// leads has a store lead a copyset.
+func (r *rig) leads(id uint64, i int) {
+	r.t.Helper()
+	eventually(r.t, "the store leads", func() bool {
+		r.store(uint64(r.leader(id))).Transfer(id, uint64(i+1))
+		return r.leader(id) == i
 	})
+}
+
+// A full store whose followers were not in touch when it became so does not keep its leaderships,
+// nor one that comes to lead when it is full already.
+func TestFullStoreGivesAwayLaterWhatItHadToKeep(t *testing.T) {
+	alone := newRig(t, 1, nil)
+	alone.leader(1)
+	o := alone.store(0).Owner(1)
+	o.Do(func() {
+		m := o.replicas[1]
+		if o.giveForRoom(m, o.store.clock()); m.gaveAt != 0 {
+			t.Error("a leadership that was kept counts as given away")
+		}
+	})
+
+	r := smallRig(t)
+	n := uint64(0)
+	write := func(id uint64) wire.Status {
+		n++
+		return r.op(0, id, copyset.Request{Kind: copyset.KindWrite,
+			Chunk: copyset.Chunk{Volume: 1, Index: n}}, pattern(byte(n), 1)).status
+	}
+	eventually(t, "it is full", func() bool {
+		r.leads(2, 0)
+		write(2)
+		state, _ := r.store(0).Health()
+		return state == StateFull
+	})
+	r.leads(1, 0)
+	eventually(t, "another leads", func() bool {
+		write(1)
+		return r.leader(1) != 0
+	})
+}
+
+// Where all are full a leadership does not go to and fro.
+func TestFullStoreThatGaveALeadershipAwayKeepsItForAWhileIfItComesBack(t *testing.T) {
+	r := newRig(t, 3, nil)
+	lead := r.leader(1)
+	o := r.store(uint64(lead)).Owner(1)
+	give := func(now int64) (gaveAt int64) {
+		o.Do(func() {
+			m := o.replicas[1]
+			o.giveForRoom(m, now)
+			o.touch(m)
+			gaveAt = m.gaveAt
+		})
+		return gaveAt
+	}
+	var first int64
+	eventually(t, "it is given away", func() bool {
+		r.leads(1, lead)
+		first = give(o.store.clock())
+		return first != 0
+	})
+	r.leads(1, lead)
+	if again := give(first + int64(giveRest) - 1); again != first {
+		t.Error("it is given away again at once")
+	}
+	eventually(t, "it is given away again", func() bool {
+		r.leads(1, lead)
+		return give(first+int64(giveRest)) != first
+	})
+}
+
+func TestLeadersLeaveAFullStoreForOneWithRoom(t *testing.T) {
+	r := smallRig(t)
+	r.leads(1, 0)
 	for c := range uint64(12) {
 		res := r.onLeader(1, copyset.Request{Kind: copyset.KindWrite,
 			Chunk: copyset.Chunk{Volume: 1, Index: c}}, pattern(byte(c), 1))
@@ -243,7 +294,7 @@ func TestLeadersLeaveAFullStoreForOneWithRoom(t *testing.T) {
 			t.Fatalf("chunk %d: %v", c, res.status)
 		}
 	}
-	if r.leader(1) == full {
+	if r.leader(1) == 0 {
 		t.Error("the full store still leads")
 	}
 }

@@ -116,6 +116,9 @@ const (
 	// needs a new chunk is answered no space.
 	scarceChunks = 64
 	keepChunks   = 1
+	// giveRest is how long a store that handed a leadership over for want of room keeps it if it
+	// comes back: where all stores are full it would go to and fro.
+	giveRest = 30 * time.Second
 	// promiseTime is how long an admitted write keeps its room when its chunk does not come.
 	promiseTime = time.Minute
 	// noSpaceTime is how long a device that refused space is not asked for more.

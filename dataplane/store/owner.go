@@ -75,6 +75,7 @@ type member struct {
 	found     bool   // on the disk, when the store was opened
 	busy      int    // jobs of it that are under way
 	leader    uint64 // as last looked at
+	gaveAt    int64  // by the clock, when it last handed over for want of room; 0: never
 }
 
 // event is one thing an owner has to deal with; exactly one field beside copyset is set.
@@ -539,6 +540,7 @@ func (o *Owner) submit(m *member, q *copyset.Request, now int64) {
 	case q.Kind == copyset.KindRead || m.Leader() != m.Self(): // who leads may have room
 	case q.Kind == copyset.KindWrite && !o.store.hasRoom(o.store.chunkID(m.ID(), q.Chunk)):
 		status = wire.StatusNoSpace
+		o.giveForRoom(m, now)
 	case o.store.wal.Usage() > o.store.cfg.LogBytes || o.store.poolShare() >= refuseShare:
 		status = wire.StatusOverloaded
 	}

@@ -119,7 +119,6 @@ type Store struct {
 	batched    bool          // the disk has goOn called
 	running    atomic.Bool   // Run was called
 	scarce     atomic.Bool   // room.scarce
-	kept       atomic.Bool   // a leadership that was to be given away, as no follower was in touch
 	hurry      atomic.Bool   // somebody waits for a checkpoint
 	logLeft    atomic.Int64  // logUsed when the last turn was over, or nobody's
 	nextAsk    atomic.Int64  // by the clock, whether changes wait for a checkpoint
