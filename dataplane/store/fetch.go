@@ -9,8 +9,19 @@ import (
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/buf"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
+	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
+
+// errHere marks an error of the chunk files here, as against one of who is asked.
+var errHere = errors.New("store: filling a replica")
+
+func here(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errHere, err)
+}
 
 // fetch brings the chunk files of a replica to the leader's state and makes them durable.
 func (o *Owner) fetch(job *copyset.SnapshotJob) {
@@ -19,6 +30,7 @@ func (o *Owner) fetch(job *copyset.SnapshotJob) {
 	case s.fetches <- struct{}{}:
 		job.Err = s.fetchChunks(job)
 		<-s.fetches
+		s.noteFetch(job.Err)
 	case <-job.Ended():
 		job.Err = errEnded
 	case <-s.stop:
@@ -37,6 +49,20 @@ func ended(job *copyset.SnapshotJob) error {
 		return errEnded
 	default:
 		return nil
+	}
+}
+
+// noteFetch takes what the chunk files here said to a fetch as what they say to a flush. The next
+// try would meet a disk that fails again, and have it read from the leader once more.
+func (s *Store) noteFetch(err error) {
+	switch {
+	case !errors.Is(err, errHere): // the leader's; it is tried again
+	case lostChunk(err, 0): // the owner ends the replica
+	case errors.Is(err, chunkfile.ErrDeleted), errors.Is(err, chunkfile.ErrInvalid):
+	case errors.Is(err, disk.ErrNoSpace):
+		s.noSpace(err)
+	default:
+		s.fail(err)
 	}
 }
 
@@ -63,8 +89,9 @@ func (s *Store) fetchChunks(job *copyset.SnapshotJob) error {
 	}
 	for _, id := range s.chunks.List(group) {
 		if !keep[copyset.Chunk{Volume: id.Volume, Index: id.Index}] {
-			if err := s.chunks.Delete(id); err != nil {
-				return err
+			err := s.chunks.Delete(id)
+			if err != nil && !errors.Is(err, chunkfile.ErrNotExist) {
+				return here(err)
 			}
 		}
 	}
@@ -80,7 +107,7 @@ func (s *Store) fetchChunk(job *copyset.SnapshotJob, c copyset.Chunk) error {
 	if !ok {
 		var err error
 		if chunk, err = s.chunks.Create(id); err != nil {
-			return err
+			return here(err)
 		}
 	}
 	errs := make(chan error, fetchParallel)
@@ -109,7 +136,7 @@ func (s *Store) fetchChunk(job *copyset.SnapshotJob, c copyset.Chunk) error {
 	}
 	done := make(chan error, 1)
 	chunk.Checkpoint(job.Index, func(err error) { done <- err })
-	return <-done
+	return here(<-done)
 }
 
 func feed(next chan<- uint32, errs <-chan error, blocks uint32) error {
@@ -259,7 +286,7 @@ func (s *Store) keepFetched(chunk *chunkfile.Chunk, first uint32, data []byte,
 	chunk.Write(io)
 	s.disk.Flush()
 	if err := <-done; err != nil {
-		return fmt.Errorf("store: writing fetched blocks: %w", err)
+		return here(fmt.Errorf("writing fetched blocks: %w", err))
 	}
 	return nil
 }

@@ -2,10 +2,12 @@ package store
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -150,5 +152,52 @@ func TestABlockThatOnlyTheOverlayHasCountsAsHere(t *testing.T) {
 	}
 	if in := s.pool.Stats().InUseBufs; in == 0 {
 		t.Fatal("the overlay is empty: the test shows nothing")
+	}
+}
+
+// fillFails has a replica filled on a store whose chunk files refuse what is written; end ends the
+// refusal.
+func fillFails(t *testing.T, with error) (r *rig, away int, end func()) {
+	r = newRig(t, 3, nil)
+	r.mustWrite(1, 7, 0, pattern(90, 1))
+	r.settle(1) // nothing is left to flush
+	away = (r.leader(1) + 1) % 3
+	r.close(away)
+	for i := range uint32(60) {
+		r.mustWrite(1, uint64(i%4), i*block, pattern(byte(i), 60))
+	}
+	r.recycle(away)
+	d := r.disks[away].Crash(disk.CrashPlan{Keep: disk.KeepNothing})
+	d.FailWrites(func(name string, _ int64) error {
+		if strings.HasPrefix(name, chunkDir+"/") && r.store(uint64(away)) != nil { // it is open
+			return with
+		}
+		return nil
+	})
+	r.disks[away] = d
+	r.open(away)
+	return r, away, func() { d.FailWrites(nil) }
+}
+
+func TestAFillThatTheDiskRefusesEndsTheStore(t *testing.T) {
+	r, away, _ := fillFails(t, disk.ErrIO)
+	eventually(t, "the store fails", func() bool { return r.store(uint64(away)).Failed() != nil })
+	r.wantRead(1, 3, 59*block, pattern(59, 60))
+}
+
+func TestAFillThatFindsNoSpaceWaitsForIt(t *testing.T) {
+	r, away, end := fillFails(t, disk.ErrNoSpace)
+	s := r.store(uint64(away))
+	eventually(t, "the store is full", func() bool {
+		state, _ := s.Health()
+		return state == StateFull
+	})
+	end()
+	eventually(t, "the replica is filled", func() bool {
+		a, b := r.status(away, 1), r.status(r.leader(1), 1)
+		return a.Applied == b.Applied && !a.Restoring
+	})
+	if err := s.Failed(); err != nil {
+		t.Error(err)
 	}
 }

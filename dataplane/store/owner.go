@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -519,6 +520,8 @@ func (o *Owner) noteLoss(m *member, e *event) {
 		o.condemn(m, fmt.Errorf("%w: %w", copyset.ErrDamaged, e.read.Err))
 	case e.flush != nil && lostChunk(e.flush.Err, len(e.flush.Bad)):
 		o.condemn(m, fmt.Errorf("%w: %w", copyset.ErrDamaged, e.flush.Err))
+	case e.snap != nil && errors.Is(e.snap.Err, errHere) && lostChunk(e.snap.Err, 0):
+		o.condemn(m, fmt.Errorf("%w: %w", copyset.ErrDamaged, e.snap.Err))
 	}
 }
 

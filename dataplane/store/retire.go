@@ -75,12 +75,19 @@ func (s *Store) clear(id uint64) {
 	}
 }
 
-// deleteChunks deletes all chunks of a copyset.
+// deleteChunks deletes all chunks of a copyset. A store that cannot fails: it does not know of them
+// any more, and its next start would take them for those of whoever has the copyset by then.
 func (s *Store) deleteChunks(id uint64) error {
 	for _, c := range s.chunks.List(id) {
-		if err := s.chunks.Delete(c); err != nil && !errors.Is(err, chunkfile.ErrNotExist) {
-			return fmt.Errorf("store %s: clearing copyset %d: %w", s.cfg.Path, id, err)
+		err := s.chunks.Delete(c)
+		if err == nil || errors.Is(err, chunkfile.ErrNotExist) {
+			continue
 		}
+		err = fmt.Errorf("store %s: clearing copyset %d: %w", s.cfg.Path, id, err)
+		if !errors.Is(err, chunkfile.ErrClosed) { // nothing was begun
+			s.fail(err)
+		}
+		return err
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -253,5 +254,23 @@ func TestALostReplicaThatHasBeenReplacedElsewhereGivesItsSpaceBack(t *testing.T)
 	r.reopenQuietly(lost)
 	if replica, chunks := r.has(lost, 1); replica || chunks {
 		t.Errorf("after a restart: replica %v, chunks %v", replica, chunks)
+	}
+}
+
+// What the store has forgotten of and the disk has not would be the next member's after a restart.
+func TestAStoreThatCannotDeleteChunksFails(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.mustWrite(1, 0, 0, pattern(1, 4))
+	r.settle(1)
+	s := r.store(0)
+	r.disks[0].FailWrites(func(name string, _ int64) error {
+		if strings.HasPrefix(name, chunkDir+"/") {
+			return disk.ErrIO
+		}
+		return nil
+	})
+	s.clear(1)
+	if err := s.Failed(); !errors.Is(err, disk.ErrIO) {
+		t.Errorf("failure: %v", err)
 	}
 }
