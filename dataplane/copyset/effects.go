@@ -233,6 +233,7 @@ type SnapshotJob struct {
 	Urgent bool
 
 	message raftpb.Message
+	offered int64 // by the clock
 	started bool
 	base    uint64 // applied index of the last recorded state
 	ended   chan struct{}

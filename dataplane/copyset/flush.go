@@ -44,14 +44,14 @@ const (
 
 // maybeFlush starts jobs while there is reason to.
 func (r *Replica) maybeFlush(fx *Effects) {
-	if r.restore != nil {
+	if r.restore != nil && !r.flushFirst(r.restore) {
 		r.startRestore(fx)
 		return
 	}
 	if r.deleting || r.now < r.flushAfter || r.redoing() {
 		return
 	}
-	if len(r.deletes) > 0 {
+	if len(r.deletes) > 0 && r.restore == nil {
 		r.startDelete(fx)
 		return
 	}
@@ -69,7 +69,7 @@ func (r *Replica) redoing() bool {
 // flushLimit is the newest entry whose blocks should go now; 0: none.
 func (r *Replica) flushLimit() uint64 {
 	switch {
-	case r.overlay.blocks >= flushMost, r.overlay.pages >= flushPages,
+	case r.restore != nil, r.overlay.blocks >= flushMost, r.overlay.pages >= flushPages,
 		r.memory >= MemoryLess && r.overlay.blocks >= flushStart,
 		r.memory == MemoryShort && r.overlay.blocks > 0:
 		return math.MaxUint64

@@ -31,6 +31,8 @@ const (
 	// may serve reads alone: shorter than the promise, as clocks of two machines are taken to run
 	// apart by less than a tenth, and longer than the time between two heartbeats.
 	leaseDuration = promiseDuration * 9 / 10
+	// fillDrain is how long a fetch of chunks waits for the overlay to be flushed before it begins.
+	fillDrain = 20 * time.Second
 	// fillAgain is how soon after the end of a fetch of chunks the next one is urgent.
 	fillAgain = time.Minute
 	// proofTime is how long a replica that was recovered waits to hear that its disk is what it

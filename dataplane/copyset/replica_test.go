@@ -3,6 +3,7 @@ package copyset
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -409,6 +410,70 @@ func TestFetchWaitsForFlushesUnderWay(t *testing.T) {
 	h.settle()
 	if h.r.Applied() != 50 || h.r.entries.base != 50 {
 		t.Errorf("applied %d, log from %d", h.r.Applied(), h.r.entries.base+1)
+	}
+}
+
+// What is nowhere but in the log keeps the store's log from there on, for as long as a fetch takes.
+func TestFetchBeginsWhenTheOverlayIsFlushed(t *testing.T) {
+	h := newSolo(t, 3)
+	h.r.Message(h.entryFrom(2, 1, 1), h.now, &h.fx)
+	h.settle()
+	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, Term: 1, Commit: 1})
+	h.turn()
+	h.offer(50)
+	if len(h.fx.Snapshots) != 0 || len(h.fx.Flushes) != 1 {
+		t.Fatalf("%d fetches, %d flushes", len(h.fx.Snapshots), len(h.fx.Flushes))
+	}
+	flush := h.fx.Flushes[0]
+	h.turn()
+	h.r.FlushDone(flush, h.now, &h.fx)
+	h.r.Ready(h.now, &h.fx)
+	if len(h.fx.Snapshots) != 1 {
+		t.Fatalf("%d fetches after the flush", len(h.fx.Snapshots))
+	}
+	fetch := h.fx.Snapshots[0]
+	h.turn()
+	h.r.BeginCheckpoint()
+	if !h.r.Drained() {
+		t.Error("a checkpoint cannot be taken while chunks are fetched")
+	}
+	h.r.EndCheckpoint(&h.fx)
+	h.settle()
+	if index, _ := h.r.CheckpointIndex(); index != 0 || h.r.stateIndex != 1 || h.r.CheckpointDue() {
+		t.Errorf("recorded up to %d", h.r.stateIndex)
+	}
+	h.r.SnapshotDone(fetch, h.now, &h.fx)
+	h.settle()
+	if h.r.Applied() != 50 {
+		t.Errorf("applied %d", h.r.Applied())
+	}
+}
+
+func TestFetchDoesNotWaitForWhatCannotBeFlushed(t *testing.T) {
+	h := newSolo(t, 3)
+	h.r.Message(h.entryFrom(2, 1, 1), h.now, &h.fx)
+	h.settle()
+	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, Term: 1, Commit: 1})
+	h.turn()
+	h.offer(50)
+	for began := h.now; len(h.fx.Snapshots) == 0; h.now += flushRetry {
+		if h.now-began > int64(fillDrain)+2*flushRetry {
+			t.Fatal("the fetch does not begin")
+		}
+		flushes := slices.Clone(h.fx.Flushes)
+		h.fx.Reset()
+		for _, job := range flushes {
+			job.Err = errPower
+			h.r.FlushDone(job, h.now, &h.fx)
+		}
+		h.r.Ready(h.now, &h.fx)
+	}
+	fetch := h.fx.Snapshots[0]
+	h.turn()
+	h.r.SnapshotDone(fetch, h.now, &h.fx)
+	h.settle()
+	if h.r.Applied() != 50 || h.r.overlay.blocks != 0 {
+		t.Errorf("applied %d, %d blocks wait", h.r.Applied(), h.r.overlay.blocks)
 	}
 }
 

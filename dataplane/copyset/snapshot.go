@@ -56,11 +56,21 @@ func (r *Replica) offerSnapshot(m *Message, fx *Effects) {
 		return
 	}
 	r.restore = &SnapshotJob{Replica: r, Leader: *leader, Index: m.Snapshot.Metadata.Index,
-		message: m.Message, ended: make(chan struct{})}
+		message: m.Message, ended: make(chan struct{}), offered: r.now}
 	r.CancelCheckpoint()
 	r.log.Info("behind the leader's log: fetching chunks", "leader", leader.ReplicaID,
 		"applied", r.applied, "to", r.restore.Index)
-	r.startRestore(fx)
+	r.maybeFlush(fx)
+}
+
+// flushFirst reports whether a fetch that was offered waits for the overlay to go to the chunk
+// files. A fetch may take hours, and stops all flushes: a replica that began it with blocks which
+// are nowhere but in the log would keep all of the store's log from there on, until the store had
+// to refuse the writes of every copyset that it leads. What cannot be flushed is not waited for:
+// the fetch makes up for it. Nor is a replica that redoes what its log has, which must not flush.
+func (r *Replica) flushFirst(job *SnapshotJob) bool {
+	return !job.started && len(r.overlay.chunks) > 0 && !r.redoing() &&
+		r.now-job.offered < int64(fillDrain)
 }
 
 // startRestore begins the fetch once no flush can write older blocks over fetched ones.
