@@ -70,22 +70,21 @@ func (s *spot) load(more int) float64 { return float64(s.members+more) / s.weigh
 
 // mover is one round of the rules that move replicas.
 type mover struct {
-	now      time.Time
-	resume   uint64
-	lim      Limits
-	index    *Index
-	stores   map[uint64]*spot
-	lost     map[uint64]bool // stores that are not waited for any more
-	spots    []*spot
-	moved    map[uint64]bool   // copysets that have an operator of this round
-	moving   int               // new members being filled in the whole cluster
-	size     uint64            // bytes of a replica, on the average
-	kind     Kind              // whose rule runs
-	looks    int               // copysets that balance has looked at
-	full     map[want]*nowhere // where no store was found, since the last operator
-	draining bool              // some store shall be emptied
-	waiting  map[Kind]int
-	plan     Plan
+	now     time.Time
+	resume  uint64
+	lim     Limits
+	index   *Index
+	stores  map[uint64]*spot
+	lost    map[uint64]bool // stores that are not waited for any more
+	spots   []*spot
+	moved   map[uint64]bool   // copysets that have an operator of this round
+	moving  int               // new members being filled in the whole cluster
+	size    uint64            // bytes of a replica, on the average
+	kind    Kind              // whose rule runs
+	looks   int               // copysets that balance has looked at
+	full    map[want]*nowhere // where no store was found, since the last operator
+	waiting map[Kind]int
+	plan    Plan
 }
 
 func newMover(x *Index, scene Scene, lim Limits) *mover {
@@ -108,7 +107,6 @@ func newMover(x *Index, scene Scene, lim Limits) *mover {
 		if !s.Up && !s.DownSince.IsZero() && m.now.Sub(s.DownSince) >= lim.LostAfter {
 			m.lost[s.ID] = true
 		}
-		m.draining = m.draining || s.Draining
 	}
 	for _, s := range m.spots {
 		s.weight = 1

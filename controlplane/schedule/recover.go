@@ -27,14 +27,16 @@ func (m *mover) recover() {
 
 // maybeGone are the copysets that a lost store may have a part in, by number.
 func (m *mover) maybeGone() (list []*Copyset) {
-	if len(m.lost) > 0 || m.draining {
-		list = append(list, m.index.placed.sorted()...)
-	}
 	list = append(list, m.index.joining.sorted()...)
+	elsewhere := false // what was to come in a replaced store's place may have to go elsewhere
 	for _, s := range m.spots {
 		if m.lost[s.ID] || s.Replaced {
 			list = append(list, s.held...)
 		}
+		elsewhere = elsewhere || m.lost[s.ID] || s.Draining
+	}
+	if elsewhere {
+		list = append(list, m.index.placed.sorted()...)
 	}
 	slices.SortFunc(list, byNumber)
 	return slices.Compact(list)

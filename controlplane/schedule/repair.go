@@ -27,7 +27,7 @@ func (m *mover) repair() {
 
 func (m *mover) repairOne(c *Copyset, from *Replica) {
 	s := m.stores[from.place()]
-	if s == nil || m.isLost(s.ID) || s.Draining || m.noPlace(from) {
+	if s == nil || m.isLost(s.ID) || s.Draining || s.Replaced {
 		return // it moves to another store
 	}
 	why := cmp.Or(m.poisoned(c), m.obstacle(c, from))

@@ -131,16 +131,11 @@ func (o *overlay) fullest(limit uint64, now int64) (Chunk, *chunkOverlay) {
 			continue
 		}
 		if best == nil || co.count > best.count ||
-			co.count == best.count && before(c, at) {
+			co.count == best.count && c.Before(at) { // so that equal histories make equal choices
 			best, at = co, c
 		}
 	}
 	return at, best
-}
-
-// before orders chunks, so that equal histories make equal choices.
-func before(a, b Chunk) bool {
-	return a.Volume < b.Volume || a.Volume == b.Volume && a.Index < b.Index
 }
 
 // runs cuts the lowest count blocks from entries up to limit into runs of adjacent ones of one

@@ -385,11 +385,18 @@ func TestPayloadOutlivesItsEntryWhileItIsWritten(t *testing.T) {
 	}
 }
 
-func TestFetchWaitsForFlushesUnderWay(t *testing.T) {
+// newFollower is one of three replicas that has applied one write, which waits in the overlay.
+func newFollower(t *testing.T) *solo {
+	t.Helper()
 	h := newSolo(t, 3)
 	h.r.Message(h.entryFrom(2, 1, 1), h.now, &h.fx)
 	h.settle()
 	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, Term: 1, Commit: 1})
+	return h
+}
+
+func TestFetchWaitsForFlushesUnderWay(t *testing.T) {
+	h := newFollower(t)
 	h.r.SetMemory(MemoryShort)
 	h.r.Ready(h.now, &h.fx)
 	if len(h.fx.Flushes) != 1 {
@@ -415,10 +422,7 @@ func TestFetchWaitsForFlushesUnderWay(t *testing.T) {
 
 // What is nowhere but in the log keeps the store's log from there on, for as long as a fetch takes.
 func TestFetchBeginsWhenTheOverlayIsFlushed(t *testing.T) {
-	h := newSolo(t, 3)
-	h.r.Message(h.entryFrom(2, 1, 1), h.now, &h.fx)
-	h.settle()
-	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, Term: 1, Commit: 1})
+	h := newFollower(t)
 	h.turn()
 	h.offer(50)
 	if len(h.fx.Snapshots) != 0 || len(h.fx.Flushes) != 1 {
@@ -450,10 +454,7 @@ func TestFetchBeginsWhenTheOverlayIsFlushed(t *testing.T) {
 }
 
 func TestFetchDoesNotWaitForWhatCannotBeFlushed(t *testing.T) {
-	h := newSolo(t, 3)
-	h.r.Message(h.entryFrom(2, 1, 1), h.now, &h.fx)
-	h.settle()
-	h.receive(raftpb.Message{Type: raftpb.MsgHeartbeat, From: 2, Term: 1, Commit: 1})
+	h := newFollower(t)
 	h.turn()
 	h.offer(50)
 	for began := h.now; len(h.fx.Snapshots) == 0; h.now += flushRetry {

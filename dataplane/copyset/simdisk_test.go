@@ -221,7 +221,7 @@ func (f *simFiles) list() []Chunk { return sortedChunks(f.now) }
 
 func sortedChunks[V any](m map[Chunk]V) []Chunk {
 	return slices.SortedFunc(maps.Keys(m), func(a, b Chunk) int {
-		if before(a, b) {
+		if a.Before(b) {
 			return -1
 		}
 		return 1

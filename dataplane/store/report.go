@@ -103,47 +103,44 @@ func (s *Store) Replicas() []copyset.Status {
 
 // ReplicasAtRest is Replicas, and what Rest was when they were so; 0 where that is not known.
 func (s *Store) ReplicasAtRest() (list []copyset.Status, rest uint64) {
-	known := true
-	for _, o := range s.owners {
-		said := o.statuses()
-		list = append(list, said.replicas...)
-		rest, known = rest+said.rest, known && said.rest != 0
-	}
-	list, lost := s.addLost(list)
-	if !known || lost > 0 {
-		return list, 0
-	}
-	return list, rest
+	all := s.statuses()
+	return all.replicas, all.rest
 }
 
 // ReplicasNow is Replicas, and whether every owner answered: one that did not may have more by now.
 func (s *Store) ReplicasNow() (list []copyset.Status, now bool) {
-	now = true
-	for _, o := range s.owners {
-		said := o.statuses()
-		list = append(list, said.replicas...)
-		now = now && said.now
-	}
-	list, _ = s.addLost(list)
-	return list, now
+	all := s.statuses()
+	return all.replicas, all.now
 }
 
-// addLost adds the replicas that do not run, and gives how many of all kinds there are.
-func (s *Store) addLost(list []copyset.Status) ([]copyset.Status, int) {
+// statuses is what all owners say, and the replicas that do not run.
+func (s *Store) statuses() (all said) {
+	known := true
+	all.now = true
+	for _, o := range s.owners {
+		said := o.statuses()
+		all.replicas = append(all.replicas, said.replicas...)
+		all.now, known = all.now && said.now, known && said.rest != 0
+		all.rest += said.rest
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, l := range s.lost {
 		if !l.replaced && !l.Retired {
-			list = append(list, copyset.Status{Copyset: id, Replica: l.Replica, Err: l.err})
+			all.replicas = append(all.replicas, copyset.Status{Copyset: id, Replica: l.Replica,
+				Err: l.err})
 		}
 	}
-	return list, len(s.lost)
+	if !known || len(s.lost) > 0 {
+		all.rest = 0
+	}
+	return all
 }
 
 // Chunks lists what the replica of a copyset has, in chunk files and overlay, in order: as many as
-// most of the chunks that do not come before from. One that has not
-// applied so much, as after a restart, may lack a chunk, and one that drops a volume may still have
-// some of its chunks: they are asked again later.
+// most of the chunks that do not come before from. One that has not applied so much, as after a
+// restart, may lack a chunk, and one that drops a volume may still have some of its chunks: they
+// are asked again later.
 func (s *Store) Chunks(copysetID, applied uint64, from copyset.Chunk, most int) (
 	list []copyset.ListedChunk, st wire.Status) {
 	set := map[copyset.Chunk]bool{}

@@ -425,15 +425,22 @@ func inspect(t *testing.T, d disk.Disk, slot uint64) *SlotInfo {
 	return in.Slot(slot)
 }
 
-// What says that the slot is free must be whole itself.
-func TestASlotIsNotFreeByARottenSeal(t *testing.T) {
-	g := newGeometry(testChunk)
+// withoutA is a device whose first slot is free again, and the pool that was closed.
+func withoutA(t *testing.T) (*disk.Sim, *Pool) {
+	t.Helper()
 	sim := ruined(t, func(*disk.Sim, *Pool, *Chunk, *Chunk) {})
 	p := reopen(t, sim)
 	if err := p.Delete(idA); err != nil {
 		t.Fatal(err)
 	}
 	closePool(t, p)
+	return sim, p
+}
+
+// What says that the slot is free must be whole itself.
+func TestASlotIsNotFreeByARottenSeal(t *testing.T) {
+	g := newGeometry(testChunk)
+	sim, p := withoutA(t)
 	for half := range uint8(2) {
 		sim.Corrupt(p.slots[0].name, g.halfOffset(half)+200, []byte{0x55})
 	}
@@ -448,12 +455,7 @@ func TestASlotIsNotFreeByARottenSeal(t *testing.T) {
 // A device that cannot write the metadata of a free slot costs the slot.
 func TestAFreeSlotThatCannotBeMadeAnewIsNotUsed(t *testing.T) {
 	g := newGeometry(testChunk)
-	sim := ruined(t, func(*disk.Sim, *Pool, *Chunk, *Chunk) {})
-	p := reopen(t, sim)
-	if err := p.Delete(idA); err != nil {
-		t.Fatal(err)
-	}
-	closePool(t, p)
+	sim, p := withoutA(t)
 	sim.Corrupt(p.slots[0].name, g.halfOffset(p.slots[0].top.half)+200, []byte{0x55})
 	sim.FailWrites(func(string, int64) error { return errors.New("worn out") })
 	p = reopen(t, sim)
