@@ -21,6 +21,7 @@ import (
 var (
 	only     = flag.String("only", "", "run the mutants whose name contains this")
 	parallel = flag.Int("parallel", 2, "mutants at a time")
+	times    = flag.Int("times", 1, "runs of each test, every one of which must notice its mutant")
 	limit    = flag.Duration("limit", 3*time.Minute, "time for one mutant, building included")
 )
 
@@ -118,7 +119,7 @@ func (m *mutant) apply() ([]byte, error) {
 	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
 }
 
-// try compiles a mutant from an overlay and runs its test.
+// try compiles a mutant from an overlay and runs its test, until a run does not notice it.
 func try(m mutant, dir string) result {
 	began := time.Now()
 	r := result{mutant: m, outcome: broken}
@@ -127,6 +128,16 @@ func try(m mutant, dir string) result {
 		r.output = err.Error()
 		return r
 	}
+	for range max(1, *times) {
+		if r.output, r.outcome = m.runTest(overlay); r.outcome != caught {
+			break
+		}
+	}
+	r.took = time.Since(began)
+	return r
+}
+
+func (m *mutant) runTest(overlay string) (string, outcome) {
 	ctx, cancel := context.WithTimeout(context.Background(), *limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count=1", "-vet=off",
@@ -134,9 +145,7 @@ func try(m mutant, dir string) result {
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = append(os.Environ(), evidence.Environment+"=") // what a broken program counts is none
 	text, err := cmd.CombinedOutput()
-	r.output, r.took = string(text), time.Since(began)
-	r.outcome = judge(r.output, err, ctx.Err())
-	return r
+	return string(text), judge(string(text), err, ctx.Err())
 }
 
 // judge tells what the output of `go test` says of a mutant. A test that fails or panics has
