@@ -24,6 +24,7 @@ import (
 //	'n' node                  Nodes
 //	'o' session               Sessions
 //	's' store                 Stores
+//	'u' first                 Erased: used up, a run of volume and directory ids
 //	'v' volume                Volumes
 //	'w' pool                  ScrubWindows
 //	'x' volume  segment       Segments
@@ -44,6 +45,8 @@ var (
 	Sessions  = Table[Session, *Session]{name: "session", prefix: 'o'}
 	Events    = Table[Event, *Event]{name: "event", prefix: 'e'}
 	Directory = Table[Entry, *Entry]{name: "directory", prefix: 'd'}
+	// Erased has the ids of volumes and directories that are gone, as runs.
+	Erased = Table[v1.VolumeRun, *v1.VolumeRun]{name: "erased volumes", prefix: 'u'}
 )
 
 // Key is a key inside a table.

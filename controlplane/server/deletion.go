@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/controlplane/meta"
@@ -137,11 +138,14 @@ func (c *cluster) finishDeletions(time.Time) error {
 		if err != nil {
 			return err
 		}
-		err = c.update(func(tx meta.Tx) error { return eraseVolume(tx, id) },
+		err = c.update(func(tx meta.Tx) error {
+			return errors.Join(eraseVolume(tx, id), c.erase(tx, id))
+		},
 			volumeNews("volume-erased", vol, "the space of volume %s is free", vol.Name))
 		if err != nil {
 			return err
 		}
+		c.tookErased(id)
 		c.giveMapping(vol, segs)
 		c.log.Info("volume deleted", "volume", vol.Name, "id", id)
 		delete(c.deletions, id)

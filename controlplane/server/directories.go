@@ -164,11 +164,13 @@ func (c *cluster) removeDirectory(req *v1.RemoveDirectoryRequest) (
 			"directories; delete or move them first", req.Path, len(d.volumes), len(d.dirs))
 	}
 	err = c.update(func(tx meta.Tx) error {
-		return meta.Directory.Delete(tx, meta.NameKey(d.parent.id, d.name))
+		return errors.Join(meta.Directory.Delete(tx, meta.NameKey(d.parent.id, d.name)),
+			c.erase(tx, d.id))
 	})
 	if err != nil {
 		return nil, err
 	}
+	c.tookErased(d.id)
 	c.space.dropDirectory(d)
 	c.log.Info("directory removed", "directory", req.Path, "id", d.id)
 	return &v1.RemoveDirectoryResponse{}, nil

@@ -308,7 +308,7 @@ func (c *cluster) orders(n *node, version uint64, known bool,
 		resp.DesiredPresent = true
 		resp.Copysets, resp.Nodes = c.desiredState(n)
 	}
-	resp.DeleteVolumes = c.deletionsFor(n)
+	resp.DeleteVolumes, resp.ErasedVolumes = c.deletionsFor(n), c.erasedFor(n)
 	if len(c.tally.stale) <= 2*maxTouched { // else so many tell of all that a tick judges
 		c.judgeStale(now)
 	}

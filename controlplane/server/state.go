@@ -56,6 +56,7 @@ type cluster struct {
 	space     *namespace      // names of volumes; deleted ones have none any more
 	trash     map[uint64]bool // volumes that may be restored
 	deletions map[uint64]*deletion
+	erased    []*v1.VolumeRun // rising, none next to another; replaced, never changed
 	mapped    mapped
 	telling   turnstile
 	paused    map[schedule.Kind]*v1.Scheduler // schedulers that begin nothing
@@ -106,6 +107,8 @@ type node struct {
 	judgedUp  bool                           // when its copysets were judged
 	transfers []*v1.TransferLeader
 	claims    map[uint64][]*v1.ReplicaReport // of copysets that are not settled
+	// erasedTold is behind the run of erased volumes that it was told of last.
+	erasedTold uint64
 }
 
 // store is a disk.
@@ -175,7 +178,7 @@ func openCluster(cfg Config, kv meta.Store) (*cluster, error) {
 func (c *cluster) load(r meta.Reader) error {
 	return errors.Join(c.loadTopology(r), c.loadVolumes(r), c.loadSessions(r), c.loadMapping(r),
 		c.loadSchedulers(r), c.loadLimits(r), c.loadScrub(r),
-		c.loadEvents(r))
+		c.loadErased(r), c.loadEvents(r))
 }
 
 func (c *cluster) loadTopology(r meta.Reader) error {

@@ -49,8 +49,11 @@ func (r *Replica) applyCommand(e *raftpb.Entry) wire.Status {
 		r.fail(fmt.Errorf("copyset %d: committed entry %d: %w", r.id, e.Index, err))
 		return wire.StatusInternal
 	}
-	if c.Kind == CmdFence {
+	switch c.Kind {
+	case CmdFence:
 		return r.applyFence(c)
+	case CmdErased:
+		return r.applyErased(c)
 	}
 	switch r.sessions.judge(c) {
 	case repeated:
@@ -89,6 +92,13 @@ func (r *Replica) applyFence(c *Command) wire.Status {
 		return wire.StatusOverloaded
 	case !r.sessions.fence(c.Volume, c.Epoch):
 		return wire.StatusStaleEpoch
+	}
+	return wire.StatusOK
+}
+
+func (r *Replica) applyErased(c *Command) wire.Status {
+	if !r.sessions.erase(Volumes{First: c.Volume, Last: c.Chunk}) {
+		return wire.StatusOverloaded
 	}
 	return wire.StatusOK
 }

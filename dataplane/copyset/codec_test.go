@@ -71,6 +71,7 @@ func sampleCommands() map[string]*Command {
 			Volume: 4, Chunk: 5, First: 6, Count: 9, CRCs: []uint32{7, 8}},
 		"delete": {Kind: CmdDeleteVolume, Volume: 4},
 		"fence":  {Kind: CmdFence, Session: 7, Epoch: 3, Volume: 4},
+		"erased": {Kind: CmdErased, Volume: 4, Chunk: 9},
 	}
 }
 
@@ -91,6 +92,11 @@ func sampleJoint() *State {
 	s := sampleState()
 	s.Conf = raftpb.ConfState{Voters: []uint64{1, 2, 5}, VotersOutgoing: []uint64{1, 2, 3},
 		Learners: []uint64{4}, LearnersNext: []uint64{3}, AutoLeave: true}
+	return s
+}
+
+func sampleErased(s *State) *State {
+	s.Erased = []Volumes{{4, 4}, {6, 90}}
 	return s
 }
 
@@ -186,6 +192,8 @@ func TestLogAndWireFormatsAreStable(t *testing.T) {
 	}
 	golden(t, "state.txt", sampleState().AppendTo(nil))
 	golden(t, "state-joint.txt", sampleJoint().AppendTo(nil))
+	golden(t, "state-erased.txt", sampleErased(sampleState()).AppendTo(nil))
+	golden(t, "state-joint-erased.txt", sampleErased(sampleJoint()).AppendTo(nil))
 	messages, _ := sampleMessages()
 	for name, m := range messages {
 		golden(t, "message-"+name+".txt", encodeMessage(t, m))
@@ -233,7 +241,9 @@ func TestCommandsThatContradictThemselvesAreRefused(t *testing.T) {
 	}
 	for name, c := range map[string]Command{
 		"kind 0":             {Count: 1},
-		"kind 5":             {Kind: 5, Count: 1},
+		"kind 6":             {Kind: 6, Count: 1},
+		"erased from 0 on":   {Kind: CmdErased, Chunk: 1},
+		"erased, last first": {Kind: CmdErased, Volume: 2, Chunk: 1},
 		"fence of blocks":    {Kind: CmdFence, Epoch: 1, Count: 1},
 		"fence of a chunk":   {Kind: CmdFence, Epoch: 1, Chunk: 1},
 		"fence of epoch 0":   {Kind: CmdFence, Volume: 1},
@@ -257,7 +267,8 @@ func TestCommandsThatContradictThemselvesAreRefused(t *testing.T) {
 }
 
 func TestStateRoundTrip(t *testing.T) {
-	for _, want := range []*State{sampleState(), sampleJoint()} {
+	for _, want := range []*State{sampleState(), sampleJoint(), sampleErased(sampleState()),
+		sampleErased(sampleJoint())} {
 		stateRoundTrip(t, want)
 	}
 }
@@ -521,6 +532,7 @@ func FuzzCommand(f *testing.F) {
 func FuzzState(f *testing.F) {
 	f.Add(sampleState().AppendTo(nil))
 	f.Add(sampleJoint().AppendTo(nil))
+	f.Add(sampleErased(sampleJoint()).AppendTo(nil))
 	f.Add(readGolden(f, "state-v1.txt"))
 	f.Add(readGolden(f, "state-joint-v2.txt"))
 	f.Add(NewState(1, 1, 1, nil).AppendTo(nil))

@@ -19,6 +19,7 @@ const (
 	CmdZero         CommandKind = 2 // Count blocks read as zeroes, but for edge blocks
 	CmdDeleteVolume CommandKind = 3 // every chunk of the volume is dropped
 	CmdFence        CommandKind = 4 // sessions of the volume with an older epoch write no more
+	CmdErased       CommandKind = 5 // of the volumes up to number Chunk nothing is left anywhere
 )
 
 // The flags of a CmdZero whose range does not begin or end on a block border: the payload has the
@@ -168,7 +169,7 @@ func (c *Command) Decode(b []byte) error {
 
 func (c *Command) validate() error {
 	switch {
-	case c.Kind < CmdWrite || c.Kind > CmdFence:
+	case c.Kind < CmdWrite || c.Kind > CmdErased:
 		return fmt.Errorf("%w: kind %d", ErrBadCommand, c.Kind)
 	case c.Flags&^(flagHead|flagTail) != 0 || c.Flags != 0 && c.Kind != CmdZero:
 		return fmt.Errorf("%w: flags %#x with kind %d", ErrBadCommand, c.Flags, c.Kind)
@@ -177,6 +178,8 @@ func (c *Command) validate() error {
 	case c.Kind == CmdFence && (c.Epoch == 0 || c.Chunk|uint64(c.First)|uint64(c.Count) != 0):
 		return fmt.Errorf("%w: fence of epoch %d, chunk %d, blocks %d+%d", ErrBadCommand, c.Epoch,
 			c.Chunk, c.First, c.Count)
+	case c.Kind == CmdErased && (c.Volume == 0 || c.Volume > c.Chunk):
+		return fmt.Errorf("%w: erased volumes %d to %d", ErrBadCommand, c.Volume, c.Chunk)
 	case c.PayloadBlocks() > int(c.Count):
 		return fmt.Errorf("%w: two edges in one block", ErrBadCommand)
 	case len(c.CRCs) != c.PayloadBlocks():

@@ -17,8 +17,9 @@ import (
 // is forgotten only when a newer epoch of its volume fences all that it may still send. What would
 // make the table larger than a snapshot carries is refused, and nothing is forgotten for it.
 type sessions struct {
-	volumes map[uint64]*attachment
-	size    int // bytes of the encoded table
+	volumes map[uint64]*attachment // none of them erased
+	erased  runs
+	size    int // bytes of the encoded table and of the runs, as a state has them
 }
 
 // attachment is what is known of a volume's writers.
@@ -66,6 +67,9 @@ func (t *sessions) epoch(volume uint64) uint64 {
 	if a := t.volumes[volume]; a != nil {
 		return a.epoch
 	}
+	if t.erased.has(volume) {
+		return math.MaxUint64
+	}
 	return 0
 }
 
@@ -84,7 +88,7 @@ func (t *sessions) judge(c *Command) verdict {
 	if c.Session == 0 {
 		return fresh
 	}
-	if c.Epoch < t.epoch(c.Volume) {
+	if c.Epoch < t.epoch(c.Volume) || t.erased.has(c.Volume) {
 		return fenced
 	}
 	s := t.find(c.Volume, c.Session)
@@ -124,7 +128,7 @@ func (t *sessions) admitSession(volume uint64) verdict {
 // hasRoom reports whether the volume is in the table or fits with one session.
 func (t *sessions) hasRoom(volume uint64) bool {
 	const needs = volumeBytes + sessionBytes + operationBytes
-	return t.volumes[volume] != nil || t.size+needs <= maxTableBytes
+	return t.volumes[volume] != nil || t.size+needs <= maxTableBytes || t.erased.has(volume)
 }
 
 // record notes that a fresh command took effect.
@@ -160,15 +164,16 @@ func (s *session) below(mark uint64) int {
 // whether that epoch is the newest still.
 func (t *sessions) fence(volume, epoch uint64) bool {
 	a := t.volumes[volume]
+	if a == nil && t.erased.has(volume) {
+		return epoch == math.MaxUint64
+	}
 	if a == nil {
 		a = &attachment{sessions: map[uint64]*session{}}
 		t.volumes[volume] = a
 		t.size += volumeBytes
 	}
 	if epoch > a.epoch {
-		for _, s := range a.sessions {
-			t.size -= sessionBytes + len(s.done)*operationBytes
-		}
+		t.size -= a.size() - volumeBytes
 		clear(a.sessions)
 		a.epoch = epoch
 	}
@@ -176,7 +181,8 @@ func (t *sessions) fence(volume, epoch uint64) bool {
 }
 
 // dropVolume fences every session of a deleted volume for ever, so that a late write cannot make a
-// chunk of it again. Volume ids are not reused; a deleted volume costs volumeBytes.
+// chunk of it again. Volume ids are not reused; a deleted volume costs volumeBytes until a run of
+// erased ones takes its place.
 func (t *sessions) dropVolume(volume uint64) { t.fence(volume, math.MaxUint64) }
 
 // appendTo encodes the table, in sorted order so that equal tables give equal bytes. Numbers have 8

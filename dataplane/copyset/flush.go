@@ -196,7 +196,7 @@ func (r *Replica) BeginCheckpoint() {
 	// The membership is that of the applied index: a change behind it is replayed.
 	r.checkpoint = &checkpoint{state: State{Copyset: r.id, Replica: r.self, Applied: r.applied,
 		AppliedTerm: r.appliedTerm, Conf: cloneConf(&r.entries.conf),
-		Sessions: r.sessions.appendTo(nil)}}
+		Erased: r.sessions.erased, Sessions: r.sessions.appendTo(nil)}}
 }
 
 // Drained reports whether the chunk files have everything up to the checkpoint's state.

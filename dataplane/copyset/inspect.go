@@ -36,6 +36,8 @@ func (k CommandKind) String() string {
 		return "delete-volume"
 	case CmdFence:
 		return "fence"
+	case CmdErased:
+		return "erased-volumes"
 	}
 	return "unknown"
 }

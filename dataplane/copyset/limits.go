@@ -73,9 +73,9 @@ const (
 	// they are refused with overloaded.
 	MaxPending = 4096
 	// maxTableBytes bounds the exactly-once table, encoded: a snapshot travels in one frame, with
-	// room for the rest of it and for deleted volumes. A volume with one client takes 48 bytes
-	// and 8 for each operation that is not finished; beyond the bound those of volumes that wrote
-	// nothing here yet are refused with overloaded.
+	// room for the rest of it. A volume with one client takes 48 bytes and 8 for each operation
+	// that is not finished, a deleted one 20 until a run takes its place; beyond the bound those
+	// of volumes that wrote nothing here yet are refused with overloaded.
 	maxTableBytes = wire.MaxPayload * 3 / 4
 	// maxSessionOps bounds the finished operations remembered above a session's low-water mark. A
 	// client keeps fewer in flight, so only a broken one meets it, and is refused.

@@ -150,7 +150,7 @@ func New(cfg Config) (*Replica, error) {
 	if r.timing == nil {
 		r.timing = new(Timing)
 	}
-	if _, err := r.sessions.decode(st.Sessions); err != nil {
+	if err := r.sessions.load(st); err != nil {
 		return nil, err
 	}
 	r.entries.conf, r.entries.hard = st.Conf, st.Hard

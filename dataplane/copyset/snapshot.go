@@ -24,7 +24,8 @@ import (
 // makeSnapshot is raft's request for a marker.
 func (r *Replica) makeSnapshot() (raftpb.Snapshot, error) {
 	st := State{Copyset: r.id, Epoch: r.epoch, Applied: r.applied, AppliedTerm: r.appliedTerm,
-		Conf: r.entries.conf, Peers: r.peers, Sessions: r.sessions.appendTo(nil)}
+		Conf: r.entries.conf, Peers: r.peers, Erased: r.sessions.erased,
+		Sessions: r.sessions.appendTo(nil)}
 	return raftpb.Snapshot{Data: st.AppendTo(nil), Metadata: raftpb.SnapshotMetadata{
 		ConfState: st.Conf, Index: st.Applied, Term: st.AppliedTerm}}, nil
 }
@@ -104,7 +105,7 @@ func (r *Replica) install(s *raftpb.Snapshot, a *Append) {
 		err = fmt.Errorf("copyset %d: snapshot of copyset %d", r.id, st.Copyset)
 	}
 	if err == nil {
-		_, err = r.sessions.decode(st.Sessions)
+		err = r.sessions.load(&st)
 	}
 	if err != nil {
 		r.fail(err)

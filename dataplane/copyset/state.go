@@ -11,11 +11,13 @@ import (
 // ErrBadState marks bytes that are no checkpoint state of this version.
 var ErrBadState = errors.New("copyset: bad state")
 
-// A state has version 4 while the membership is a joint one, and version 3 otherwise. Versions 2
-// and 1 are the same with an older exactly-once table, and are read.
+// A state has version 3, and 5 where it has runs of erased volumes; one more while the membership
+// is a joint one. Versions 1 and 2 are 3 and 4 with an older exactly-once table, and are read.
 const (
-	statePlain = 3
-	stateJoint = 4
+	statePlain       = 3
+	stateJoint       = 4
+	stateErased      = 5
+	stateJointErased = 6
 
 	oldStates = 2 // versions up to here
 )
@@ -32,8 +34,9 @@ type Peer struct {
 //
 //	version | copyset | epoch | replica | applied index | applied term | term | vote | commit
 //	count, voters | count, learners
-//	version 4 only: count, outgoing voters | count, next learners | leaves by itself (1): 0 or 1
+//	versions 4, 6: count, outgoing voters | count, next learners | leaves by itself (1): 0 or 1
 //	count, peers {replica, node, store, length, address}
+//	versions 5, 6: count, runs of erased volumes, rising {first | last}
 //	exactly-once table (see sessions)
 type State struct {
 	Copyset, Epoch, Replica uint64
@@ -41,6 +44,7 @@ type State struct {
 	Hard                    raftpb.HardState
 	Conf                    raftpb.ConfState
 	Peers                   []Peer
+	Erased                  []Volumes
 	Sessions                []byte // the exactly-once table, encoded
 }
 
@@ -59,11 +63,7 @@ func NewState(copyset, epoch, replica uint64, peers []Peer) *State {
 // AppendTo appends the encoded state to dst.
 func (s *State) AppendTo(dst []byte) []byte {
 	le := binary.LittleEndian
-	version := byte(statePlain)
-	if s.joint() {
-		version = stateJoint
-	}
-	dst = append(dst, version)
+	dst = append(dst, s.version())
 	for _, v := range [...]uint64{s.Copyset, s.Epoch, s.Replica, s.Applied, s.AppliedTerm,
 		s.Hard.Term, s.Hard.Vote, s.Hard.Commit} {
 		dst = le.AppendUint64(dst, v)
@@ -84,7 +84,19 @@ func (s *State) AppendTo(dst []byte) []byte {
 		dst = le.AppendUint32(dst, uint32(len(p.Addr)))
 		dst = append(dst, p.Addr...)
 	}
-	return append(dst, s.Sessions...)
+	return append(runs(s.Erased).appendTo(dst), s.Sessions...)
+}
+
+func (s *State) version() byte {
+	switch erased := len(s.Erased) > 0; {
+	case erased && s.joint():
+		return stateJointErased
+	case erased:
+		return stateErased
+	case s.joint():
+		return stateJoint
+	}
+	return statePlain
 }
 
 func (s *State) joint() bool { return len(s.Conf.VotersOutgoing) > 0 }
@@ -105,16 +117,16 @@ func appendIDs(dst []byte, lists ...[]uint64) []byte {
 func (s *State) Decode(b []byte) error {
 	r := reader{b: b}
 	version := r.u8()
-	if version == 0 || version > stateJoint {
+	if version == 0 || version > stateJointErased {
 		return fmt.Errorf("%w: version %d, this build reads 1 to %d", ErrBadState, version,
-			stateJoint)
+			stateJointErased)
 	}
 	for _, v := range [...]*uint64{&s.Copyset, &s.Epoch, &s.Replica, &s.Applied, &s.AppliedTerm,
 		&s.Hard.Term, &s.Hard.Vote, &s.Hard.Commit} {
 		*v = r.u64()
 	}
 	s.Conf = raftpb.ConfState{Voters: r.ids(), Learners: r.ids()}
-	if version == stateJoint || version+oldStates == stateJoint {
+	if version%2 == 0 {
 		s.Conf.VotersOutgoing, s.Conf.LearnersNext = r.ids(), r.ids()
 		leave := r.u8()
 		s.Conf.AutoLeave = leave == 1
@@ -128,19 +140,27 @@ func (s *State) Decode(b []byte) error {
 		p.Addr = string(r.bytes())
 		s.Peers = append(s.Peers, p)
 	}
+	if s.Erased = nil; version >= stateErased {
+		s.Erased = r.runs()
+	}
 	if r.err != nil {
 		return fmt.Errorf("%w: %w", ErrBadState, r.err)
 	}
+	return s.decodeTable(r.b, version)
+}
+
+// decodeTable reads what stands at the end of a state: the table, and zeroes.
+func (s *State) decodeTable(b []byte, version uint8) error {
 	var table sessions
 	decode := table.decode
 	if version <= oldStates {
 		decode = table.decodeFlat
 	}
-	rest, err := decode(r.b)
+	rest, err := decode(b)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBadState, err)
 	}
-	s.Sessions = append([]byte(nil), r.b[:len(r.b)-len(rest)]...)
+	s.Sessions = append([]byte(nil), b[:len(b)-len(rest)]...)
 	if version <= oldStates {
 		s.Sessions = table.appendTo(nil)
 	}

@@ -156,6 +156,7 @@ func (n *Node) tell(ctx context.Context) (again bool, err error) {
 		}
 	}
 	n.deleteVolumes(resp.DeleteVolumes)
+	n.erased(resp.ErasedVolumes)
 	n.retire(resp.Retire)
 	n.survey(ctx, resp)
 	n.scrubWhen(resp.ScrubWindows, resp.ScrubZone)
@@ -204,6 +205,17 @@ func (n *Node) deleteVolumes(volumes []uint64) {
 		if gone {
 			n.deleted = append(n.deleted, v)
 		}
+	}
+}
+
+// erased tells the stores of volumes of which nothing is left.
+func (n *Node) erased(told []*v1.VolumeRun) {
+	var volumes []copyset.Volumes
+	for _, r := range told {
+		volumes = append(volumes, copyset.Volumes{First: r.First, Last: r.Last})
+	}
+	for _, s := range n.stores {
+		s.Erased(volumes)
 	}
 }
 

@@ -65,6 +65,25 @@ func (s *Store) DeleteVolume(volume uint64) bool {
 	return gone && asked
 }
 
+// Erased tells the replicas that lead of volumes of which no copyset has anything.
+func (s *Store) Erased(told []copyset.Volumes) {
+	if len(told) == 0 {
+		return
+	}
+	for _, o := range s.owners {
+		if o.silent() { // it will be told again
+			continue
+		}
+		o.queue.post(event{do: func() {
+			for _, m := range o.replicas {
+				if m.Erased(told) {
+					o.touch(m)
+				}
+			}
+		}})
+	}
+}
+
 func (s *Store) holds(m *member, volume uint64) bool {
 	for _, c := range m.Chunks() {
 		if c.Volume == volume {

@@ -46,6 +46,9 @@ func (s *Store) Survey(copysetID uint64, fences []VolumeFence) (list []VolumeChu
 			v := of(id.Volume)
 			v.Chunks = append(v.Chunks, id.Index)
 		}
+		for volume, v := range found {
+			v.Epoch = max(v.Epoch, m.Epoch(volume)) // of one among many that were erased
+		}
 	})
 	if !ran || !ok {
 		return nil, false

@@ -353,8 +353,8 @@ var mutants = []mutant{
 		"./dataplane/copyset", "TestStormyClusterIsLinearizable"},
 	{"copyset: forget the exactly-once table at a checkpoint", "P3",
 		"dataplane/copyset/flush.go",
-		`		Sessions: r.sessions.appendTo(nil)}}`,
-		`		Sessions: NewState(0, 0, 0, nil).Sessions}}`,
+		`Erased: r.sessions.erased, Sessions: r.sessions.appendTo(nil)}}`,
+		`Sessions: NewState(0, 0, 0, nil).Sessions}}`,
 		"./dataplane/store", "TestRetriedWriteOfAnEarlierLifeIsNotAppliedAgain"},
 	{"copyset: a checkpoint does not wait for the overlay", "P1", "dataplane/copyset/flush.go",
 		`return cp == nil || !r.deleting &&`, `return cp != nil || !r.deleting &&`,
@@ -421,16 +421,22 @@ var mutants = []mutant{
 		a.epoch = min(epoch, 1)`,
 		"./dataplane/copyset", "TestFenceEndsOlderSessions"},
 	{"copyset: writes of fenced sessions take effect", "P13", "dataplane/copyset/dedup.go",
-		`if c.Epoch < t.epoch(c.Volume) {`, `if c.Epoch+1 < t.epoch(c.Volume) {`,
+		`if c.Epoch < t.epoch(c.Volume) ||`, `if c.Epoch+1 < t.epoch(c.Volume) ||`,
 		"./dataplane/copyset", "TestFenceCatchesWhatIsUnderWay"},
+	{"copyset: a checkpoint forgets which volumes are erased", "P13", "dataplane/copyset/flush.go",
+		`Erased: r.sessions.erased, Sessions`, `Sessions`,
+		"./dataplane/store", "TestReplicasKeepErasedVolumesAsRuns"},
+	{"control: volumes that live are among those erased", "P13", "controlplane/server/erased.go",
+		`case r.Last+1 < id:`, `case r.Last+3 < id:`,
+		"./controlplane/server", "TestRunsThatAreWrittenDownAreThoseInMemory"},
 	{"copyset: a session is forgotten with those of other volumes", "P3",
 		"dataplane/copyset/dedup.go",
 		`	if epoch > a.epoch {
-		for _, s`, `	if epoch > a.epoch {
+		t.size`, `	if epoch > a.epoch {
 		for _, other := range t.volumes {
 			clear(other.sessions)
 		}
-		for _, s`,
+		t.size`,
 		"./dataplane/copyset", "TestSessionIsForgottenOnlyWhenItIsFenced"},
 	{"copyset: a table larger than a snapshot carries", "P3", "dataplane/copyset/dedup.go",
 		`t.volumes[volume] != nil || t.size+needs <= maxTableBytes`,

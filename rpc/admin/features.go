@@ -29,11 +29,14 @@ const (
 	FeatureScrubWindows
 	// FeatureTellLater is nodes that ask before they tell of all their replicas.
 	FeatureTellLater
+	// FeatureErased is copysets that keep volumes which are gone as runs. Once one does, its
+	// replicas are read by programs that have the feature alone.
+	FeatureErased
 )
 
 // Features are those of this program.
 const Features uint64 = FeaturePartial | FeatureCancel | FeatureScrubWindows |
-	FeatureTellLater
+	FeatureTellLater | FeatureErased
 
 // FeatureInfo is what a feature is.
 type FeatureInfo struct {
@@ -49,6 +52,7 @@ func FeatureList() []FeatureInfo {
 		{FeatureCancel, "cancel", "replicas that move can be called back"},
 		{FeatureScrubWindows, "scrub-windows", "stores are scrubbed at some times only"},
 		{FeatureTellLater, "tell-later", "after a takeover nodes tell of all replicas in turn"},
+		{FeatureErased, "erased-volumes", "deleted volumes take no room in copysets for ever"},
 	}
 }
 

@@ -1669,7 +1669,8 @@ type HeartbeatNodeResponse struct {
 	FenceVolumes   []*VolumeFence    `protobuf:"bytes,13,rep,name=fence_volumes" json:"fence_volumes,omitempty"`             // for these copysets, before they are listed
 	ScrubWindows   string            `protobuf:"bytes,14,opt,name=scrub_windows" json:"scrub_windows,omitempty"`             // see ScrubWindows
 	ScrubZone      string            `protobuf:"bytes,15,opt,name=scrub_zone" json:"scrub_zone,omitempty"`
-	TellLater      bool              `protobuf:"varint,16,opt,name=tell_later" json:"tell_later,omitempty"` // it is others' turn to tell of all their replicas: the next heartbeat asks again
+	TellLater      bool              `protobuf:"varint,16,opt,name=tell_later" json:"tell_later,omitempty"`        // it is others' turn to tell of all their replicas: the next heartbeat asks again
+	ErasedVolumes  []*VolumeRun      `protobuf:"bytes,17,rep,name=erased_volumes" json:"erased_volumes,omitempty"` // nothing of them is left anywhere: see FeatureErased
 }
 
 func (x *HeartbeatNodeResponse) Reset() { *x = HeartbeatNodeResponse{} }
@@ -1790,6 +1791,39 @@ func (x *HeartbeatNodeResponse) GetTellLater() bool {
 		return x.TellLater
 	}
 	return false
+}
+
+func (x *HeartbeatNodeResponse) GetErasedVolumes() []*VolumeRun {
+	if x != nil {
+		return x.ErasedVolumes
+	}
+	return nil
+}
+
+// VolumeRun is volume ids from first to last.
+type VolumeRun struct {
+	First uint64 `protobuf:"varint,1,opt,name=first" json:"first,omitempty"`
+	Last  uint64 `protobuf:"varint,2,opt,name=last" json:"last,omitempty"`
+}
+
+func (x *VolumeRun) Reset() { *x = VolumeRun{} }
+
+func (x *VolumeRun) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *VolumeRun) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *VolumeRun) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *VolumeRun) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
 }
 
 // VolumeFence ends the right to write of sessions of a volume with an older epoch.

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// Copysets remember volumes that were deleted, so that a late write of one makes nothing of it
+// again, and would remember each for ever. Which ids are gone is written down here, as runs, and
+// told to nodes a few at a time, over and over: a copyset with many of them remembers the runs in
+// their place. Only what was erased is in a run, never what is merely not known here: after a loss
+// of the metadata that may be a volume which is yet to be found. Ids of directories, which come
+// from the same counter, are in them so that they part no runs.
+
+// erase writes down that an id is gone, as part of a change; tookErased follows once that is made.
+func (c *cluster) erase(tx meta.Tx, id uint64) error {
+	run, within := c.runAround(id)
+	for _, old := range within {
+		if err := meta.Erased.Delete(tx, meta.ID(old.First)); err != nil {
+			return err
+		}
+	}
+	return meta.Erased.Put(tx, meta.ID(run.First), run)
+}
+
+// tookErased takes over what erase has written.
+func (c *cluster) tookErased(id uint64) {
+	run, within := c.runAround(id)
+	at := c.runBehind(run.First)
+	c.erased = slices.Replace(c.erased, at, at+len(within), run)
+}
+
+// runAround is the run that an id makes with those next to it, which it takes the place of.
+func (c *cluster) runAround(id uint64) (run *v1.VolumeRun, within []*v1.VolumeRun) {
+	run = &v1.VolumeRun{First: id, Last: id}
+	for at := max(0, c.runBehind(id)-1); at < len(c.erased); at++ {
+		switch r := c.erased[at]; {
+		case r.Last+1 < id:
+			continue
+		case r.First > id+1:
+			return run, within
+		default:
+			run.First, run.Last = min(run.First, r.First), max(run.Last, r.Last)
+			within = append(within, r)
+		}
+	}
+	return run, within
+}
+
+// runBehind is where the first run stands that begins at an id or behind it.
+func (c *cluster) runBehind(id uint64) int {
+	return sort.Search(len(c.erased), func(i int) bool { return c.erased[i].First >= id })
+}
+
+// erasedFor is the runs that a node is told of this time. Those of one id would save nothing.
+func (c *cluster) erasedFor(n *node) (told []*v1.VolumeRun) {
+	if !c.has(admin.FeatureErased) {
+		return nil
+	}
+	at := c.runBehind(n.erasedTold)
+	for seen := 0; seen < min(len(c.erased), maxErased); seen++ {
+		if at == len(c.erased) {
+			at = 0
+		}
+		r := c.erased[at]
+		at++
+		if n.erasedTold = r.First + 1; r.First < r.Last {
+			told = append(told, r)
+		}
+	}
+	return told
+}
+
+func (c *cluster) loadErased(r meta.Reader) (err error) {
+	c.erased, err = meta.Erased.All(r)
+	return err
+}

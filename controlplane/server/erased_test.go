@@ -1,0 +1,146 @@
+package server
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
+	"github.com/ashlar-storage/ashlar/rpc/admin"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
+)
+
+// eraseNow deletes volumes for good.
+func (w *world) eraseNow(names ...string) {
+	w.t.Helper()
+	for _, name := range names {
+		_, err := w.Admin.DeleteVolume(ctx, &v1.DeleteVolumeRequest{Name: name, Now: true})
+		w.ok(err)
+	}
+	for _, n := range w.nodes {
+		n.dropped = true
+	}
+	w.beat()
+	w.beat()
+	w.tick(time.Millisecond)
+	w.beat()
+}
+
+// erased is what a node was told of last.
+func (n *fakeNode) erased() (list [][2]uint64) {
+	for _, r := range n.last.ErasedVolumes {
+		list = append(list, [2]uint64{r.First, r.Last})
+	}
+	return list
+}
+
+func TestNodesAreToldOfRunsOfVolumesThatAreGone(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	var ids []uint64
+	for i := range 6 {
+		if i == 3 {
+			w.ok(w.mkdir("dir"))
+			continue
+		}
+		ids = append(ids, w.create(fmt.Sprint("v", i), 1<<20).VolumeId)
+	}
+	first := ids[0]
+	if ids[4] != first+5 {
+		t.Fatalf("volumes have the numbers %d", ids)
+	}
+	wants := func(when string, want ...[2]uint64) {
+		t.Helper()
+		for _, n := range w.nodes {
+			if got := n.erased(); !slices.Equal(got, want) {
+				t.Errorf("%s: node %s is told %v, want %v", when, n.name, got, want)
+			}
+		}
+	}
+	w.eraseNow("v1")
+	wants("one is gone")
+	w.eraseNow("v2", "v4")
+	wants("two and another", [2]uint64{first + 1, first + 2})
+	w.ok(w.rmdir("dir"))
+	w.beat()
+	wants("what parted them is gone", [2]uint64{first + 1, first + 4})
+	w.restart()
+	for _, n := range w.nodes {
+		w.ok(n.register())
+	}
+	w.beat()
+	wants("after a restart", [2]uint64{first + 1, first + 4})
+	w.program(w.nodes[1], "v1", admin.FeatureErased)
+	wants("with a node that does not know runs")
+	w.program(w.nodes[1], "v2", 0)
+	w.eraseNow("v0", "v5")
+	wants("all are gone", [2]uint64{first, first + 5})
+	_ = w.kv().View(ctx, func(r meta.Reader) error {
+		if all, err := meta.Erased.All(r); err != nil || len(all) != 1 {
+			t.Errorf("%d runs are written down: %v", len(all), err)
+		}
+		return nil
+	})
+}
+
+// Whatever goes in whatever order, memory and metadata have the same runs, and each id once.
+func TestRunsThatAreWrittenDownAreThoseInMemory(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	c := w.srv.cluster()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rng, gone := rand.New(rand.NewPCG(5, 6)), map[uint64]bool{}
+	for range 150 {
+		id := 2 + rng.Uint64N(200)
+		if gone[id] {
+			continue
+		}
+		gone[id] = true
+		w.ok(c.update(func(tx meta.Tx) error { return c.erase(tx, id) }))
+		c.tookErased(id)
+	}
+	again := &cluster{}
+	w.ok(c.kv.View(ctx, again.loadErased))
+	count := 0
+	for i, r := range c.erased {
+		if *again.erased[i] != *r || i > 0 && c.erased[i-1].Last+1 >= r.First {
+			t.Fatalf("run %d: %+v, written down %+v", i, r, again.erased[i])
+		}
+		for id := r.First; id <= r.Last; id++ {
+			if !gone[id] {
+				t.Fatalf("%d is in %+v", id, r)
+			}
+			count++
+		}
+	}
+	if count != len(gone) || len(again.erased) != len(c.erased) {
+		t.Errorf("%d ids in %d runs, %d written down; want %d", count, len(c.erased),
+			len(again.erased), len(gone))
+	}
+}
+
+func TestANodeIsToldOfEveryRunInTurn(t *testing.T) {
+	c := &cluster{common: admin.Features}
+	want := map[uint64]bool{}
+	for i := range uint64(3*maxErased + 7) {
+		r := &v1.VolumeRun{First: 10*i + 1, Last: 10*i + 1 + i%3}
+		c.erased = append(c.erased, r)
+		if r.First < r.Last {
+			want[r.First] = true
+		}
+	}
+	n := &node{}
+	for range 4 {
+		told := c.erasedFor(n)
+		if len(told) > maxErased {
+			t.Errorf("told of %d at once", len(told))
+		}
+		for _, r := range told {
+			delete(want, r.First)
+		}
+	}
+	if len(want) != 0 {
+		t.Errorf("never told of %d runs", len(want))
+	}
+}
