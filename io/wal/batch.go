@@ -55,6 +55,7 @@ type batch struct {
 	vec     [][]byte // what is written, at off
 	off     int64
 	bytes   int64
+	asked   int64 // bytes that the appends would have taken alone
 	began   time.Time
 	took    time.Duration // of the write
 }
@@ -70,6 +71,7 @@ func newBatch(segment int64) *batch {
 func (b *batch) reset() {
 	clear(b.vec) // payloads belong to their callers again
 	b.vec, b.extent, b.seg, b.fresh, b.bytes = b.vec[:0], extent{}, nil, false, 0
+	b.asked = 0
 	b.began, b.took = time.Time{}, 0
 }
 

@@ -108,5 +108,5 @@
 // A failed durable write stops the log for good (ErrFailed): the state of the device is unknown
 // and a retry may report success for bytes it has dropped. Every later append completes with
 // the same error. Reading goes on. A full device does not stop the log: appends wait for
-// Release when no segment can be made ready.
+// Release when no segment can be made ready, and Room tells how much may be appended before that.
 package wal

@@ -8,7 +8,8 @@ package wal
 // admits client requests bounds the bytes in flight, for there a client can be answered.
 //
 // When no segment is ready and the device has no room for another, appends wait until Release
-// frees one: a full device slows the log and never fails it.
+// frees one: a full device slows the log and never fails it. Room tells that before it is so. Who
+// must append to come to a Release has to leave room for that.
 const (
 	// BlockSize is the unit of alignment, of payload and of payload checksums.
 	BlockSize = 4096

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ashlar-storage/ashlar/io/disk"
 )
@@ -31,6 +32,9 @@ type Log struct {
 	marked   LSN // up to where log.id, or a header before the newest segment, says it goes
 	// prepareErr is why no segment can be made ready, other than a full device.
 	prepareErr error
+	asked      int64 // bytes of the frames of appends that are not durable yet
+
+	full atomic.Bool // Room.Full
 
 	wake    chan struct{} // appends wait; sent once for each time idle was set
 	readyCh chan struct{} // a segment became ready, or the log closes
@@ -153,6 +157,32 @@ func (l *Log) Usage() (live int64) {
 	defer l.mu.Unlock()
 	return l.segs.usage()
 }
+
+// Room is what the log holds and may still take.
+type Room struct {
+	Used int64 // as Usage tells
+	// Held is what of Used lies before Begin, where the newest segment does: of the rest nothing
+	// can be given back until the log goes on in another.
+	Held  int64
+	Begin LSN
+	// Left is what the segment files that exist still take, beyond what was appended. The log may
+	// leave less than the largest append of it unused in each.
+	Left int64
+	// Full: the device has no room for another file, as far as the log last wanted to know. Once
+	// Left is used up appends wait for Release, and so do those without which none would come.
+	Full bool
+}
+
+// Room tells how much the log may still take.
+func (l *Log) Room() Room {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Room{Used: l.segs.usage(), Held: l.segs.held(), Begin: l.segs.begin(),
+		Left: l.segs.left() - l.asked, Full: l.full.Load()}
+}
+
+// Full is Room().Full, at no cost.
+func (l *Log) Full() bool { return l.full.Load() }
 
 // Failed returns the reason of fail-stop, of class ErrFailed, or nil.
 func (l *Log) Failed() error {

@@ -182,15 +182,20 @@ func (l *Log) createSegment() error {
 	f, err := l.disk.Create(name, l.size)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	full := errors.Is(err, disk.ErrNoSpace)
 	if err != nil {
-		l.logger.Warn("wal: cannot prepare a segment", "file", name, "err", err)
-		if !errors.Is(err, disk.ErrNoSpace) {
+		if !full || !l.full.Load() { // a full device is asked again and again
+			l.logger.Warn("wal: cannot prepare a segment", "file", name, "err", err)
+		}
+		l.full.Store(full)
+		if !full {
 			l.prepareErr = fmt.Errorf("wal: prepare %s: %w", name, err)
 			signal(l.readyCh)
 		}
 		return err
 	}
 	l.prepareErr = nil
+	l.full.Store(false)
 	l.stats.Created++
 	l.segs.ready = append(l.segs.ready, &segment{name: name, file: f})
 	signal(l.readyCh)

@@ -149,6 +149,37 @@ func (g *segments) usage() (n int64) {
 	return n
 }
 
+// begin returns where the newest segment begins that is written to, or will be.
+func (g *segments) begin() LSN {
+	if g.active == nil {
+		return g.lsn(g.nextSeq, 0)
+	}
+	return g.lsn(g.active.hdr.seq, 0)
+}
+
+// held returns the bytes of usage before begin.
+func (g *segments) held() int64 {
+	if g.active == nil {
+		return g.usage()
+	}
+	return g.usage() - g.active.end + BlockSize
+}
+
+// left returns the bytes of frames that the files take without a new one. One behind the tail is
+// ready once that is durable, which the next frame makes it, or the wait for a segment.
+func (g *segments) left() (n int64) {
+	files := len(g.ready)
+	for _, s := range g.live {
+		if s != g.active && s.pins == 0 && !s.odd && g.lsn(s.hdr.seq+1, 0) <= g.tail {
+			files++
+		}
+	}
+	if g.active != nil {
+		n = g.size - g.active.end
+	}
+	return n + int64(files)*(g.size-BlockSize)
+}
+
 // files returns every segment file.
 func (g *segments) files() []*segment {
 	return slices.Concat(g.live, g.ready, g.surplus, g.lost)

@@ -27,6 +27,7 @@ func (l *Log) Queue(a *Append) {
 		return
 	}
 	l.queue.push(a)
+	l.asked += a.extent.frame()
 	l.mu.Unlock()
 }
 
@@ -191,6 +192,7 @@ func (l *Log) fill(b *batch) error {
 			break
 		}
 		b.extent = b.extent.plus(a.extent)
+		b.asked += a.extent.frame()
 		b.appends.push(l.pending.pop())
 	}
 	return nil
@@ -209,6 +211,7 @@ func (l *Log) room(b *batch, x extent) (int64, error) {
 		if err := l.awaitReady(); err != nil {
 			return 0, err
 		}
+		l.lookForRoom()
 		s = l.segs.activate(l.epoch, l.head)
 		b.fresh = true
 		l.stats.Rotations++
@@ -225,9 +228,25 @@ func (l *Log) room(b *batch, x extent) (int64, error) {
 	return l.size - s.end, nil
 }
 
+// lookForRoom asks the device, with the lock held, whether there is room for the segment that the
+// preparer will have to make once the next is begun. The preparer finds out itself, but those who
+// write may have used up what is ready by then.
+func (l *Log) lookForRoom() {
+	if len(l.segs.ready) > l.segs.prepared {
+		return
+	}
+	l.mu.Unlock()
+	_, free, err := l.disk.Space()
+	l.mu.Lock()
+	if err == nil && free < l.size {
+		l.full.Store(true)
+	}
+}
+
 // complete publishes a durable batch, then tells its appends in order.
 func (l *Log) complete(b *batch) {
 	l.mu.Lock()
+	l.asked -= b.asked
 	if b.extent.records > 0 {
 		b.seg.end = l.off(b.frame.at) + b.frame.bytes()
 		l.head = b.frame.at + LSN(b.frame.bytes())
