@@ -158,7 +158,7 @@ type room struct {
 func (s *Store) countRoom() {
 	counted, st := s.chunks.Changes(), s.chunks.Stats()
 	_, free, err := s.disk.Space()
-	spare := free - 2*s.segmentBytes()
+	spare := free - s.spareBytes()
 	if limit := st.LimitBytes; limit > 0 {
 		spare = min(spare, limit-st.UsedBytes)
 	}
@@ -183,6 +183,10 @@ func (s *Store) countRoom() {
 	s.scarce.Store(r.scarce)
 	s.mu.Unlock()
 }
+
+// spareBytes is what chunk files that nobody was promised leave to the log, which makes its files
+// as it needs them.
+func (s *Store) spareBytes() int64 { return spareSegments * s.segmentBytes() }
 
 func (s *Store) segmentBytes() int64 {
 	if s.cfg.SegmentSize > 0 {

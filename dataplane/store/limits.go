@@ -116,6 +116,8 @@ const (
 	// needs a new chunk is answered no space.
 	scarceChunks = 64
 	keepChunks   = 1
+	// spareSegments is for how many segments of the log chunk files leave room.
+	spareSegments = 2
 	// giveRest is how long a store that handed a leadership over for want of room keeps it if it
 	// comes back: where all stores are full it would go to and fro.
 	giveRest = 30 * time.Second

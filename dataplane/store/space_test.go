@@ -119,3 +119,18 @@ func TestDiscardedChunksGiveTheirSpaceBack(t *testing.T) {
 			before.Chunks+before.Ready)
 	}
 }
+
+func TestChunkFilesMadeAheadLeaveTheLogRoom(t *testing.T) {
+	r := newRig(t, 1, func(r *rig) {
+		r.disks[0].SetBytes(8 << 20)
+		r.adapt = func(_ int, cfg *Config) { cfg.ReserveChunks = 64 }
+	})
+	eventually(t, "chunk files are made ahead", func() bool {
+		return r.store(0).chunks.Stats().Slots >= 2
+	})
+	eventually(t, "the log has segments ready", func() bool {
+		st := r.store(0).wal.Stats()
+		return st.LiveSegments+st.ReadySegments >= spareSegments
+	})
+	r.mustWrite(1, 0, 0, pattern(1, 4))
+}

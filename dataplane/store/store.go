@@ -188,7 +188,8 @@ func Open(cfg Config) (*Store, error) {
 	s.batched = s.disk.AfterBatch(func() { s.goOn(false) })
 	chunks, err := chunkfile.Open(chunkfile.Config{Disk: s.disk, Dir: chunkDir, Name: cfg.Path,
 		StoreID: s.meta.UUID, ChunkSize: s.meta.ChunkSize, Reserve: cfg.ReserveChunks,
-		LimitBytes: cfg.LimitBytes, CacheChunks: cfg.tables, Logger: s.log})
+		SpareBytes: s.spareBytes(), LimitBytes: cfg.LimitBytes, CacheChunks: cfg.tables,
+		Logger: s.log})
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", cfg.Path, err)
 	}

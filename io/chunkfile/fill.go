@@ -46,10 +46,25 @@ func (p *Pool) refill() error {
 		if enough {
 			return nil
 		}
+		if err := p.spares(); err != nil {
+			return err
+		}
 		if err := p.addSlot(p.cfg.Reserve); err != nil {
 			return err
 		}
 	}
+}
+
+// spares refuses a slot file that would not leave what others are to have. A disk that does not
+// know what is free says so when it has no room.
+func (p *Pool) spares() error {
+	one, spare := p.geometry.slotBytes(), p.cfg.SpareBytes
+	_, free, err := p.disk.Space()
+	if err != nil || free >= one+spare {
+		return nil
+	}
+	return fmt.Errorf("%w: disk %s: %d bytes free, a slot file needs %d and %d are kept for "+
+		"others", ErrNoSpace, p.cfg.Name, free, one, spare)
 }
 
 // addSlot makes a slot file unless that many are free.

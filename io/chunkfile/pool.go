@@ -40,6 +40,9 @@ type Config struct {
 	// Reserve is how many free slots a background filler keeps ready; 0: DefaultReserve,
 	// negative: none, every new slot is written by the Create that needs it.
 	Reserve int
+	// SpareBytes is what the filler leaves free on the disk for others; a Create does not, which
+	// whoever calls it has admitted.
+	SpareBytes int64
 	// LimitBytes bounds the bytes of all slot files; 0: the disk's own space.
 	LimitBytes int64
 	// CacheChunks bounds how many clean chunks keep their table in memory (16.5 KiB each at
@@ -143,6 +146,8 @@ func (cfg Config) normalize() (Config, error) {
 			size, MinChunkSize, MaxChunkSize)
 	case cfg.LimitBytes < 0:
 		return bad("Config.LimitBytes is %d: set 0 or more", cfg.LimitBytes)
+	case cfg.SpareBytes < 0:
+		return bad("Config.SpareBytes is %d: set 0 or more", cfg.SpareBytes)
 	case cfg.CacheChunks < 0:
 		return bad("Config.CacheChunks is %d: set 0 or more", cfg.CacheChunks)
 	}

@@ -84,6 +84,7 @@ func TestConfigurationErrorsNameTheField(t *testing.T) {
 		"Config.Dir":         func(c *Config) { c.Dir = "" },
 		"Config.ChunkSize":   func(c *Config) { c.ChunkSize = 3 * BlockSize },
 		"Config.LimitBytes":  func(c *Config) { c.LimitBytes = -1 },
+		"Config.SpareBytes":  func(c *Config) { c.SpareBytes = -1 },
 		"Config.CacheChunks": func(c *Config) { c.CacheChunks = -1 },
 	} {
 		cfg := testConfig(sim)
@@ -154,6 +155,25 @@ func TestFillerKeepsTheReserveReady(t *testing.T) {
 	create(t, p, idA)
 	create(t, p, idB)
 	wait(5, 3)
+}
+
+func TestFillerLeavesWhatOthersAreToHave(t *testing.T) {
+	one := newGeometry(testChunk).slotBytes()
+	sim := disk.NewSim(disk.SimConfig{Bytes: 5 * one})
+	cfg := testConfig(sim)
+	cfg.SpareBytes = 2 * one
+	p := openPool(t, cfg)
+	defer closePool(t, p)
+	p.cfg.Reserve = 100
+	if err := p.refill(); !errors.Is(err, ErrNoSpace) {
+		t.Fatal(err)
+	}
+	if s := p.Stats(); s.Slots != 3 {
+		t.Fatalf("%d slots were made, want 3", s.Slots)
+	}
+	for i := range uint64(5) {
+		create(t, p, ID{Group: i})
+	}
 }
 
 func TestFillerStopsAtTheLimit(t *testing.T) {
