@@ -270,6 +270,12 @@ func (r *Replica) noteState(a *Append) {
 // CheckpointDue reports whether entries were applied since the last recorded state.
 func (r *Replica) CheckpointDue() bool { return r.err == nil && r.applied > r.stateIndex }
 
+// CheckpointHelps reports whether a checkpoint would record something new, or again a state that
+// lies in the log before a place.
+func (r *Replica) CheckpointHelps(before wal.LSN) bool {
+	return r.err == nil && (r.applied > r.stateIndex || r.stateAt < before)
+}
+
 // Checkpointing reports whether a checkpoint is on its way.
 func (r *Replica) Checkpointing() bool { return r.checkpoint != nil }
 

@@ -446,6 +446,9 @@ func TestFetchBeginsWhenTheOverlayIsFlushed(t *testing.T) {
 	if index, _ := h.r.CheckpointIndex(); index != 0 || h.r.stateIndex != 1 || h.r.CheckpointDue() {
 		t.Errorf("recorded up to %d", h.r.stateIndex)
 	}
+	if at := h.r.stateAt; h.r.CheckpointHelps(at) || !h.r.CheckpointHelps(at+1) {
+		t.Errorf("another would record the state at %d again for the log before it alone", at)
+	}
 	h.r.SnapshotDone(fetch, h.now, &h.fx)
 	h.settle()
 	if h.r.Applied() != 50 {

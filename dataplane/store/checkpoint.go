@@ -95,8 +95,9 @@ func (s *Store) checkpoint(ctx context.Context, of func(copyset uint64) bool) {
 	s.ckptMu.Lock()
 	defer s.ckptMu.Unlock()
 	s.closePlaces(ctx, of)
+	states := s.statesBefore()
 	begin := func(_ *Owner, m *member) {
-		if of(m.ID()) {
+		if of(m.ID()) && m.CheckpointHelps(states) {
 			m.BeginCheckpoint()
 		}
 	}
@@ -224,7 +225,7 @@ func (s *Store) placedBound() int64 {
 // because its owner has stopped, nothing is released.
 func (s *Store) release() {
 	oldest := s.wal.Head()
-	if retain := wal.LSN(s.cfg.LogBytes / 4); oldest > retain {
+	if retain := wal.LSN(s.logRetained()); oldest > retain {
 		oldest -= retain
 	} else {
 		oldest = 0

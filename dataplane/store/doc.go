@@ -15,7 +15,9 @@
 //
 // A failed durable write stops the store for good: nothing is retried, every replica on it refuses
 // with unavailable and the other stores of the process go on. A full disk refuses new chunks and
-// keeps serving what it has.
+// keeps serving what it has. Its log is then as large as the segments that exist: it is given back
+// earlier, a write that finds too little of it left is answered overloaded, and a follower takes
+// what it has no log for when it has some again.
 //
 // # How it runs
 //

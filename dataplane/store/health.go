@@ -133,7 +133,7 @@ func (s *Store) giveAway() {
 // giveForRoom has a replica here hand over the leadership, as a write to it found no room. The
 // store may have been full before it led, or have kept the leadership when it became so, for want
 // of a follower in touch or since the one that was to have it did not take it in time. Those that
-// are to lead may be full too: so it is done seldom.
+// are to lead may be full too: so it is done seldom. Room is that for a chunk, or in the log.
 func (o *Owner) giveForRoom(m *member, now int64) {
 	if m.gaveAt != 0 && now-m.gaveAt < int64(giveRest) {
 		return

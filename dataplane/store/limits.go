@@ -8,8 +8,12 @@ const (
 	// DefaultOwners is the number of goroutines that step the copysets of one store.
 	DefaultOwners = 2
 	// DefaultLogBytes is how much log may stand between a write and its checkpoint, which comes
-	// when half to two thirds of it do; writes are refused with overloaded beyond it.
+	// when half to two thirds of it do; writes are refused with overloaded beyond it. On a device
+	// without room for another segment the log is what the segments that exist hold, if that is
+	// less: checkpoints come from half of it on, and refusals when half a segment (1/logKeptPart)
+	// is left, which their states and elections may use.
 	DefaultLogBytes = 512 << 20
+	logKeptPart     = 2
 	// DefaultInflightBytes bounds the bytes of client requests that one owner holds; beyond it
 	// they are refused with overloaded.
 	DefaultInflightBytes = 64 << 20

@@ -26,9 +26,6 @@ type need struct {
 // logUsed is how much of its bound the log has taken, with the slots that it names.
 func (s *Store) logUsed() int64 { return s.wal.Usage() + s.placed.held() }
 
-// logShort reports whether turns do not give log back as fast as it is written.
-func (s *Store) logShort() bool { return s.logUsed() > s.cfg.LogBytes/8*7 }
-
 // memoryShort reports whether the copyset whose turn is next has it for the buffers' sake.
 func (s *Store) memoryShort() bool { return s.poolShare() >= turnShare }
 

@@ -443,7 +443,7 @@ func (o *Owner) handle(e *event, now int64) {
 	case e.req != nil:
 		o.submit(m, e.req, now)
 	case e.msg != nil:
-		if e.msg.To != m.Self() {
+		if e.msg.To != m.Self() || o.store.logRefuses(e.msg) {
 			e.msg.Free()
 			return
 		}
@@ -544,7 +544,12 @@ func (o *Owner) submit(m *member, q *copyset.Request, now int64) {
 	case q.Kind == copyset.KindWrite && !o.store.hasRoom(o.store.chunkID(m.ID(), q.Chunk)):
 		status = wire.StatusNoSpace
 		o.giveForRoom(m, now)
-	case o.store.wal.Usage() > o.store.cfg.LogBytes || o.store.poolShare() >= refuseShare:
+	case o.store.logSpent(o.inflight, requestCost+int64(q.Length)):
+		status = wire.StatusOverloaded
+		if o.store.wal.Full() {
+			o.giveForRoom(m, now)
+		}
+	case o.store.poolShare() >= refuseShare:
 		status = wire.StatusOverloaded
 	}
 	o.inflight += requestCost + int64(q.Length)
