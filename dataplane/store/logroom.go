@@ -36,9 +36,12 @@ func (s *Store) logShort() bool {
 // back. On a full device there must be room too for what the owners have let in, of which this one
 // knows its own, and which may come to the log as blocks with a descriptor each.
 func (s *Store) logSpent(inflight, more int64) bool {
+	if !s.wal.Full() {
+		return s.wal.Usage() > s.cfg.LogBytes
+	}
 	room := s.wal.Room()
 	return room.Used > s.cfg.LogBytes ||
-		room.Full && 2*(inflight*int64(len(s.owners))+more) > room.Left-s.logKept()
+		2*(inflight*int64(len(s.owners))+more) > room.Left-s.logKept()
 }
 
 // logRefuses reports whether a message is dropped, as one that the network lost, since the log has
