@@ -127,7 +127,7 @@ func change(rng *rand.Rand, v *View, c *Copyset) {
 	case 11:
 		c.Losses = Losses{Spent: float64(rng.IntN(5)), At: past}
 	case 12:
-		c.Held, c.HeldSince = Kinds[rng.IntN(len(Kinds))], past
+		c.Held = []Hold{{Kinds[rng.IntN(len(Kinds))], past}}
 	}
 }
 

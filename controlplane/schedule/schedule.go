@@ -50,8 +50,13 @@ type Copyset struct {
 	Leaving      uint64    // replica id: whose place that is; 0: none
 	Why          Kind      // of the replacement under way
 	Losses       Losses    // replacements of lost replicas of late
-	Held         Kind      // that an operator cancelled
-	HeldSince    time.Time
+	Held         []Hold    // what was cancelled
+}
+
+// Hold is a kind of operator that somebody cancelled in a copyset, and when.
+type Hold struct {
+	Kind  Kind
+	Since time.Time
 }
 
 // Replica is one member of a copyset.
@@ -190,10 +195,12 @@ func (r *round) movable(c *Copyset) bool {
 
 // held is for how long nothing of a kind begins in the copyset, as somebody cancelled it.
 func (c *Copyset) held(kind Kind, now time.Time, lim Limits) time.Duration {
-	if c.Held != kind {
-		return 0
+	for _, h := range c.Held {
+		if h.Kind == kind {
+			return max(0, lim.Hold-now.Sub(h.Since))
+		}
 	}
-	return max(0, lim.Hold-now.Sub(c.HeldSince))
+	return 0
 }
 
 func (r *round) move(c *Copyset, to *Replica, reason string) {

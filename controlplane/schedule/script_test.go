@@ -214,7 +214,7 @@ func copyset(t *testing.T, f []string) Copyset {
 		case "why":
 			c.Why = Kind(text)
 		case "held":
-			c.Held = Kind(text)
+			c.Held = append(c.Held, Hold{Kind: Kind(text)})
 		case "last-repair", "last", "losses", "lost-at", "held-since":
 			var n int
 			scan(t, text, "%d", &n)
@@ -228,7 +228,7 @@ func copyset(t *testing.T, f []string) Copyset {
 			case "lost-at":
 				c.Losses.At = seconds(n)
 			case "held-since":
-				c.HeldSince = seconds(n)
+				c.Held[len(c.Held)-1].Since = seconds(n)
 			}
 		default:
 			t.Fatalf("unknown field %q", o)

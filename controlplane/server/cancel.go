@@ -43,13 +43,33 @@ func tooLate(rec *v1.Copyset) string {
 
 // isGivenUpFor says whether it has been for so long that another may take the place.
 func (c *cluster) isGivenUpFor(rec *v1.Copyset, now time.Time) bool {
-	_, since := heldOf(rec)
+	since := time.Unix(0, rec.HeldUnixNs)
 	return isGivenUp(rec) && (rec.HeldKind == "" || now.Sub(since) >= c.limits().Hold)
 }
 
-// heldOf is what was cancelled last in a copyset, and when.
-func heldOf(rec *v1.Copyset) (schedule.Kind, time.Time) {
-	return schedule.Kind(rec.HeldKind), time.Unix(0, rec.HeldUnixNs)
+// holdsOf is what was cancelled in a copyset, the last first.
+func holdsOf(rec *v1.Copyset) (list []schedule.Hold) {
+	if rec.HeldKind != "" {
+		list = append(list, schedule.Hold{Kind: schedule.Kind(rec.HeldKind),
+			Since: time.Unix(0, rec.HeldUnixNs)})
+	}
+	for _, h := range rec.EarlierHolds {
+		list = append(list, schedule.Hold{Kind: schedule.Kind(h.Kind),
+			Since: time.Unix(0, h.UnixNs)})
+	}
+	return list
+}
+
+// hold notes that an operator was cancelled. What holds already, of other kinds, holds on.
+func (c *cluster) hold(rec *v1.Copyset, kind string, now time.Time) {
+	var earlier []*v1.OperatorHold
+	for _, h := range holdsOf(rec) {
+		if string(h.Kind) != kind && now.Sub(h.Since) < c.limits().Hold {
+			earlier = append(earlier, &v1.OperatorHold{Kind: string(h.Kind),
+				UnixNs: h.Since.UnixNano()})
+		}
+	}
+	rec.HeldKind, rec.HeldUnixNs, rec.EarlierHolds = kind, now.UnixNano(), earlier
 }
 
 func (c *cluster) cancelOperator(req *v1.CancelOperatorRequest) (*v1.CancelOperatorResponse,
@@ -128,7 +148,7 @@ func (c *cluster) operatorsOf(g *copyset, now time.Time) (all []*v1.Operator) {
 // dropOperator ends one of which nothing has happened.
 func (c *cluster) dropOperator(g *copyset, op *v1.Operator, now time.Time) error {
 	rec := *g.rec
-	rec.HeldKind, rec.HeldUnixNs = op.Kind, now.UnixNano()
+	c.hold(&rec, op.Kind, now)
 	err := c.update(func(tx meta.Tx) error {
 		return meta.Copysets.Put(tx, meta.ID(rec.CopysetId), &rec)
 	}, c.cancelNews(op, "it had not begun"))
@@ -172,7 +192,7 @@ func (c *cluster) callBack(g *copyset, op *v1.Operator, now time.Time) error {
 	rec := *g.rec
 	rec.Epoch++
 	rec.GivenUpReplicaId, rec.GivenUpHeard = rec.Joining.ReplicaId, false
-	rec.HeldKind, rec.HeldUnixNs = op.Kind, now.UnixNano()
+	c.hold(&rec, op.Kind, now)
 	if err := c.changeMembers([]*v1.Copyset{&rec}, nil); err != nil {
 		return err
 	}

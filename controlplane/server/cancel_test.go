@@ -279,4 +279,15 @@ func TestWhatHasNotBegunIsCancelledByNotBeginning(t *testing.T) {
 	if op.State != "cancelled" || op.Kind != "drain-replica" {
 		t.Errorf("%+v", op)
 	}
+	// That one is held does not let the other begin.
+	for range 20 {
+		w.beat()
+		w.tick(time.Second)
+	}
+	if w.raft.leader[1] != at.ReplicaId {
+		t.Error("the leader moved as another operator was cancelled")
+	}
+	if g := w.copyset(1); len(holdsOf(g)) != 2 || g.Joining != nil {
+		t.Errorf("%+v", g)
+	}
 }

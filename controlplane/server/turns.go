@@ -122,7 +122,7 @@ func (c *cluster) scene() (schedule.Scene, schedule.Limits) {
 func (c *cluster) viewOf(g *copyset, now time.Time) schedule.Copyset {
 	p := planned(g.rec)
 	p.LastOperator, p.LastRepair, p.Losses = g.lastOperator, g.lastRepair, g.losses
-	p.Held, p.HeldSince = heldOf(g.rec)
+	p.Held = holdsOf(g.rec)
 	if j := g.rec.Joining; j != nil {
 		p.Leaving, p.Why = g.rec.LeavingReplicaId, whyOf(g.rec)
 		p.Joining = &schedule.Replica{ID: j.ReplicaId, Store: j.StoreId,

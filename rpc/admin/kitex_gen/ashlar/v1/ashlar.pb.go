@@ -76,10 +76,11 @@ type Copyset struct {
 
 	// Members with this number or a lower one that only learn are given up: the leader removes them. A
 	// change whose new member is one of them is being cancelled.
-	GivenUpReplicaId uint64 `protobuf:"varint,14,opt,name=given_up_replica_id" json:"given_up_replica_id,omitempty"`
-	HeldKind         string `protobuf:"bytes,15,opt,name=held_kind" json:"held_kind,omitempty"`            // an operator of this kind was cancelled last
-	HeldUnixNs       int64  `protobuf:"varint,16,opt,name=held_unix_ns" json:"held_unix_ns,omitempty"`     // when
-	GivenUpHeard     bool   `protobuf:"varint,17,opt,name=given_up_heard" json:"given_up_heard,omitempty"` // all members have heard that joining is given up: the leader shall confirm it
+	GivenUpReplicaId uint64          `protobuf:"varint,14,opt,name=given_up_replica_id" json:"given_up_replica_id,omitempty"`
+	HeldKind         string          `protobuf:"bytes,15,opt,name=held_kind" json:"held_kind,omitempty"`            // an operator of this kind was cancelled last
+	HeldUnixNs       int64           `protobuf:"varint,16,opt,name=held_unix_ns" json:"held_unix_ns,omitempty"`     // when
+	GivenUpHeard     bool            `protobuf:"varint,17,opt,name=given_up_heard" json:"given_up_heard,omitempty"` // all members have heard that joining is given up: the leader shall confirm it
+	EarlierHolds     []*OperatorHold `protobuf:"bytes,18,rep,name=earlier_holds" json:"earlier_holds,omitempty"`    // operators of other kinds that were cancelled before, and still hold
 }
 
 func (x *Copyset) Reset() { *x = Copyset{} }
@@ -205,6 +206,39 @@ func (x *Copyset) GetGivenUpHeard() bool {
 		return x.GivenUpHeard
 	}
 	return false
+}
+
+func (x *Copyset) GetEarlierHolds() []*OperatorHold {
+	if x != nil {
+		return x.EarlierHolds
+	}
+	return nil
+}
+
+// OperatorHold is an operator that was cancelled.
+type OperatorHold struct {
+	Kind   string `protobuf:"bytes,1,opt,name=kind" json:"kind,omitempty"`
+	UnixNs int64  `protobuf:"varint,2,opt,name=unix_ns" json:"unix_ns,omitempty"` // when
+}
+
+func (x *OperatorHold) Reset() { *x = OperatorHold{} }
+
+func (x *OperatorHold) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *OperatorHold) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *OperatorHold) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *OperatorHold) GetUnixNs() int64 {
+	if x != nil {
+		return x.UnixNs
+	}
+	return 0
 }
 
 type Store struct {
