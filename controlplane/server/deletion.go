@@ -90,21 +90,23 @@ func (c *cluster) giveUp(vol *v1.Volume, unlink func(meta.Tx) error) (*v1.Volume
 	return &rec, nil
 }
 
-// deletionsFor lists the volumes that a node should drop.
-func (c *cluster) deletionsFor(n *node) []uint64 {
-	if len(c.deletions) == 0 {
-		return nil
+// deletionsFor lists the volumes that a node should drop, and what it has left of those erased.
+func (c *cluster) deletionsFor(n *node) (ids []uint64) {
+	for id := range n.stores {
+		ids = append(ids, c.stores[id].left...)
 	}
-	var ids []uint64
+	if ids = ids[:min(len(ids), maxDeletions)]; len(c.deletions) == 0 {
+		return ids
+	}
 	for _, id := range sortedIDs(c.deletions) {
+		if len(ids) == maxDeletions {
+			break
+		}
 		for copyset := range c.deletions[id].pending {
 			if g := c.copysets[copyset]; g != nil && member(g.rec, 0, n.rec.NodeId) {
 				ids = append(ids, id)
 				break
 			}
-		}
-		if len(ids) == maxDeletions {
-			break
 		}
 	}
 	return ids

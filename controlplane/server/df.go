@@ -22,10 +22,11 @@ const (
 	levelFull = "full"
 )
 
-// takeSpace keeps what a store says of its space, and its list of volumes, apart.
-func (s *store) takeSpace(sp *v1.Space, now time.Time) {
+// takeSpace keeps what a store says of its space, and its list of volumes, apart. It reports
+// whether there was one.
+func (s *store) takeSpace(sp *v1.Space, now time.Time) bool {
 	if sp == nil || !sp.VolumesPresent {
-		return
+		return false
 	}
 	s.volumes = make(map[uint64]uint64, min(len(sp.Volumes), maxVolumes))
 	for _, v := range sp.Volumes[:min(len(sp.Volumes), maxVolumes)] {
@@ -33,6 +34,7 @@ func (s *store) takeSpace(sp *v1.Space, now time.Time) {
 	}
 	s.volumesVersion, s.volumesAt = sp.VolumesVersion, now
 	sp.Volumes, sp.VolumesPresent = nil, false
+	return true
 }
 
 // lacksVolumes reports whether the lists of a node's stores are to be sent: after a start of the

@@ -32,6 +32,32 @@ func (c *cluster) tookErased(id uint64) {
 	run, within := c.runAround(id)
 	at := c.runBehind(run.First)
 	c.erased = slices.Replace(c.erased, at, at+len(within), run)
+	for _, s := range c.stores {
+		if s.volumes[id] > 0 {
+			s.left = append(s.left, id)
+		}
+	}
+}
+
+// leftOn is the erased volumes that a store has chunks of. A client that reaches nodes but no
+// control plane can go on with a volume that was deleted, in copysets that had nothing of it and so
+// were not told: they are, once a list of chunks shows it.
+func (c *cluster) leftOn(s *store) (left []uint64) {
+	for id := range s.volumes {
+		if c.isErased(id) {
+			left = append(left, id)
+		}
+	}
+	if slices.Sort(left); len(left) > 0 {
+		c.log.Info("chunks of erased volumes are dropped", "store", s.rec.StoreId,
+			"volumes", left[:min(len(left), maxLeftShown)])
+	}
+	return left
+}
+
+func (c *cluster) isErased(id uint64) bool {
+	at := c.runBehind(id + 1)
+	return at > 0 && c.erased[at-1].Last >= id
 }
 
 // runAround is the run that an id makes with those next to it, which it takes the place of.

@@ -144,3 +144,40 @@ func TestANodeIsToldOfEveryRunInTurn(t *testing.T) {
 		t.Errorf("never told of %d runs", len(want))
 	}
 }
+
+// Somebody who does not know that the volume is gone may write to copysets that had nothing of it.
+func TestChunksOfVolumesThatAreGoneAreDropped(t *testing.T) {
+	w := newWorld(t, 3, nil)
+	ids := []uint64{w.create("v0", 1<<20).VolumeId, w.create("v1", 1<<20).VolumeId}
+	w.create("v2", 1<<20)
+	n := w.nodes[0]
+	n.space = spaceOf(1, ids[0], 2, true)
+	w.beat()
+	w.eraseNow("v1")
+	wants := func(when string, want ...uint64) {
+		t.Helper()
+		w.beat()
+		w.beat()
+		for _, other := range w.nodes[1:] {
+			if len(other.deletes) != 0 {
+				t.Errorf("%s: node %s is to drop %v", when, other.name, other.deletes)
+			}
+		}
+		if !slices.Equal(n.deletes, want) {
+			t.Errorf("%s: the node is to drop %v, want %v", when, n.deletes, want)
+		}
+	}
+	wants("nothing is left")
+	n.space = spaceOf(2, ids[1], 1, true)
+	wants("a chunk came after the end", ids[1])
+	n.space = spaceOf(3, ids[0], 2, true)
+	wants("it was dropped")
+	w.eraseNow("v0") // the list of before is the last that there is
+	wants("chunks came before the end, unasked", ids[0])
+	w.restart()
+	for _, n := range w.nodes {
+		w.ok(n.register())
+	}
+	n.space = spaceOf(4, ids[1], 1, true)
+	wants("a chunk came after a restart", ids[1])
+}

@@ -39,6 +39,8 @@ const (
 	// maxDeletions is how many volume ids one heartbeat answer carries; the rest follows when
 	// those are done.
 	maxDeletions = 256
+	// maxLeftShown is how many volumes are named whose chunks are dropped late.
+	maxLeftShown = 8
 	// maxErased is how many runs of erased volumes are looked at for one answer.
 	maxErased = 256
 	// maxTransfers is how many leader transfers wait for one node's next heartbeat.

@@ -352,7 +352,9 @@ func (c *cluster) takeStores(n *node, reports []*v1.StoreReport) {
 		r.State, r.Detail = clip(r.State, maxNameBytes), clip(r.Detail, maxTextBytes)
 		clipScrub(r.Scrub)
 		clipWaiting(r.Waiting)
-		s.takeSpace(r.Space, c.cfg.Now())
+		if s.takeSpace(r.Space, c.cfg.Now()) {
+			s.left = c.leftOn(s)
+		}
 		if s.report.GetState() != r.State && r.State == stateFailed {
 			c.log.Warn("store failed", "node", n.rec.Name, "store", r.StoreId, "detail", r.Detail)
 		}

@@ -119,9 +119,10 @@ type store struct {
 	volumes        map[uint64]uint64
 	volumesVersion uint64
 	volumesAt      time.Time
-	judged         string // its state when its copysets were judged
-	failed         bool   // it said that it had when its copysets were laid for new chunks
-	dirty          bool   // rec differs from the metadata
+	left           []uint64 // of those, the erased ones
+	judged         string   // its state when its copysets were judged
+	failed         bool     // it said that it had when its copysets were laid for new chunks
+	dirty          bool     // rec differs from the metadata
 	// downSince is since when it is offline or has failed, as this process has seen; zero: it is
 	// not.
 	downSince time.Time
