@@ -11,8 +11,8 @@ import (
 
 // Copysets remember volumes that were deleted, so that a late write of one makes nothing of it
 // again, and would remember each for ever. Which ids are gone is written down here, as runs, and
-// told to nodes a few at a time, over and over: a copyset with many of them remembers the runs in
-// their place. Only what was erased is in a run, never what is merely not known here: after a loss
+// told to nodes that ask, a few at a time: copysets with many of them remember the runs in their
+// place. Only what was erased is in a run, never what is merely not known here: after a loss
 // of the metadata that may be a volume which is yet to be found. Ids of directories, which come
 // from the same counter, are in them so that they part no runs.
 

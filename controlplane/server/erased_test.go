@@ -58,9 +58,14 @@ func TestNodesAreToldOfRunsOfVolumesThatAreGone(t *testing.T) {
 			}
 		}
 	}
-	w.eraseNow("v1")
-	wants("one is gone")
-	w.eraseNow("v2", "v4")
+	w.eraseNow("v1", "v2")
+	wants("no node asks")
+	for _, n := range w.nodes {
+		n.wants = true
+	}
+	w.beat()
+	wants("two are gone", [2]uint64{first + 1, first + 2})
+	w.eraseNow("v4")
 	wants("two and another", [2]uint64{first + 1, first + 2})
 	w.ok(w.rmdir("dir"))
 	w.beat()

@@ -151,6 +151,7 @@ type fakeNode struct {
 	version  uint64
 	copysets []*v1.Copyset
 	peers    []*v1.Node
+	wants    bool // to know which volumes are erased
 	deletes  []uint64
 	dropped  bool // reports the volumes it was told to delete
 	behind   bool
@@ -224,7 +225,7 @@ func (n *fakeNode) beat(w *raft) error {
 	req := &v1.HeartbeatNodeRequest{
 		ClusterId: n.cluster, NodeId: n.id, DesiredVersion: n.version,
 		Features: admin.Features &^ n.lacks, Level: n.level, Version: n.program,
-		Incarnation: n.process,
+		Incarnation: n.process, WantsErased: n.wants,
 	}
 	if n.dropped {
 		req.DeletedVolumes = n.deletes

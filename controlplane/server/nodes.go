@@ -275,7 +275,7 @@ func (c *cluster) heartbeatNode(ctx context.Context, req *v1.HeartbeatNodeReques
 	if c.mustWait(n, req, known, now) {
 		return c.later(n), nil
 	}
-	return c.orders(n, req.DesiredVersion, known, now), nil
+	return c.orders(n, req, known, now), nil
 }
 
 // checkProcess refuses a process that another has followed under the same name and with the same
@@ -299,16 +299,20 @@ func (c *cluster) checkProcess(n *node, incarnation uint64) error {
 }
 
 // orders is what a node shall do that has just been heard. known says that all of its reports are.
-func (c *cluster) orders(n *node, version uint64, known bool,
+func (c *cluster) orders(n *node, req *v1.HeartbeatNodeRequest, known bool,
 	now time.Time,
 ) *v1.HeartbeatNodeResponse {
+	version := req.DesiredVersion
 	resp := &v1.HeartbeatNodeResponse{DesiredVersion: n.desired, Transfers: n.transfers}
 	n.transfers = nil
 	if version != n.desired {
 		resp.DesiredPresent = true
 		resp.Copysets, resp.Nodes = c.desiredState(n)
 	}
-	resp.DeleteVolumes, resp.ErasedVolumes = c.deletionsFor(n), c.erasedFor(n)
+	resp.DeleteVolumes = c.deletionsFor(n)
+	if req.WantsErased {
+		resp.ErasedVolumes = c.erasedFor(n)
+	}
 	if len(c.tally.stale) <= 2*maxTouched { // else so many tell of all that a tick judges
 		c.judgeStale(now)
 	}

@@ -99,6 +99,9 @@ func (a *attachment) size() int {
 	return n
 }
 
+// many says whether there are so many volumes that those erased should be runs.
+func (t *sessions) many() bool { return len(t.volumes) >= foldVolumes }
+
 // worthARun says whether a run of erased volumes would make the table smaller.
 func (t *sessions) worthARun(v Volumes) bool {
 	marks := 0
@@ -113,7 +116,7 @@ func (t *sessions) worthARun(v Volumes) bool {
 // Erased tells of volumes that no copyset has anything of. A leader whose table is large proposes
 // those runs that make it smaller, and reports whether it did; it may be told again at any time.
 func (r *Replica) Erased(told []Volumes) (proposed bool) {
-	if r.err != nil || len(r.sessions.volumes) < foldVolumes || !r.serving() {
+	if r.err != nil || !r.sessions.many() || !r.serving() {
 		return false
 	}
 	for _, v := range told {

@@ -306,6 +306,7 @@ type Status struct {
 	Leading, Serving, Restoring          bool
 	OverlayBlocks                        int
 	OverlayBytes                         int64
+	ManyVolumes                          bool // Erased should tell it of some
 	Progress                             []PeerProgress
 	Voters, Learners                     []uint64
 	Joint                                bool // a member may be between two sets of voters
@@ -333,6 +334,7 @@ func (r *Replica) Status() Status {
 		Voters:   slices.Clone(r.entries.conf.Voters),
 		Learners: slices.Clone(r.entries.conf.Learners),
 		Joint:    r.joint(), Recorded: r.stateAt != 0, GaveUp: r.gaveUp(),
+		ManyVolumes: r.sessions.many(),
 	}
 	if s.Leading {
 		r.node.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {

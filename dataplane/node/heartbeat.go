@@ -324,6 +324,7 @@ func (n *Node) report() *v1.HeartbeatNodeRequest {
 		was := &n.rested[i]
 		was.refresh(s)
 		out.ReadOps, out.WriteOps = was.reads, was.writes
+		req.WantsErased = req.WantsErased || was.many
 		req.Replicas = append(req.Replicas, was.replicas...)
 		req.Stores = append(req.Stores, out)
 	}
@@ -336,6 +337,7 @@ type rested struct {
 	rest          uint64 // store.Rest
 	replicas      []*v1.ReplicaReport
 	reads, writes uint64
+	many          bool // a copyset led here should know of erased volumes
 }
 
 func (r *rested) refresh(s *store.Store) {
@@ -347,6 +349,7 @@ func (r *rested) refresh(s *store.Store) {
 	for _, st := range list {
 		r.reads += st.Counters.Reads
 		r.writes += st.Counters.Writes
+		r.many = r.many || st.ManyVolumes && st.Serving
 		r.replicas = append(r.replicas, replicaReport(s, &st))
 	}
 }

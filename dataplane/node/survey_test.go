@@ -1,12 +1,14 @@
 package node
 
 import (
+	"math"
 	"reflect"
 	"testing"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	"github.com/ashlar-storage/ashlar/io/buf"
+	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -49,4 +51,36 @@ func TestLeaderTellsItsChunksAndFencesThem(t *testing.T) {
 	if _, ok := c.nodes[lead].stores[0].Survey(2, nil); ok {
 		t.Error("a copyset that is not here was listed")
 	}
+}
+
+// A node asks which volumes are erased while a copyset that it leads has many, and hands that on.
+func TestLeadersOfManyVolumesAskWhichAreErased(t *testing.T) {
+	c := startCluster(t, 3, 1)
+	c.write(1, 0, 0, make([]byte, buf.BlockSize))
+	const last = 1100
+	var gone []store.VolumeFence
+	for v := uint64(2); v <= last; v++ {
+		gone = append(gone, store.VolumeFence{Volume: v, Epoch: math.MaxUint64})
+	}
+	wants := func(asks bool, want int) {
+		t.Helper()
+		var list []store.VolumeChunks
+		for end := time.Now().Add(patience); time.Now().Before(end); {
+			lead := c.nodes[c.leader(1)]
+			list, _ = lead.stores[0].Survey(1, gone)
+			if len(list) == want && lead.report().WantsErased == asks {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatalf("%d volumes, want %d; the leader asks: %v", len(list), want, !asks)
+	}
+	wants(true, last)
+	for _, n := range c.nodes {
+		n.erased([]*v1.VolumeRun{{First: 2, Last: last}})
+		if n != c.nodes[c.leader(1)] && n.report().WantsErased {
+			t.Error("a follower asks")
+		}
+	}
+	wants(false, 2)
 }

@@ -1579,6 +1579,7 @@ type HeartbeatNodeRequest struct {
 	Version      string   `protobuf:"bytes,12,opt,name=version" json:"version,omitempty"`             // likewise; not in a partial one
 	Level        uint64   `protobuf:"varint,13,opt,name=level" json:"level,omitempty"`                // likewise
 	Incarnation  uint64   `protobuf:"varint,14,opt,name=incarnation" json:"incarnation,omitempty"`    // as in RegisterNodeRequest: one that another process followed is refused
+	WantsErased  bool     `protobuf:"varint,15,opt,name=wants_erased" json:"wants_erased,omitempty"`  // a copyset led here had so many volumes that it should know which are erased
 }
 
 func (x *HeartbeatNodeRequest) Reset() { *x = HeartbeatNodeRequest{} }
@@ -1683,6 +1684,13 @@ func (x *HeartbeatNodeRequest) GetIncarnation() uint64 {
 		return x.Incarnation
 	}
 	return 0
+}
+
+func (x *HeartbeatNodeRequest) GetWantsErased() bool {
+	if x != nil {
+		return x.WantsErased
+	}
+	return false
 }
 
 // HeartbeatNodeResponse carries the whole desired state of a node when it differs from what the
