@@ -92,12 +92,6 @@ func (c *cluster) giveUp(vol *v1.Volume, unlink func(meta.Tx) error) (*v1.Volume
 
 // deletionsFor lists the volumes that a node should drop, and what it has left of those erased.
 func (c *cluster) deletionsFor(n *node) (ids []uint64) {
-	for id := range n.stores {
-		ids = append(ids, c.stores[id].left...)
-	}
-	if ids = ids[:min(len(ids), maxDeletions)]; len(c.deletions) == 0 {
-		return ids
-	}
 	for _, id := range sortedIDs(c.deletions) {
 		if len(ids) == maxDeletions {
 			break
@@ -107,6 +101,11 @@ func (c *cluster) deletionsFor(n *node) (ids []uint64) {
 				ids = append(ids, id)
 				break
 			}
+		}
+	}
+	for id := range n.stores { // what one that does not serve had is not known
+		if s := c.stores[id]; s.report.GetState() != stateFailed {
+			ids = append(ids, s.left[:min(len(s.left), maxDeletions-len(ids))]...)
 		}
 	}
 	return ids

@@ -185,4 +185,6 @@ func TestChunksOfVolumesThatAreGoneAreDropped(t *testing.T) {
 	}
 	n.space = spaceOf(4, ids[1], 1, true)
 	wants("a chunk came after a restart", ids[1])
+	n.state = stateFailed
+	wants("the store has failed")
 }
