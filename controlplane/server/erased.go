@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 
@@ -18,7 +19,7 @@ import (
 
 // erase writes down that an id is gone, as part of a change; tookErased follows once that is made.
 func (c *cluster) erase(tx meta.Tx, id uint64) error {
-	run, within := c.runAround(id)
+	run, within := c.erased.around(id)
 	for _, old := range within {
 		if err := meta.Erased.Delete(tx, meta.ID(old.First)); err != nil {
 			return err
@@ -29,8 +30,8 @@ func (c *cluster) erase(tx meta.Tx, id uint64) error {
 
 // tookErased takes over what erase has written.
 func (c *cluster) tookErased(id uint64) {
-	run, within := c.runAround(id)
-	at := c.runBehind(run.First)
+	run, within := c.erased.around(id)
+	at := c.erased.behind(run.First)
 	c.erased = slices.Replace(c.erased, at, at+len(within), run)
 	for _, s := range c.stores {
 		if s.volumes[id] > 0 {
@@ -44,7 +45,7 @@ func (c *cluster) tookErased(id uint64) {
 // were not told: they are, once a list of chunks shows it.
 func (c *cluster) leftOn(s *store) (left []uint64) {
 	for id := range s.volumes {
-		if c.isErased(id) {
+		if c.erased.has(id) {
 			left = append(left, id)
 		}
 	}
@@ -55,39 +56,12 @@ func (c *cluster) leftOn(s *store) (left []uint64) {
 	return left
 }
 
-func (c *cluster) isErased(id uint64) bool {
-	at := c.runBehind(id + 1)
-	return at > 0 && c.erased[at-1].Last >= id
-}
-
-// runAround is the run that an id makes with those next to it, which it takes the place of.
-func (c *cluster) runAround(id uint64) (run *v1.VolumeRun, within []*v1.VolumeRun) {
-	run = &v1.VolumeRun{First: id, Last: id}
-	for at := max(0, c.runBehind(id)-1); at < len(c.erased); at++ {
-		switch r := c.erased[at]; {
-		case r.Last+1 < id:
-			continue
-		case r.First > id+1:
-			return run, within
-		default:
-			run.First, run.Last = min(run.First, r.First), max(run.Last, r.Last)
-			within = append(within, r)
-		}
-	}
-	return run, within
-}
-
-// runBehind is where the first run stands that begins at an id or behind it.
-func (c *cluster) runBehind(id uint64) int {
-	return sort.Search(len(c.erased), func(i int) bool { return c.erased[i].First >= id })
-}
-
 // erasedFor is the runs that a node is told of this time. Those of one id would save nothing.
 func (c *cluster) erasedFor(n *node) (told []*v1.VolumeRun) {
 	if !c.has(admin.FeatureErased) {
 		return nil
 	}
-	at := c.runBehind(n.erasedTold)
+	at := c.erased.behind(n.erasedTold)
 	for seen := 0; seen < min(len(c.erased), maxErased); seen++ {
 		if at == len(c.erased) {
 			at = 0
@@ -104,4 +78,47 @@ func (c *cluster) erasedFor(n *node) (told []*v1.VolumeRun) {
 func (c *cluster) loadErased(r meta.Reader) (err error) {
 	c.erased, err = meta.Erased.All(r)
 	return err
+}
+
+// volumeRuns are runs of ids: rising, none next to another.
+type volumeRuns []*v1.VolumeRun
+
+// behind is where the first run stands that begins at an id or behind it.
+func (rs volumeRuns) behind(id uint64) int {
+	return sort.Search(len(rs), func(i int) bool { return rs[i].First >= id })
+}
+
+func (rs volumeRuns) has(id uint64) bool {
+	at := rs.behind(id + 1)
+	return at > 0 && rs[at-1].Last >= id
+}
+
+// around is the run that an id makes with those next to it, which it takes the place of.
+func (rs volumeRuns) around(id uint64) (run *v1.VolumeRun, within []*v1.VolumeRun) {
+	run = &v1.VolumeRun{First: id, Last: id}
+	for at := max(0, rs.behind(id)-1); at < len(rs); at++ {
+		switch r := rs[at]; {
+		case r.Last+1 < id:
+			continue
+		case r.First > id+1:
+			return run, within
+		default:
+			run.First, run.Last = min(run.First, r.First), max(run.Last, r.Last)
+			within = append(within, r)
+		}
+	}
+	return run, within
+}
+
+// joined makes runs of such as come in any order, and may overlap.
+func joined(all []*v1.VolumeRun) (rs volumeRuns) {
+	slices.SortFunc(all, func(a, b *v1.VolumeRun) int { return cmp.Compare(a.First, b.First) })
+	for _, r := range all {
+		if n := len(rs); n > 0 && r.First <= rs[n-1].Last+1 {
+			rs[n-1].Last = max(rs[n-1].Last, r.Last)
+			continue
+		}
+		rs = append(rs, &v1.VolumeRun{First: r.First, Last: r.Last})
+	}
+	return rs
 }

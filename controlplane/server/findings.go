@@ -45,7 +45,7 @@ func (f *finding) settled() bool {
 
 // judge compares what all copysets hold with the metadata.
 func (c *cluster) judge(now time.Time) (list []*finding, err error) {
-	held, epochs := c.survey.holdings()
+	held, epochs := c.survey.holdings(c.volumes)
 	for _, id := range sortedIDs(held) {
 		f := &finding{epoch: epochs[id]}
 		f.VolumeId, f.Copysets = id, uint64(len(held[id]))

@@ -22,6 +22,7 @@ type group struct {
 	at               map[uint64]*v1.Replica // the replicas that exist, voters or not
 	ever             map[uint64]bool
 	holds            told
+	erased           []*v1.VolumeRun
 }
 
 // reality is nodes and copysets that do what real ones do: replicas run whether the control plane

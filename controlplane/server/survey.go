@@ -34,6 +34,7 @@ type survey struct {
 	fences map[uint64]uint64 // epochs by volume
 	told   map[uint64]told   // by copyset
 	parts  map[uint64]told   // that are being told
+	erased []*v1.VolumeRun   // that any copyset knows of
 	chunks int
 	result *v1.RebuildVolumesResponse
 }
@@ -174,6 +175,7 @@ func (s *survey) take(req *v1.ReportChunksRequest) (whole bool) {
 	if req.First {
 		s.chunks -= s.parts[req.CopysetId].chunks()
 		s.parts[req.CopysetId] = told{}
+		s.erased = append(s.erased, req.Erased...)
 	}
 	part := s.parts[req.CopysetId]
 	if part == nil {
@@ -187,7 +189,7 @@ func (s *survey) take(req *v1.ReportChunksRequest) (whole bool) {
 		}
 		part[v.VolumeId] = v
 	}
-	if s.chunks > maxSurveyChunks {
+	if s.chunks > maxSurveyChunks || len(s.erased) > maxSurveyChunks {
 		s.state, s.reason = surveyFailed, "there are too many chunks for one survey"
 		return false
 	}
@@ -253,7 +255,7 @@ func (c *cluster) advanceSurvey(now time.Time) {
 
 // finish keeps the result, and lets go of the lists.
 func (s *survey) finish(c *cluster, found []*finding) {
-	s.state, s.told = surveyDone, nil
+	s.state, s.told, s.erased = surveyDone, nil, nil
 	s.result = &v1.RebuildVolumesResponse{Survey: s.id, State: s.state,
 		Copysets: uint64(len(c.order)), Complete: true}
 	for _, f := range found {
@@ -264,8 +266,11 @@ func (s *survey) finish(c *cluster, found []*finding) {
 	}
 }
 
-// holdings are what all copysets hold, by volume, and the newest epoch that any knows.
-func (s *survey) holdings() (held map[uint64]holding, epochs map[uint64]uint64) {
+// holdings are what all copysets hold, by volume, and the newest epoch that any knows. Those of the
+// metadata's volumes that are erased are among them.
+func (s *survey) holdings(known map[uint64]*v1.Volume) (held map[uint64]holding,
+	epochs map[uint64]uint64,
+) {
 	held, epochs = map[uint64]holding{}, map[uint64]uint64{}
 	for copyset, volumes := range s.told {
 		for id, v := range volumes {
@@ -277,6 +282,17 @@ func (s *survey) holdings() (held map[uint64]holding, epochs map[uint64]uint64) 
 				slices.Sort(v.Chunks)
 				held[id][copyset] = v.Chunks
 			}
+		}
+	}
+	erased := joined(s.erased)
+	for id := range known {
+		if held[id] == nil && erased.has(id) {
+			held[id] = holding{}
+		}
+	}
+	for id := range held {
+		if erased.has(id) {
+			epochs[id] = deletedEpoch
 		}
 	}
 	return held, epochs

@@ -25,12 +25,12 @@ func (r *reality) tellChunks(n *fakeNode, resp *v1.HeartbeatNodeResponse) {
 			continue
 		}
 		req := &v1.ReportChunksRequest{ClusterId: n.cluster, NodeId: n.id, Survey: resp.Survey,
-			CopysetId: id, First: true}
+			CopysetId: id, First: true, Erased: g.erased}
 		send := func(last bool) {
 			req.Last = last
 			_, err := r.Node.ReportChunks(ctx, req)
 			r.ok(err)
-			req.Volumes, req.First = nil, false
+			req.Volumes, req.Erased, req.First = nil, nil, false
 		}
 		for _, volume := range sortedIDs(g.holds) {
 			v := *g.holds[volume]
@@ -210,6 +210,31 @@ func TestVolumesThatTheBackupDoesNotKnowAreRecoveredFromTheirChunks(t *testing.T
 	o := r.open(id, false)
 	if o.Epoch <= 7 || o.Volume.VolumeId != late.VolumeId {
 		t.Errorf("%+v", o)
+	}
+}
+
+// Copysets may know of volumes that were deleted by runs alone, and some of them not at all.
+func TestVolumesInRunsOfErasedOnesAreNotRecovered(t *testing.T) {
+	r := newReality(t, 4)
+	ended, other := r.create("ended", 1<<30), r.create("other", 1<<30)
+	r.fill("other", 1, 0, 2)
+	path := r.save()
+	late := r.create("late", 1<<30)
+	r.fill("late", 1, 0, 3)
+	first := r.groups[slices.Min(slices.Collect(maps.Keys(r.groups)))]
+	first.erased = []*v1.VolumeRun{{First: late.VolumeId, Last: late.VolumeId + 70},
+		{First: ended.VolumeId - 1, Last: ended.VolumeId}}
+	r.restore(path)
+	r.converge()
+	r.pass(1)
+	for _, apply := range []bool{false, true} {
+		got := r.rebuild(&v1.RebuildVolumesRequest{Apply: apply})
+		if v := verdicts(got); v != "ended deleted" {
+			t.Errorf("%s, want that ended is deleted, and no more", v)
+		}
+	}
+	if r.open("other", false).Volume.VolumeId != other.VolumeId {
+		t.Error("another volume is lost")
 	}
 }
 

@@ -1,7 +1,5 @@
 package copyset
 
-import "math"
-
 // A control plane that has lost its metadata asks leaders what they hold. What a leader says is
 // used to decide where chunks lie that it does not have, so nothing may be on its way: the volume
 // is fenced first. A fence stands in the log behind everything that older sessions have written,
@@ -19,10 +17,9 @@ func (r *Replica) Fence(volume, epoch uint64) {
 	r.ignore(r.node.Propose(c.AppendTo(nil)))
 }
 
-// Epochs calls f for every volume that this replica knows of, with its newest epoch; that of one
-// that was deleted is the highest number there is. Of a run of erased ones it names the last. It
-// reports whether the replica leads, and has applied all that was committed before it did; else it
-// calls nothing.
+// Epochs calls f for every volume that this replica knows of, but for those in ErasedVolumes, with
+// its newest epoch; that of one that was deleted is the highest number there is. It reports whether
+// the replica leads, and has applied all that was committed before it did; else it calls nothing.
 func (r *Replica) Epochs(f func(volume, epoch uint64)) bool {
 	if r.err != nil || !r.serving() || r.restore != nil {
 		return false
@@ -32,11 +29,12 @@ func (r *Replica) Epochs(f func(volume, epoch uint64)) bool {
 			f(volume, a.epoch)
 		}
 	}
-	for _, v := range r.sessions.erased {
-		f(v.Last, math.MaxUint64)
-	}
 	return true
 }
+
+// ErasedVolumes is the runs of volumes that the replica knows to be erased. They are not to be
+// changed.
+func (r *Replica) ErasedVolumes() []Volumes { return r.sessions.erased }
 
 // Epoch is the newest that this replica knows of a volume, as Epochs has it; 0: none.
 func (r *Replica) Epoch(volume uint64) uint64 { return r.sessions.epoch(volume) }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/dataplane/store"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
@@ -26,7 +27,8 @@ func (n *Node) survey(ctx context.Context, resp *v1.HeartbeatNodeResponse) {
 		if !leads {
 			continue
 		}
-		if err := n.reportChunks(ctx, resp.Survey, id, list); err != nil {
+		erased := s.ErasedVolumes(id)
+		if err := n.reportChunks(ctx, resp.Survey, id, list, erased); err != nil {
 			n.log.Warn("chunks are not reported", "copyset", id, "err", err)
 			return
 		}
@@ -35,8 +37,12 @@ func (n *Node) survey(ctx context.Context, resp *v1.HeartbeatNodeResponse) {
 
 // reportChunks sends one copyset's list, in pages.
 func (n *Node) reportChunks(ctx context.Context, survey, id uint64, list []store.VolumeChunks,
+	erased []copyset.Volumes,
 ) error {
 	req := &v1.ReportChunksRequest{Survey: survey, CopysetId: id, First: true}
+	for _, r := range erased {
+		req.Erased = append(req.Erased, &v1.VolumeRun{First: r.First, Last: r.Last})
+	}
 	room := surveyPage
 	send := func(last bool) error {
 		n.mu.Lock()

@@ -82,5 +82,5 @@ func TestLeadersOfManyVolumesAskWhichAreErased(t *testing.T) {
 			t.Error("a follower asks")
 		}
 	}
-	wants(false, 2)
+	wants(false, 1)
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"maps"
 	"slices"
+
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 )
 
 // VolumeChunks is what a copyset holds of a volume.
@@ -64,4 +66,16 @@ func inOrder(found map[uint64]*VolumeChunks) (list []VolumeChunks) {
 		list = append(list, *v)
 	}
 	return list
+}
+
+// ErasedVolumes is the runs of volumes that the copyset's replica here knows to be erased. It stays
+// so, whoever leads.
+func (s *Store) ErasedVolumes(copysetID uint64) (erased []copyset.Volumes) {
+	o := s.Owner(copysetID)
+	o.Do(func() {
+		if m := o.replicas[copysetID]; m != nil {
+			erased = m.ErasedVolumes()
+		}
+	})
+	return erased
 }

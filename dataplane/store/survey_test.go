@@ -29,8 +29,8 @@ func TestReplicasKeepErasedVolumesAsRuns(t *testing.T) {
 	eventually(t, "the copyset knows of all", func() bool { return len(survey(gone)) == last })
 	erased := []copyset.Volumes{{First: 3, Last: 900}, {First: 901, Last: last - 1}}
 	want := []VolumeChunks{{Volume: 1, Epoch: 1, Chunks: []uint64{0}},
-		{Volume: 2, Epoch: math.MaxUint64},
-		{Volume: last - 1, Epoch: math.MaxUint64}, {Volume: last, Epoch: math.MaxUint64}}
+		{Volume: 2, Epoch: math.MaxUint64}, {Volume: last, Epoch: math.MaxUint64}}
+	runs := []copyset.Volumes{{First: 3, Last: last - 1}}
 	eventually(t, "it has made runs of them", func() bool {
 		for i := range r.stores {
 			r.store(uint64(i)).Erased(erased)
@@ -46,6 +46,9 @@ func TestReplicasKeepErasedVolumesAsRuns(t *testing.T) {
 		r.reopen(i)
 		eventually(t, "the copyset has a leader that tells", func() bool {
 			return reflect.DeepEqual(survey(nil), want)
+		})
+		eventually(t, "the replica has the runs", func() bool {
+			return reflect.DeepEqual(r.store(uint64(i)).ErasedVolumes(1), runs)
 		})
 	}
 	r.wantRead(1, 0, 0, pattern(1, 1))

@@ -1937,6 +1937,7 @@ type ReportChunksRequest struct {
 	Volumes   []*CopysetVolume `protobuf:"bytes,5,rep,name=volumes" json:"volumes,omitempty"` // one that goes on in the next page comes there again
 	First     bool             `protobuf:"varint,6,opt,name=first" json:"first,omitempty"`
 	Last      bool             `protobuf:"varint,7,opt,name=last" json:"last,omitempty"`
+	Erased    []*VolumeRun     `protobuf:"bytes,8,rep,name=erased" json:"erased,omitempty"` // all of these were deleted too: in the first page
 }
 
 func (x *ReportChunksRequest) Reset() { *x = ReportChunksRequest{} }
@@ -1992,6 +1993,13 @@ func (x *ReportChunksRequest) GetLast() bool {
 		return x.Last
 	}
 	return false
+}
+
+func (x *ReportChunksRequest) GetErased() []*VolumeRun {
+	if x != nil {
+		return x.Erased
+	}
+	return nil
 }
 
 type ReportChunksResponse struct {
