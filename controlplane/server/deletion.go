@@ -141,8 +141,7 @@ func (c *cluster) finishDeletions(time.Time) error {
 		}
 		err = c.update(func(tx meta.Tx) error {
 			return errors.Join(eraseVolume(tx, id), c.erase(tx, id))
-		},
-			volumeNews("volume-erased", vol, "the space of volume %s is free", vol.Name))
+		}, volumeNews("volume-erased", vol, "the space of volume %s is free", vol.Name))
 		if err != nil {
 			return err
 		}

@@ -56,7 +56,7 @@ type cluster struct {
 	space     *namespace      // names of volumes; deleted ones have none any more
 	trash     map[uint64]bool // volumes that may be restored
 	deletions map[uint64]*deletion
-	erased    volumeRuns // replaced, never changed
+	erased    volumeRuns // each run is replaced, never changed
 	mapped    mapped
 	telling   turnstile
 	paused    map[schedule.Kind]*v1.Scheduler // schedulers that begin nothing

@@ -88,7 +88,8 @@ func (t *sessions) judge(c *Command) verdict {
 	if c.Session == 0 {
 		return fresh
 	}
-	if c.Epoch < t.epoch(c.Volume) || t.erased.has(c.Volume) {
+	epoch := t.epoch(c.Volume)
+	if c.Epoch < epoch || epoch == math.MaxUint64 && t.erased.has(c.Volume) {
 		return fenced
 	}
 	s := t.find(c.Volume, c.Session)

@@ -72,12 +72,9 @@ func (rs runs) size() int {
 // erase makes a run of volumes whose data is gone everywhere: nothing of them is taken any more.
 // It reports whether there was room for it.
 func (t *sessions) erase(v Volumes) bool {
-	size, within := t.size-t.erased.size(), []uint64(nil)
-	for id, a := range t.volumes {
-		if id >= v.First && id <= v.Last {
-			size -= a.size()
-			within = append(within, id)
-		}
+	size, within := t.size-t.erased.size(), t.within(v)
+	for _, id := range within {
+		size -= t.volumes[id].size()
 	}
 	next := t.erased.with(v)
 	if size += next.size(); size > maxTableBytes {
@@ -105,12 +102,31 @@ func (t *sessions) many() bool { return len(t.volumes) >= foldVolumes }
 // worthARun says whether a run of erased volumes would make the table smaller.
 func (t *sessions) worthARun(v Volumes) bool {
 	marks := 0
-	for id, a := range t.volumes {
-		if id >= v.First && id <= v.Last && a.epoch == math.MaxUint64 {
+	for _, id := range t.within(v) {
+		if t.volumes[id].epoch == math.MaxUint64 {
 			marks++
 		}
 	}
 	return marks >= foldMarks
+}
+
+// within is the volumes of the table that are in a run. Runs come by the hundred and are short
+// mostly, where the table may have tens of thousands.
+func (t *sessions) within(v Volumes) (ids []uint64) {
+	if v.Last-v.First < uint64(len(t.volumes)) {
+		for n := range v.Last - v.First + 1 {
+			if id := v.First + n; t.volumes[id] != nil {
+				ids = append(ids, id)
+			}
+		}
+		return ids
+	}
+	for id := range t.volumes {
+		if id >= v.First && id <= v.Last {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Erased tells of volumes that no copyset has anything of. A leader whose table is large proposes

@@ -424,7 +424,7 @@ var mutants = []mutant{
 		a.epoch = min(epoch, 1)`,
 		"./dataplane/copyset", "TestFenceEndsOlderSessions"},
 	{"copyset: writes of fenced sessions take effect", "P13", "dataplane/copyset/dedup.go",
-		`if c.Epoch < t.epoch(c.Volume) ||`, `if c.Epoch+1 < t.epoch(c.Volume) ||`,
+		`if c.Epoch < epoch ||`, `if c.Epoch+1 < epoch ||`,
 		"./dataplane/copyset", "TestFenceCatchesWhatIsUnderWay"},
 	{"copyset: a checkpoint forgets which volumes are erased", "P13", "dataplane/copyset/flush.go",
 		`Erased: r.sessions.erased, Sessions`, `Sessions`,
