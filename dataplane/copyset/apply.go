@@ -150,7 +150,7 @@ func (r *Replica) applyDelete(volume uint64) {
 // DeleteVolume proposes that the copyset drops every chunk of a volume. Only a leader does; the
 // control plane asks again until no replica has any.
 func (r *Replica) DeleteVolume(volume uint64) {
-	if r.err != nil || !r.serving() {
+	if r.err != nil || !r.Serving() {
 		return
 	}
 	r.wake()

@@ -132,7 +132,7 @@ func (t *sessions) within(v Volumes) (ids []uint64) {
 // Erased tells of volumes that no copyset has anything of. A leader whose table is large proposes
 // those runs that make it smaller, and reports whether it did; it may be told again at any time.
 func (r *Replica) Erased(told []Volumes) (proposed bool) {
-	if r.err != nil || !r.sessions.many() || !r.serving() {
+	if r.err != nil || !r.sessions.many() || !r.Serving() {
 		return false
 	}
 	for _, v := range told {

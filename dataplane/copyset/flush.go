@@ -1,6 +1,7 @@
 package copyset
 
 import (
+	"iter"
 	"math"
 	"slices"
 	"time"
@@ -178,6 +179,24 @@ func (r *Replica) repairFlush(job *FlushJob, fx *Effects) {
 	}
 	r.counters.CorruptBlocks += uint64(len(job.Bad))
 	r.repair(&RepairJob{Chunk: job.Chunk, Blocks: job.Bad}, fx)
+}
+
+// HasBytes reports whether there are blocks of the chunk that its file does not have yet and will
+// get.
+func (r *Replica) HasBytes(c Chunk) bool {
+	co := r.overlay.chunks[c]
+	return co != nil && co.hasBytes()
+}
+
+// ChunksWithBytes are those of which HasBytes is true.
+func (r *Replica) ChunksWithBytes() iter.Seq[Chunk] {
+	return func(yield func(Chunk) bool) {
+		for c, co := range r.overlay.chunks {
+			if co.hasBytes() && !yield(c) {
+				return
+			}
+		}
+	}
 }
 
 // checkpoint is one on its way: everything up to its applied index goes to the chunk files, then a

@@ -114,7 +114,7 @@ func nextChange(conf *raftpb.ConfState, want Change, members []uint64, caughtUp 
 // advanceChange proposes the next step of the change, if this replica leads. Raft refuses a second
 // one while the first is not applied; it is proposed again later.
 func (r *Replica) advanceChange() {
-	if !r.serving() || r.status.LeadTransferee != raft.None {
+	if !r.Serving() || r.status.LeadTransferee != raft.None {
 		return
 	}
 	r.tellVoters()

@@ -60,7 +60,7 @@ func (r *Replica) readOrMerge(job *ReadJob, fx *Effects) {
 // in an earlier term are refused: another leader may have changed them since.
 func (r *Replica) merge(job *ReadJob, fx *Effects) {
 	q := job.req
-	if !r.serving() || job.term != r.status.Term {
+	if !r.Serving() || job.term != r.status.Term {
 		job.release()
 		r.refuse(q, wire.StatusNotLeader, fx)
 		return

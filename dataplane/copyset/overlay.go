@@ -89,6 +89,16 @@ func (o *overlay) lookup(c Chunk, block uint32) (overlayBlock, bool) {
 	return overlayBlock{index: co.zeroed, zero: true}, co.zeroed != 0
 }
 
+// hasBytes reports whether a chunk has blocks here that need a chunk file: others than zeros.
+func (co *chunkOverlay) hasBytes() bool {
+	for _, b := range co.upTo(math.MaxUint64) {
+		if !b.zero {
+			return true
+		}
+	}
+	return false
+}
+
 // drop forgets everything about a chunk.
 func (o *overlay) drop(c Chunk) {
 	if co := o.chunks[c]; co != nil {

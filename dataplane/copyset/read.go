@@ -61,7 +61,7 @@ func (r *Replica) beginRead(q *Request, fx *Effects) {
 // leased reports whether nobody else can lead at this moment, as far as clocks are to be trusted.
 // The clock must have been read after the request arrived.
 func (r *Replica) leased() bool {
-	return !r.readIndex && r.serving() && r.status.LeadTransferee == raft.None &&
+	return !r.readIndex && r.Serving() && r.status.LeadTransferee == raft.None &&
 		r.now < r.lease.until(r.self, &r.entries.conf, r.now)
 }
 
@@ -314,7 +314,7 @@ func (r *Replica) finishRead(job *ReadJob, fx *Effects) {
 	if q.byLease && !r.leased() {
 		job.release()
 		q.byLease = false
-		if !r.serving() {
+		if !r.Serving() {
 			r.refuse(q, wire.StatusNotLeader, fx)
 			return
 		}

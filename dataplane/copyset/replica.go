@@ -285,9 +285,9 @@ func (r *Replica) Err() error { return r.err }
 
 func (r *Replica) leading() bool { return r.status.RaftState == raft.StateLeader }
 
-// serving reports whether this replica leads and has applied an entry of its own term, and with
+// Serving reports whether this replica leads and has applied an entry of its own term, and with
 // it everything that earlier leaders committed.
-func (r *Replica) serving() bool {
+func (r *Replica) Serving() bool {
 	return r.err == nil && r.leading() && r.appliedTerm == r.status.Term
 }
 
@@ -329,7 +329,7 @@ func (r *Replica) Status() Status {
 		Copyset: r.id, Replica: r.self, Leader: r.status.Lead, Term: r.status.Term,
 		Vote: r.status.Vote, Commit: r.status.Commit, Applied: r.applied,
 		First: r.entries.base + 1, Last: r.entries.last(), Leading: r.leading(),
-		Serving: r.serving(), Restoring: r.restore != nil, OverlayBlocks: r.overlay.blocks,
+		Serving: r.Serving(), Restoring: r.restore != nil, OverlayBlocks: r.overlay.blocks,
 		OverlayBytes: r.overlay.bytes, Err: r.err, Counters: r.counters,
 		Voters:   slices.Clone(r.entries.conf.Voters),
 		Learners: slices.Clone(r.entries.conf.Learners),

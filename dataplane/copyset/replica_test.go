@@ -50,7 +50,7 @@ func newSolo(t *testing.T, replicas int) *solo {
 	if replicas == 1 {
 		h.r.Campaign()
 		h.settle()
-		if !h.r.serving() {
+		if !h.r.Serving() {
 			t.Fatal("a copyset of one does not lead itself")
 		}
 	}
@@ -329,7 +329,7 @@ func (h *solo) elect() {
 	h.receive(raftpb.Message{Type: raftpb.MsgVoteResp, From: 2, Term: term})
 	h.receive(raftpb.Message{Type: raftpb.MsgAppResp, From: 2, Term: term,
 		Index: h.r.entries.last()})
-	if !h.r.serving() {
+	if !h.r.Serving() {
 		h.t.Fatalf("not elected: %+v", h.r.Status())
 	}
 }

@@ -49,7 +49,7 @@ func (r *Replica) admit(q *Request) wire.Status {
 		return wire.StatusUnavailable
 	case !r.leading():
 		return wire.StatusNotLeader
-	case !r.serving():
+	case !r.Serving():
 		return wire.StatusRetry
 	case q.Kind == KindFence:
 		return r.admitFence(q)
@@ -121,7 +121,7 @@ func (r *Replica) enter(q *Request, fx *Effects) {
 // waited.
 func (r *Replica) begin(q *Request, fx *Effects) {
 	switch {
-	case r.err != nil || !r.serving():
+	case r.err != nil || !r.Serving():
 		r.refuse(q, wire.StatusNotLeader, fx)
 	case q.Kind == KindRead:
 		r.readBlocks(q, fx)

@@ -93,7 +93,7 @@ func (r *Replica) hearRest(m *Message) {
 
 // tickRest counts for how long nothing has happened.
 func (r *Replica) tickRest() {
-	if r.serving() && r.idle() && r.everybodyHasAll() {
+	if r.Serving() && r.idle() && r.everybodyHasAll() {
 		r.rest.quiet++
 	} else {
 		r.rest.quiet = 0

@@ -427,11 +427,11 @@ func (s *sim) watch(n *simNode) {
 		}
 		s.commits[r.applied] = r.appliedTerm
 	}
-	if !r.serving() || s.cfg.readIndex {
+	if !r.Serving() || s.cfg.readIndex {
 		return
 	}
 	for _, o := range s.nodes {
-		if o == n || !o.up || o.r.err != nil || !o.r.serving() || o.r.status.Term >= r.status.Term {
+		if o == n || !o.up || o.r.err != nil || !o.r.Serving() || o.r.status.Term >= r.status.Term {
 			continue
 		}
 		if o.clock() < o.r.lease.until(o.id, &o.r.entries.conf, o.clock()) {

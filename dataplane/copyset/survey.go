@@ -8,7 +8,7 @@ package copyset
 // Fence proposes that sessions of a volume that are older than the epoch write no more. Only a
 // leader does; the control plane asks again until it is told so.
 func (r *Replica) Fence(volume, epoch uint64) {
-	if r.err != nil || !r.serving() || r.sessions.epoch(volume) >= epoch ||
+	if r.err != nil || !r.Serving() || r.sessions.epoch(volume) >= epoch ||
 		!r.sessions.hasRoom(volume) {
 		return
 	}
@@ -21,7 +21,7 @@ func (r *Replica) Fence(volume, epoch uint64) {
 // its newest epoch; that of one that was deleted is the highest number there is. It reports whether
 // the replica leads, and has applied all that was committed before it did; else it calls nothing.
 func (r *Replica) Epochs(f func(volume, epoch uint64)) bool {
-	if r.err != nil || !r.serving() || r.restore != nil {
+	if r.err != nil || !r.Serving() || r.restore != nil {
 		return false
 	}
 	for volume, a := range r.sessions.volumes {

@@ -46,6 +46,7 @@ type Owner struct {
 	fx        copyset.Effects
 	awake     []*member // get ticks: all that are not Asleep, and some that are
 	ticks     int
+	claimed   int64  // by the clock; when chunks last claimed room
 	rests     uint64 // how often all have fallen asleep
 	timing    copyset.Timing
 	now       int64                         // when this turn began
@@ -347,10 +348,13 @@ func (o *Owner) tick(now int64) {
 			o.watch(m)
 		}
 	}
-	ticked := o.awake[:0]
+	ticked, claims := o.awake[:0], o.claimsDue(now)
 	for _, m := range o.awake {
 		if m.awake = !m.condemned && !m.Asleep(); m.awake {
 			ticked = append(ticked, m)
+			if claims {
+				o.claimRoom(m)
+			}
 			m.Tick(now)
 			o.touch(m)
 		}
@@ -540,8 +544,8 @@ func (o *Owner) submit(m *member, q *copyset.Request, now int64) {
 	switch {
 	case o.inflight >= o.store.cfg.InflightBytes:
 		status = wire.StatusOverloaded
-	case q.Kind == copyset.KindRead || m.Leader() != m.Self(): // who leads may have room
-	case q.Kind == copyset.KindWrite && !o.store.hasRoom(o.store.chunkID(m.ID(), q.Chunk)):
+	case q.Kind == copyset.KindRead || !m.Serving(): // who leads may have room
+	case q.Kind == copyset.KindWrite && !o.hasRoom(m, q.Chunk):
 		status = wire.StatusNoSpace
 		o.giveForRoom(m, now)
 	case o.store.logSpent(o.inflight, requestCost+int64(q.Length)):

@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ashlar-storage/ashlar/dataplane/copyset"
 	"github.com/ashlar-storage/ashlar/io/chunkfile"
 	"github.com/ashlar-storage/ashlar/io/wal"
 )
 
 // room is how many more chunks the store can take, and who was promised one. Writes to chunks that
 // exist always go on; one that needs a new chunk is admitted only while there is room for it, since
-// what is committed must be written one day. Where there is plenty nobody counts.
+// what is committed must be written one day. Where there is plenty nobody counts. What was admitted
+// then, or by another store's leader, exists too while it awaits its file, and claims its room.
 type room struct {
 	scarce   bool
 	chunks   int                        // that can still be made
@@ -49,6 +51,33 @@ func (s *Store) countRoom() {
 	s.mu.Unlock()
 }
 
+// claimsDue reports whether this tick is one in which chunks claim room: where that is scarce, as
+// often as it is counted.
+func (o *Owner) claimsDue(now int64) bool {
+	if !o.store.scarce.Load() || now-o.claimed < int64(countEvery) {
+		return false
+	}
+	o.claimed = now
+	return true
+}
+
+// claimRoom has the chunks of a replica that await their files claim room for them.
+func (o *Owner) claimRoom(m *member) {
+	for c := range m.ChunksWithBytes() {
+		o.store.claim(o.store.chunkID(m.ID(), c))
+	}
+}
+
+// claim promises room to a chunk that nothing can refuse any more.
+func (s *Store) claim(id chunkfile.ID) {
+	if _, made := s.chunks.Get(id); made {
+		return
+	}
+	s.mu.Lock()
+	s.room.promised[id] = time.Now()
+	s.mu.Unlock()
+}
+
 // spareBytes is what chunk files that nobody was promised leave to the log, which makes its files
 // as it needs them.
 func (s *Store) spareBytes() int64 { return spareSegments * s.segmentBytes() }
@@ -61,10 +90,13 @@ func (s *Store) segmentBytes() int64 {
 }
 
 // hasRoom reports whether a write to a chunk may be admitted.
-func (s *Store) hasRoom(id chunkfile.ID) bool {
-	if !s.scarce.Load() {
-		return true
-	}
+func (o *Owner) hasRoom(m *member, c copyset.Chunk) bool {
+	s := o.store
+	return !s.scarce.Load() || m.HasBytes(c) || s.promise(s.chunkID(m.ID(), c))
+}
+
+// promise reports whether a chunk has a file, or room for one, which is its own from now on.
+func (s *Store) promise(id chunkfile.ID) bool {
 	if _, made := s.chunks.Get(id); made {
 		return true
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ashlar-storage/ashlar/dataplane/copyset"
+	"github.com/ashlar-storage/ashlar/io/disk"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
@@ -133,4 +134,37 @@ func TestChunkFilesMadeAheadLeaveTheLogRoom(t *testing.T) {
 		return st.LiveSegments+st.ReadySegments >= spareSegments
 	})
 	r.mustWrite(1, 0, 0, pattern(1, 4))
+}
+
+// What was acknowledged while there was plenty has its place in memory and in the log at first.
+// That its file is still to be made is nothing that a client may learn from a device that is full
+// all at once.
+func TestChunksThatAwaitTheirFilesAreServedByAStoreThatIsFullAllAtOnce(t *testing.T) {
+	r := newRig(t, 1, func(r *rig) {
+		r.patience = time.Second
+		r.adapt = func(_ int, cfg *Config) { cfg.ReserveChunks = 2 }
+	})
+	s, o := r.store(0), r.store(0).Owner(1)
+	s.nextCount.Store(math.MaxInt64) // nobody counts but this test
+	const chunks = 6
+	for c := range uint64(chunks) {
+		r.mustWrite(1, c, 0, pattern(byte(c), 2))
+	}
+	s.noSpace(disk.ErrNoSpace)
+	for c := range uint64(chunks) {
+		r.mustWrite(1, c, block, pattern(byte(c+50), 2))
+		r.wantRead(1, c, 0, append(pattern(byte(c), 1), pattern(byte(c+50), 2)...))
+	}
+	o.Do(func() { o.claimRoom(o.replicas[1]) })
+	if status := r.write(1, 100, 0, pattern(9, 1)); status != wire.StatusNoSpace {
+		t.Errorf("a new chunk took the room of those that await their files: %v", status)
+	}
+	zero := copyset.Request{Kind: copyset.KindZero, Offset: 0, Length: block,
+		Chunk: copyset.Chunk{Volume: 1, Index: 101}}
+	if res := r.onLeader(1, zero, nil); res.status != wire.StatusOK {
+		t.Fatal(res.status)
+	}
+	if status := r.write(1, 101, block, pattern(9, 1)); status != wire.StatusNoSpace {
+		t.Errorf("a chunk that has zeros alone took the room of one with bytes: %v", status)
+	}
 }

@@ -247,6 +247,15 @@ var mutants = []mutant{
 	{"wal: a full device's log tells of room that is asked for", "P9", "io/wal/log.go",
 		`l.segs.left() - l.asked`, `l.segs.left()`,
 		"./io/wal", "TestRoomIsWithoutWhatWasAppended"},
+	{"store: a chunk that awaits its file is refused", "P9", "dataplane/store/room.go",
+		`!s.scarce.Load() || m.HasBytes(c) ||`, `!s.scarce.Load() ||`, "./dataplane/store",
+		"TestChunksThatAwaitTheirFilesAreServedByAStoreThatIsFullAllAtOnce"},
+	{"store: a chunk that awaits its file claims no room", "P9", "dataplane/store/room.go",
+		`	s.room.promised[id] = time.Now()
+	s.mu.Unlock()
+}`, `	s.mu.Unlock()
+}`, "./dataplane/store",
+		"TestChunksThatAwaitTheirFilesAreServedByAStoreThatIsFullAllAtOnce"},
 	{"store: forget at a power cut that a disk was put back", "P5", "dataplane/store/proof.go",
 		`	return s.saveCondemned()`, `	return nil`,
 		"./dataplane/store", "TestStoreThatWasPutBackIsLostAndRebuilt"},
@@ -480,7 +489,7 @@ var mutants = []mutant{
 		`!r.leading() && r.now >= r.promised() {`, `!r.leading() {`,
 		"./dataplane/copyset", "TestFollowerAtRestVotesOnceItsPromiseIsOver"},
 	{"copyset: a lease is trusted where clocks are not", "P2", "dataplane/copyset/read.go",
-		`return !r.readIndex && r.serving()`, `return r.serving()`,
+		`return !r.readIndex && r.Serving()`, `return r.Serving()`,
 		"./dataplane/copyset", "TestReadIndexModeTrustsNoLease"},
 	{"copyset: chunks are up to date that were touched later", "P1",
 		"dataplane/copyset/snapshot.go",
