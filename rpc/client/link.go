@@ -14,22 +14,24 @@ var errStuck = errors.New("peer takes no bytes")
 var errMoved = errors.New("control plane has another address of the node")
 
 // link is one life of a connection to a node: the requests in flight on it and the batch that
-// gathers while an earlier one is being written. Whoever adds a request to an idle link writes it
-// out; while that goes on others only add, and the writer takes all of it next.
+// gathers while an earlier one is being written (outgoing.go).
 type link struct {
 	c    *Client
 	peer *peer
 	conn transport.Conn
 	addr string // at which the connection was made
 
-	mu       sync.Mutex
-	quiet    sync.Cond // signalled when sending ends
-	slots    slots
-	fill     *batch // gathers
-	spare    *batch
-	filling  uint64 // number of the batch that gathers
-	sent     uint64 // number of the last batch that is written
-	sending  bool   // somebody writes, or was asked to
+	mu      sync.Mutex
+	quiet   sync.Cond // signalled when sending ends
+	slots   slots
+	fill    *batch // gathers
+	spare   *batch
+	filling uint64 // number of the batch that gathers
+	sent    uint64 // number of the last batch that is written
+	sending bool   // somebody writes, or was asked to
+	// handed is what became of spare where its writer would have had to block. It belongs to who
+	// has the right to write, as spare does.
+	handed   transport.Sent
 	dead     error
 	received uint64
 	silence  silence
@@ -37,20 +39,6 @@ type link struct {
 
 	wake chan struct{} // to the sender goroutine: it has the right to write
 	resp wire.IOResponse
-}
-
-// batch is a run of encoded frames. It never points to a piece: the answer to a frame can come,
-// and its piece be used anew, while the batch is still being written.
-type batch struct {
-	msgs   []transport.Message
-	bodies [][1][]byte
-	metas  []byte
-}
-
-func (b *batch) reset() {
-	clear(b.msgs)
-	clear(b.bodies)
-	b.msgs, b.bodies, b.metas = b.msgs[:0], b.bodies[:0], b.metas[:0]
 }
 
 func newLink(p *peer, conn transport.Conn, addr string) *link {
@@ -61,102 +49,6 @@ func newLink(p *peer, conn transport.Conn, addr string) *link {
 	l.quiet.L = &l.mu
 	l.silence.since = p.c.now()
 	return l
-}
-
-// send queues a request and sees to it that it is written: by the caller when direct is set and
-// the link is not busy. It returns false, and leaves the request to the caller, when the link is
-// dead.
-func (l *link) send(x *piece, direct bool) bool {
-	l.mu.Lock()
-	if l.dead != nil {
-		l.mu.Unlock()
-		return false
-	}
-	x.peer, x.batch, x.sentAt = l.peer, l.filling, l.c.coarse.Load()
-	l.encode(x)
-	direct = direct && l.slots.n <= directDepth
-	l.flush(direct)
-	return true
-}
-
-// encode appends the frame of x to the gathering batch.
-func (l *link) encode(x *piece) {
-	b, v := l.fill, x.vol
-	l.request = wire.IORequest{
-		Copyset: x.route.id, Volume: v.id, Chunk: x.chunk, Offset: x.offset, Length: x.length,
-		Session: v.session, Epoch: v.epoch, OpID: x.id, LowWater: v.lowWater.Load(),
-	}
-	if x.kind == wire.OpWrite {
-		l.request.CRCs = x.crcs
-	}
-	begin := len(b.metas)
-	b.metas = l.request.AppendTo(b.metas)
-	m := transport.Message{
-		Header: wire.Header{Op: x.kind, ID: l.slots.add(x)},
-		Meta:   b.metas[begin:len(b.metas):len(b.metas)],
-	}
-	switch x.kind {
-	case wire.OpRead:
-		m.Room = int(x.length)
-	case wire.OpWrite:
-		b.carry(&m, x)
-	}
-	b.msgs = append(b.msgs, m)
-	v.count.requests.Add(1)
-}
-
-// flush is called with mu held and returns with it released.
-func (l *link) flush(direct bool) {
-	if l.sending {
-		l.mu.Unlock()
-		return
-	}
-	l.sending = true
-	if direct {
-		l.write(directRounds)
-		return
-	}
-	l.mu.Unlock()
-	l.wake <- struct{}{}
-}
-
-// write sends batches until nothing is queued, or leaves the rest to the sender goroutine after so
-// many rounds. It is called with mu held and sending set, and returns with mu released.
-func (l *link) write(rounds int) {
-	for ; rounds > 0 && l.dead == nil && len(l.fill.msgs) > 0; rounds-- {
-		b := l.fill
-		l.fill, l.spare = l.spare, b
-		number := l.filling
-		l.filling++
-		l.mu.Unlock()
-
-		l.c.net.sends.Add(1)
-		l.c.net.messages.Add(int64(len(b.msgs)))
-		err := l.conn.Send(b.msgs)
-		b.reset()
-
-		l.mu.Lock()
-		l.sent = number
-		if err != nil {
-			l.killLocked(err)
-		}
-	}
-	if l.dead == nil && len(l.fill.msgs) > 0 {
-		l.mu.Unlock()
-		l.wake <- struct{}{}
-		return
-	}
-	l.sending = false
-	l.quiet.Broadcast()
-	l.mu.Unlock()
-}
-
-// sender is the goroutine that writes for those who must not block.
-func (l *link) sender() {
-	for range l.wake {
-		l.mu.Lock()
-		l.write(senderRounds)
-	}
 }
 
 // receive completes requests until the connection ends; it returns why.

@@ -11,6 +11,9 @@ import (
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
 
+// fences are the requests for the copysets of the volume when it is opened.
+const fences = 2
+
 // stuckNode greets and then reads nothing until it is let go; then it reads everything and counts
 // the writes that do not match their checksums.
 type stuckNode struct {
@@ -55,7 +58,7 @@ func (n *stuckNode) serve(c net.Conn) {
 	if _, err := c.Write(append(head, hello...)); err != nil {
 		return
 	}
-	for range 2 { // the copysets of the volume, which are fenced when it is opened
+	for range fences {
 		h, _, _, err := readFrame(c)
 		if err != nil {
 			return
@@ -128,5 +131,51 @@ func TestDataOfAStuckSendStaysUntouchedUntilDone(t *testing.T) {
 	}
 	if n.frames == 0 {
 		t.Error("nothing arrived: the test shows nothing")
+	}
+}
+
+// Large requests are written by who submits them, but what the socket does not take is left to the
+// link's own goroutine: an answer's Done that submits the next one holds up a whole node's answers.
+func TestSubmitDoesNotWaitForANodeThatReadsNothing(t *testing.T) {
+	n := startStuckNode(t)
+	f := newFake(t, 0)
+	f.chunkBytes, f.segBytes, f.size = 16<<20, 1<<30, 1<<30
+	f.nodes = []*fakeNode{newFakeNode(f, 0, n.ln.Addr().String())}
+	f.setLeader(0)
+	v := f.open(nil)
+	const ops = 24 // more than the sockets' buffers hold
+	p := fill(1, 1<<20)
+	done, l := make(chan error, ops), v.c.allPeers()[0].link.Load()
+	for i := range int64(ops) {
+		v.Submit(&Op{Kind: OpWrite, Data: p, Off: i << 20, Done: func(op *Op) { done <- op.Err }})
+	}
+	l.mu.Lock()
+	if l.dead != nil {
+		t.Errorf("Submit came back when the connection had been given up: %v", l.dead)
+	}
+	l.mu.Unlock()
+	close(n.letGo)
+	deadline := time.Now().Add(10 * time.Second)
+	for arrived := 0; arrived < ops; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d requests arrived", arrived, ops)
+		}
+		time.Sleep(time.Millisecond)
+		n.mu.Lock()
+		arrived = n.frames
+		n.mu.Unlock()
+	}
+	if err := v.c.Close(); err != nil {
+		t.Error(err)
+	}
+	for range ops {
+		if err := <-done; err != nil && !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	}
+	_ = n.ln.Close()
+	n.wg.Wait()
+	if n.damaged > 0 {
+		t.Errorf("%d of %d frames carry other bytes than were submitted", n.damaged, n.frames)
 	}
 }
