@@ -88,8 +88,9 @@ type clientConn struct {
 	flying   bool      // one has not completed
 
 	// recv[r:w] is read and not yet consumed; owned by Recv.
-	recv []byte
-	r, w int
+	recv  []byte
+	r, w  int
+	large bool // the payload before was
 }
 
 func newClientConn(nc net.Conn, addr string, cfg Config) *clientConn {
@@ -349,7 +350,7 @@ func (c *clientConn) fill(n int) error {
 		c.r = 0
 	}
 	for c.w-c.r < n {
-		k, err := c.in.Read(c.recv[c.w:])
+		k, err := c.in.Read(c.roomForHead(n))
 		c.w += k
 		if err != nil && c.w-c.r < n {
 			if err == io.EOF && c.w > c.r {
@@ -361,11 +362,21 @@ func (c *clientConn) fill(n int) error {
 	return nil
 }
 
+// roomForHead is where in recv bytes are read that begin with the rest of a head of n bytes. All
+// that fits is one read for many small frames; of a large payload it would be copied once more.
+func (c *clientConn) roomForHead(n int) []byte {
+	if !c.large {
+		return c.recv[c.w:]
+	}
+	return c.recv[c.w:min(len(c.recv), max(c.r+n, c.w+headRead))]
+}
+
 // readPayload fills p: first from what is buffered, the rest straight from the
 // socket. The metadata in recv stays as it is.
 func (c *clientConn) readPayload(p []byte) error {
 	n := copy(p, c.recv[c.r:c.w])
 	c.r += n
+	c.large = len(p) >= largePayload
 	c.meter.Received.Add(Flow{Payloads: 1, Bytes: int64(len(p)), Copied: int64(n)})
 	if n == len(p) {
 		return nil

@@ -44,6 +44,10 @@ const (
 	DefaultDialTimeout = 5 * time.Second
 	// recvBuffer holds at least one whole header and metadata.
 	recvBuffer = 128 << 10
+	// largePayload is a payload after which another one is expected, and then no more than headRead
+	// bytes are read with the head: the rest goes straight to where it belongs.
+	largePayload = 32 << 10
+	headRead     = 2 << 10
 )
 
 // Writing: see writer.go.
