@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/rpc/transport"
@@ -43,6 +44,11 @@ func (c *Client) decide(x *piece, ev event) (a action, to *peer) {
 	r.mu.Lock()
 	ev.from = r.indexOf(x.peer)
 	a = x.m.step(ev, r.view())
+	if errors.Is(a.err, ErrTimeout) {
+		if why := r.outOfReach(); why != nil {
+			a.err = fmt.Errorf("%w: %w", a.err, why)
+		}
+	}
 	freed := r.learn(&a, ev.from)
 	arming, polls := uint64(0), r.polls
 	switch a.kind {

@@ -17,6 +17,7 @@ type peer struct {
 	node  uint64
 	state atomic.Int32
 	link  atomic.Pointer[link]
+	why   atomic.Pointer[error] // of the last attempt that failed, or of the last connection's end
 
 	mu      sync.Mutex
 	addr    string
@@ -112,6 +113,7 @@ func (p *peer) run(ctx context.Context) {
 			if p.reachable() && ctx.Err() == nil {
 				p.c.log.Warn("client: node unreachable", "node", p.node, "addr", addr, "err", err)
 			}
+			p.why.Store(&err)
 			p.lose(p.becomes(peerDown, nil), err)
 			delay = min(max(2*delay, redialMin), redialMax)
 			continue
@@ -174,6 +176,7 @@ func (p *peer) live(ctx context.Context, conn transport.Conn, addr string) bool 
 	c.peerUp(p)
 	err := l.receive()
 	l.kill(err)
+	p.why.Store(&err)
 	p.becomes(peerDown, nil)
 	left := l.bury()
 	sender.Wait()

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"sync"
 
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
@@ -36,6 +37,21 @@ func (r *route) view() view {
 		}
 	}
 	return v
+}
+
+// outOfReach says why no member can be reached; nil when one can. The caller holds mu.
+func (r *route) outOfReach() (why error) {
+	for i := range r.members {
+		p := r.members[i].peer
+		if p.reachable() {
+			return nil
+		}
+		if err := p.why.Load(); err != nil && why == nil {
+			why = fmt.Errorf("none of its %d nodes can be reached: node %d: %w", len(r.members),
+				p.node, *err)
+		}
+	}
+	return why
 }
 
 func (r *route) indexOf(p *peer) int {
