@@ -89,7 +89,7 @@ func (rs volumeRuns) behind(id uint64) int {
 }
 
 func (rs volumeRuns) has(id uint64) bool {
-	at := rs.behind(id + 1)
+	at := sort.Search(len(rs), func(i int) bool { return rs[i].First > id })
 	return at > 0 && rs[at-1].Last >= id
 }
 
@@ -114,7 +114,7 @@ func (rs volumeRuns) around(id uint64) (run *v1.VolumeRun, within []*v1.VolumeRu
 func joined(all []*v1.VolumeRun) (rs volumeRuns) {
 	slices.SortFunc(all, func(a, b *v1.VolumeRun) int { return cmp.Compare(a.First, b.First) })
 	for _, r := range all {
-		if n := len(rs); n > 0 && r.First <= rs[n-1].Last+1 {
+		if n := len(rs); n > 0 && (r.First <= rs[n-1].Last || r.First-1 == rs[n-1].Last) {
 			rs[n-1].Last = max(rs[n-1].Last, r.Last)
 			continue
 		}

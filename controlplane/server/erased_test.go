@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -187,4 +188,26 @@ func TestChunksOfVolumesThatAreGoneAreDropped(t *testing.T) {
 	wants("a chunk came after a restart", ids[1])
 	n.state = stateFailed
 	wants("the store has failed")
+}
+
+func TestRunsInAnyOrderAreJoined(t *testing.T) {
+	run := func(first, last uint64) *v1.VolumeRun { return &v1.VolumeRun{First: first, Last: last} }
+	got := joined([]*v1.VolumeRun{run(10, 12), run(1, 3), run(4, 4), run(11, 20), run(22, 22),
+		run(100, math.MaxUint64), run(200, 300)})
+	want := []*v1.VolumeRun{run(1, 4), run(10, 20), run(22, 22), run(100, math.MaxUint64)}
+	if !slices.EqualFunc(got, want, func(a, b *v1.VolumeRun) bool {
+		return a.First == b.First && a.Last == b.Last
+	}) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for _, id := range []uint64{1, 4, 10, 20, 22, 100, 1000, math.MaxUint64} {
+		if !got.has(id) {
+			t.Errorf("%d is in none", id)
+		}
+	}
+	for _, id := range []uint64{0, 5, 9, 21, 23, 99} {
+		if got.has(id) {
+			t.Errorf("%d is in one", id)
+		}
+	}
 }
