@@ -143,7 +143,7 @@ func TestSubmitDoesNotWaitForANodeThatReadsNothing(t *testing.T) {
 	f.nodes = []*fakeNode{newFakeNode(f, 0, n.ln.Addr().String())}
 	f.setLeader(0)
 	v := f.open(nil)
-	const ops = 24 // more than the sockets' buffers hold
+	const ops = 8 // MiB, more than the sockets' buffers hold
 	p := fill(1, 1<<20)
 	done, l := make(chan error, ops), v.c.allPeers()[0].link.Load()
 	for i := range int64(ops) {
