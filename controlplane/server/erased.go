@@ -98,9 +98,9 @@ func (rs volumeRuns) around(id uint64) (run *v1.VolumeRun, within []*v1.VolumeRu
 	run = &v1.VolumeRun{First: id, Last: id}
 	for at := max(0, rs.behind(id)-1); at < len(rs); at++ {
 		switch r := rs[at]; {
-		case r.Last+1 < id:
+		case r.Last < id && r.Last+1 < id:
 			continue
-		case r.First > id+1:
+		case r.First > id && r.First-1 > id:
 			return run, within
 		default:
 			run.First, run.Last = min(run.First, r.First), max(run.Last, r.Last)

@@ -210,4 +210,10 @@ func TestRunsInAnyOrderAreJoined(t *testing.T) {
 			t.Errorf("%d is in one", id)
 		}
 	}
+	for _, id := range []uint64{150, math.MaxUint64} {
+		r, within := got.around(id)
+		if r.First != 100 || r.Last != math.MaxUint64 || len(within) != 1 {
+			t.Errorf("%d makes the run %v of %v", id, r, within)
+		}
+	}
 }

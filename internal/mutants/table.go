@@ -439,7 +439,7 @@ var mutants = []mutant{
 		`Erased: r.sessions.erased, Sessions`, `Sessions`,
 		"./dataplane/store", "TestReplicasKeepErasedVolumesAsRuns"},
 	{"control: volumes that live are among those erased", "P13", "controlplane/server/erased.go",
-		`case r.Last+1 < id:`, `case r.Last+3 < id:`,
+		`case r.Last < id && r.Last+1 < id:`, `case r.Last < id && r.Last+3 < id:`,
 		"./controlplane/server", "TestRunsThatAreWrittenDownAreThoseInMemory"},
 	{"copyset: a session is forgotten with those of other volumes", "P3",
 		"dataplane/copyset/dedup.go",
