@@ -2,7 +2,6 @@ package client
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/ashlar-storage/ashlar/rpc/transport"
@@ -43,11 +42,10 @@ func (c *Client) decide(x *piece, ev event) (a action, to *peer) {
 	r := x.route
 	r.mu.Lock()
 	ev.from = r.indexOf(x.peer)
-	a = x.m.step(ev, r.view())
-	if errors.Is(a.err, ErrTimeout) {
-		if why := r.outOfReach(); why != nil {
-			a.err = fmt.Errorf("%w: %w", a.err, why)
-		}
+	v := r.view()
+	a = x.m.step(ev, v)
+	if errors.Is(a.err, ErrTimeout) && v.replicas > 0 && v.after(0) == none {
+		a.err = r.outOfReach(a.err)
 	}
 	freed := r.learn(&a, ev.from)
 	arming, polls := uint64(0), r.polls

@@ -17,7 +17,7 @@ type peer struct {
 	node  uint64
 	state atomic.Int32
 	link  atomic.Pointer[link]
-	why   atomic.Pointer[error] // of the last attempt that failed, or of the last connection's end
+	why   atomic.Pointer[error] // it was last down; set whenever it is
 
 	mu      sync.Mutex
 	addr    string
@@ -113,8 +113,7 @@ func (p *peer) run(ctx context.Context) {
 			if p.reachable() && ctx.Err() == nil {
 				p.c.log.Warn("client: node unreachable", "node", p.node, "addr", addr, "err", err)
 			}
-			p.why.Store(&err)
-			p.lose(p.becomes(peerDown, nil), err)
+			p.lose(p.down(err), err)
 			delay = min(max(2*delay, redialMin), redialMax)
 			continue
 		}
@@ -124,7 +123,7 @@ func (p *peer) run(ctx context.Context) {
 			delay = min(max(2*delay, redialMin), redialMax)
 		}
 	}
-	p.lose(p.becomes(peerDown, nil), ErrClosed)
+	p.lose(p.down(ErrClosed), ErrClosed)
 }
 
 // pause waits before an attempt to connect; false means that the client closes.
@@ -152,6 +151,12 @@ func (p *peer) becomes(state int32, l *link) pieceList {
 	return p.waiting.takeAll()
 }
 
+// down makes later requests be refused, and keeps why.
+func (p *peer) down(why error) pieceList {
+	p.why.Store(&why)
+	return p.becomes(peerDown, nil)
+}
+
 func (p *peer) lose(list pieceList, err error) {
 	for x := list.pop(); x != nil; x = list.pop() {
 		p.c.drive(x, event{kind: evLost, now: p.c.now(), text: err.Error()}, false)
@@ -176,8 +181,7 @@ func (p *peer) live(ctx context.Context, conn transport.Conn, addr string) bool 
 	c.peerUp(p)
 	err := l.receive()
 	l.kill(err)
-	p.why.Store(&err)
-	p.becomes(peerDown, nil)
+	p.down(l.dead)
 	left := l.bury()
 	sender.Wait()
 	if ctx.Err() == nil {

@@ -39,19 +39,11 @@ func (r *route) view() view {
 	return v
 }
 
-// outOfReach says why no member can be reached; nil when one can. The caller holds mu.
-func (r *route) outOfReach() (why error) {
-	for i := range r.members {
-		p := r.members[i].peer
-		if p.reachable() {
-			return nil
-		}
-		if err := p.why.Load(); err != nil && why == nil {
-			why = fmt.Errorf("none of its %d nodes can be reached: node %d: %w", len(r.members),
-				p.node, *err)
-		}
-	}
-	return why
+// outOfReach adds to an error why the members, which all are down, cannot be reached.
+func (r *route) outOfReach(err error) error {
+	p := r.members[0].peer
+	return fmt.Errorf("%w: none of its %d nodes can be reached: node %d: %w", err, len(r.members),
+		p.node, *p.why.Load())
 }
 
 func (r *route) indexOf(p *peer) int {
