@@ -132,10 +132,14 @@ func (f *fake) addNodes(n int) {
 	}
 }
 
-func (f *fake) end() {
+func (f *fake) stopNodes() {
 	for _, n := range f.nodes {
 		n.stop()
 	}
+}
+
+func (f *fake) end() {
+	f.stopNodes()
 	if f.fabric != nil {
 		if err := f.fabric.nodes.Close(); err != nil {
 			f.t.Error(err)
@@ -221,6 +225,16 @@ func (n *fakeNode) stop() {
 			n.f.t.Error(err)
 		}
 		n.srv = nil
+	}
+}
+
+// eventually waits until something is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
 	}
 }
 

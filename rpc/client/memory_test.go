@@ -172,9 +172,7 @@ func TestBuffersOfRequestsThatNeverLeftAreGivenBack(t *testing.T) {
 	f := newFake(t, 3)
 	v := f.open(nil)
 	hasten(v, 300*time.Millisecond)
-	for _, n := range f.nodes {
-		n.stop()
-	}
+	f.stopNodes()
 	b := filledBuffer(t, v.c, 1, 8192)
 	for _, data := range [][]byte{nil, b.Bytes()[:4096]} {
 		err := submitWait(v, &Op{Kind: OpWrite, Buf: b, Data: data})

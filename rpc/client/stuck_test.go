@@ -47,6 +47,25 @@ func startStuckNode(t *testing.T) *stuckNode {
 	return n
 }
 
+// open gives a volume of which the node has everything.
+func (n *stuckNode) open(t *testing.T) *Volume {
+	f := newFake(t, 0)
+	f.chunkBytes, f.segBytes, f.size = 16<<20, 1<<30, 1<<30
+	f.nodes = []*fakeNode{newFakeNode(f, 0, n.ln.Addr().String())}
+	f.setLeader(0)
+	return f.open(nil)
+}
+
+// end waits until everything was read, once the client is closed.
+func (n *stuckNode) end(t *testing.T) {
+	t.Helper()
+	_ = n.ln.Close()
+	n.wg.Wait()
+	if n.damaged > 0 {
+		t.Errorf("%d of %d frames carry other bytes than were submitted", n.damaged, n.frames)
+	}
+}
+
 func (n *stuckNode) serve(c net.Conn) {
 	defer func() { _ = c.Close() }()
 	if _, _, _, err := readFrame(c); err != nil {
@@ -105,11 +124,7 @@ func readFrame(c net.Conn) (h wire.Header, r wire.IORequest, data []byte, err er
 // back before the connection is gone: what arrives later would be other bytes.
 func TestDataOfAStuckSendStaysUntouchedUntilDone(t *testing.T) {
 	n := startStuckNode(t)
-	f := newFake(t, 0)
-	f.chunkBytes, f.segBytes, f.size = 16<<20, 1<<30, 1<<30
-	f.nodes = []*fakeNode{newFakeNode(f, 0, n.ln.Addr().String())}
-	f.setLeader(0)
-	v := f.open(nil)
+	v := n.open(t)
 	hasten(v, 150*time.Millisecond)
 	p := fill(1, 30<<20)
 	time.AfterFunc(350*time.Millisecond, func() { close(n.letGo) })
@@ -124,11 +139,7 @@ func TestDataOfAStuckSendStaysUntouchedUntilDone(t *testing.T) {
 	if err := v.c.Close(); err != nil {
 		t.Error(err)
 	}
-	_ = n.ln.Close()
-	n.wg.Wait()
-	if n.damaged > 0 {
-		t.Errorf("%d of %d frames carry other bytes than were submitted", n.damaged, n.frames)
-	}
+	n.end(t)
 	if n.frames == 0 {
 		t.Error("nothing arrived: the test shows nothing")
 	}
@@ -138,11 +149,7 @@ func TestDataOfAStuckSendStaysUntouchedUntilDone(t *testing.T) {
 // link's own goroutine: an answer's Done that submits the next one holds up a whole node's answers.
 func TestSubmitDoesNotWaitForANodeThatReadsNothing(t *testing.T) {
 	n := startStuckNode(t)
-	f := newFake(t, 0)
-	f.chunkBytes, f.segBytes, f.size = 16<<20, 1<<30, 1<<30
-	f.nodes = []*fakeNode{newFakeNode(f, 0, n.ln.Addr().String())}
-	f.setLeader(0)
-	v := f.open(nil)
+	v := n.open(t)
 	const ops = 8 // MiB, more than the sockets' buffers hold
 	p := fill(1, 1<<20)
 	done, l := make(chan error, ops), v.c.allPeers()[0].link.Load()
@@ -155,16 +162,11 @@ func TestSubmitDoesNotWaitForANodeThatReadsNothing(t *testing.T) {
 	}
 	l.mu.Unlock()
 	close(n.letGo)
-	deadline := time.Now().Add(10 * time.Second)
-	for arrived := 0; arrived < ops; {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d requests arrived", arrived, ops)
-		}
-		time.Sleep(time.Millisecond)
+	eventually(t, "all requests arrive", func() bool {
 		n.mu.Lock()
-		arrived = n.frames
-		n.mu.Unlock()
-	}
+		defer n.mu.Unlock()
+		return n.frames >= ops
+	})
 	if err := v.c.Close(); err != nil {
 		t.Error(err)
 	}
@@ -173,9 +175,5 @@ func TestSubmitDoesNotWaitForANodeThatReadsNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	_ = n.ln.Close()
-	n.wg.Wait()
-	if n.damaged > 0 {
-		t.Errorf("%d of %d frames carry other bytes than were submitted", n.damaged, n.frames)
-	}
+	n.end(t)
 }
