@@ -355,6 +355,35 @@ func TestLeaderWhoseKeyIsDeletedStops(t *testing.T) {
 	}
 }
 
+// Without this, the renewal's goroutine would end the leadership a second time and panic.
+func TestRenewalThatWasUnderWayDoesNotBringALeadershipBack(t *testing.T) {
+	kv, ctx := openEtcd(t, EtcdConfig{}), context.Background()
+	lead, err := kv.Campaign(ctx, "active", "a:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lead.(*etcdLeadership)
+	before := l.left()
+	l.extend(time.Now().Add(time.Hour))
+	if l.left() <= before {
+		t.Fatal("a renewal changes nothing")
+	}
+	if err := l.Resign(ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.extend(time.Now().Add(time.Hour))
+	if l.Held() {
+		t.Error("it is lost and held")
+	}
+	err = l.Update(ctx, func(tx Tx) error { return tx.Put([]byte("a"), nil) })
+	if !errors.Is(err, ErrLost) {
+		t.Errorf("the former leader wrote: %v", err)
+	}
+	if err := l.Resign(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // A leader that died between commit and carrying out, or before the commit.
 func TestJournalIsCarriedOutByWhoeverComesNextOrSwept(t *testing.T) {
 	kv, ctx := openEtcd(t, EtcdConfig{}), context.Background()

@@ -137,10 +137,18 @@ func (l *etcdLeadership) keep(ctx context.Context) {
 		case err != nil:
 			l.writer.k.log.Warn("cannot renew the leadership", "error", err)
 		default:
-			l.mu.Lock()
-			l.until = until(asked, ttl)
-			l.mu.Unlock()
+			l.extend(until(asked, ttl))
 		}
+	}
+}
+
+// extend makes a leadership last until a time. One that ended while its renewal was under way is
+// over for good: who was told so by Lost has given it up.
+func (l *etcdLeadership) extend(until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Now().Before(l.until) {
+		l.until = until
 	}
 }
 
