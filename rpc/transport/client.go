@@ -63,7 +63,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (Conn, error) {
 // clientConn is a Conn over a stream socket.
 type clientConn struct {
 	nc           net.Conn
-	in           io.Reader // reads nc
+	in           counted // reads nc
 	addr         string
 	name         string // of the transport
 	meter        *Counts
@@ -76,7 +76,8 @@ type clientConn struct {
 	failed   error // set by the first failed Send
 	out      *outQueue
 	vec      [][]byte
-	left     net.Buffers // the unsent rest of vec
+	left     net.Buffers  // the unsent rest of vec
+	gone     atomic.Int64 // bytes that the kernel took
 	deadline time.Time
 	raw      syscall.RawConn // nil: no TrySend
 	tryWrite func(fd uintptr) bool
@@ -95,7 +96,7 @@ type clientConn struct {
 
 func newClientConn(nc net.Conn, addr string, cfg Config) *clientConn {
 	c := &clientConn{
-		nc: nc, in: socket.Reader(nc), addr: addr, pool: cfg.Pool, writeTimeout: cfg.WriteTimeout,
+		nc: nc, in: counted{r: socket.Reader(nc)}, addr: addr, pool: cfg.Pool, writeTimeout: cfg.WriteTimeout,
 		recv: make([]byte, recvBuffer), name: nc.RemoteAddr().Network(),
 		out: new(outQueue),
 	}
@@ -190,7 +191,9 @@ func (c *clientConn) finish() error {
 	switch {
 	case err != nil || len(c.left) == 0:
 	case c.raw == nil:
-		_, err = c.left.WriteTo(c.nc)
+		var n int64
+		n, err = c.left.WriteTo(c.nc)
+		c.gone.Add(n)
 	default:
 		err = c.write(true)
 	}
@@ -256,17 +259,23 @@ func (c *clientConn) Finish() error {
 // tryOnce writes as much of left as the socket takes and consumes that. It is called by the
 // runtime, again when the socket takes more as long as it returns false.
 func (c *clientConn) tryOnce(fd uintptr) bool {
-	for len(c.left) > 0 {
+	for moved := false; len(c.left) > 0; {
 		n, errno := c.vector.Write(fd, c.left)
 		switch {
 		case errno == unix.EINTR:
+		case errno == unix.EAGAIN && c.wait:
+			if moved {
+				c.tryErr = c.extendDeadline()
+			}
+			return c.tryErr != nil
 		case errno == unix.EAGAIN:
-			return !c.wait
+			return true
 		case errno != 0:
 			c.tryErr = os.NewSyscallError("writev", errno)
 			return true
 		default:
-			c.left = socket.Advance(c.left, n)
+			c.left, moved = socket.Advance(c.left, n), true
+			c.gone.Add(int64(n))
 		}
 	}
 	return true
@@ -274,8 +283,8 @@ func (c *clientConn) tryOnce(fd uintptr) bool {
 
 // extendDeadline arms the write deadline. Moving a runtime timer for every
 // send would cost more than the checksum of the frame, so it is moved only
-// when a quarter of the time-out has gone: a Send has between 3/4 of the
-// time-out and the whole.
+// when a quarter of the time-out has gone: a peer has between 3/4 of the
+// time-out and the whole to take something.
 func (c *clientConn) extendDeadline() error {
 	now := time.Now()
 	if c.deadline.Sub(now) >= c.writeTimeout*3/4 {
@@ -381,7 +390,7 @@ func (c *clientConn) readPayload(p []byte) error {
 	if n == len(p) {
 		return nil
 	}
-	_, err := io.ReadFull(c.in, p[n:])
+	_, err := io.ReadFull(&c.in, p[n:])
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}

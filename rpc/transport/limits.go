@@ -38,7 +38,7 @@ const (
 
 // Bounds of a client connection.
 const (
-	// DefaultWriteTimeout bounds one Send.
+	// DefaultWriteTimeout bounds how long a Send waits while the peer takes no byte.
 	DefaultWriteTimeout = 10 * time.Second
 	// DefaultDialTimeout bounds connecting and greeting.
 	DefaultDialTimeout = 5 * time.Second

@@ -93,9 +93,10 @@ func Drop(msgs []Message) {
 type Conn interface {
 	// Send writes all messages, in order and with one vectored write where the
 	// kernel takes it, and returns when the kernel, or the card, has the frames.
-	// It blocks while the peer does not read, up to the write time-out; after any
-	// error but ErrTooBig the connection is dead. Of memory outside the
-	// pool, that of a Body without Release is free of references when it returns.
+	// It blocks while the peer does not read, and gives up when that takes no byte
+	// for as long as the write time-out; after any error but ErrTooBig the
+	// connection is dead. Of memory outside the pool, that of a Body without
+	// Release is free of references when it returns.
 	Send(msgs []Message) error
 	// TrySend is Send for a caller that must not block: what the kernel takes at
 	// once is sent. With Partial the rest waits by reference, and somebody must
@@ -128,7 +129,8 @@ type Config struct {
 	Pool *buf.Pool
 	// Hello is sent as the first frame; its Version is filled in.
 	Hello wire.Hello
-	// WriteTimeout bounds one Send; 0 means DefaultWriteTimeout.
+	// WriteTimeout bounds how long a Send waits while the peer takes no byte; 0 means
+	// DefaultWriteTimeout. A card has it for the whole Send.
 	WriteTimeout time.Duration
 	// DialTimeout bounds connecting and greeting; 0 means DefaultDialTimeout.
 	// An earlier deadline of the context wins.

@@ -165,8 +165,8 @@ func (z *zcClient) leaveLocked() {
 	}
 }
 
-// fly sends left by zero-copy sends, as far as they go, within the write deadline. Without wait it
-// leaves the first in flight.
+// fly sends left by zero-copy sends, as far as they go, each within the write deadline. Without
+// wait it leaves the first in flight.
 func (c *clientConn) fly(wait bool) error {
 	for c.zero && len(c.left) > 0 {
 		if !c.flying {
@@ -181,7 +181,11 @@ func (c *clientConn) fly(wait bool) error {
 		select {
 		case l := <-c.zc.land:
 			c.left = socket.Advance(c.left, l.took)
+			c.gone.Add(int64(l.took))
 			c.flying, c.zero = false, l.next == zcRest
+			if err := c.extendDeadline(); err != nil {
+				return err
+			}
 		case <-c.zc.timer.C:
 			return os.ErrDeadlineExceeded
 		}
