@@ -33,6 +33,10 @@
 // peer that stops answering without closing its connection (frozen, cut off) is noticed after about
 // half a second. The control plane is not needed for any of this.
 //
+// A slow line is not taken for a dead peer, nor is what waits on it sent again: bytes that move are
+// a sign of life (silence.go), and the time that a node has for an answer begins when the request
+// is known to have reached it (attempt.go). Over a card, where bytes move unseen, frames alone are.
+//
 // ErrFenced is final for a Volume: a newer session owns it. Other classes are in errors.go.
 //
 // # Limits

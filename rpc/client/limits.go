@@ -55,26 +55,30 @@ const (
 const (
 	// DefaultTimeout is the deadline of one operation.
 	DefaultTimeout = 30 * time.Second
-	// attemptTimeout: a request that a live peer has not answered is sent again.
-	attemptTimeout = 2 * time.Second
+	// attemptTimeout: a request that a live peer has not answered is sent again. It is the sum of
+	// two waits that do not count what the line takes (attempt.go).
+	attemptTimeout = arriveWithin + answerWithin
+	arriveWithin   = 500 * time.Millisecond
+	answerWithin   = 1500 * time.Millisecond
 	// tickEvery is the step in which deadlines, attempts and silence are noticed.
 	tickEvery = 50 * time.Millisecond
 	// pingAfter of silence on a connection that owes an answer, or idlePingAfter on one that
-	// owes none, a ping is sent. silentAfter without a byte after that the peer counts as dead:
-	// the connection is closed and what was in flight goes to the other replicas. The event
-	// loop answers pings, so a slow disk is not mistaken for a dead peer.
+	// owes none, a ping is sent. When silentAfter has passed without a sign of life the peer counts
+	// as dead: the connection is closed and what was in flight goes to the other replicas. The
+	// event loop answers pings, so a slow disk is not mistaken for a dead peer, nor is a slow line
+	// (silence.go).
 	pingAfter     = 100 * time.Millisecond
 	idlePingAfter = 1 * time.Second
 	silentAfter   = 500 * time.Millisecond
 
-	// stuckAfter is how long past its time a request may still be in the middle of being written
-	// before the connection is closed for it.
+	// stuckAfter is how long past its deadline a request may still be in the middle of being
+	// written before the connection is closed for it.
 	stuckAfter = 2 * tickEvery
 
 	dialTimeout    = 1 * time.Second
 	redialMin      = 5 * time.Millisecond
 	redialMax      = 500 * time.Millisecond
-	writeTimeout   = 2 * time.Second
+	writeTimeout   = 2 * time.Second // without a byte that the node's machine takes
 	controlTimeout = 5 * time.Second
 	// closeTimeout bounds what Close waits for the control plane.
 	closeTimeout = 2 * time.Second

@@ -34,6 +34,9 @@ type link struct {
 	handed   transport.Sent
 	dead     error
 	received uint64
+	pinged   uint64 // pings sent
+	ponged   uint64 // and answered; one is under way at most
+	pingIn   uint64 // number of the batch of the last
 	silence  silence
 	request  wire.IORequest // scratch for encoding
 
@@ -74,6 +77,9 @@ func (l *link) answer(m *transport.Message) error {
 	}
 	l.mu.Lock()
 	l.received++
+	if m.Header.ID == pingID {
+		l.ponged = min(l.ponged+1, l.pinged)
+	}
 	x := l.slots.take(m.Header.ID)
 	l.mu.Unlock()
 	if x == nil {
@@ -133,44 +139,73 @@ func (l *link) tick(now int64, stalled bool) pieceList {
 		l.mu.Unlock()
 		return pieceList{}
 	}
-	overdue, stuck := l.overdue(now)
+	overdue, ask, stuck := l.overdue(now)
 	if stalled {
 		l.silence.reset(now)
 	}
-	switch l.silence.look(now, l.received, l.slots.n > 0) {
+	switch l.silence.look(now, l.received, l.slots.n > 0, l.line) {
 	case deaf:
 		l.killLocked(errSilentPeer)
 	case wantPing:
-		l.fill.msgs = append(l.fill.msgs, transport.Message{
-			Header: wire.Header{Op: wire.OpPing, ID: pingID},
-		})
-		l.flush(false)
-		l.mu.Lock()
+		ask = true
 	}
 	if stuck {
 		l.killLocked(errStuck)
+	}
+	if ask && l.dead == nil && l.pinged == l.ponged {
+		l.ping() // gives mu up
+		return overdue
 	}
 	l.mu.Unlock()
 	return overdue
 }
 
-// overdue takes out the requests whose time is up. One whose bytes are still being written cannot
-// be taken, its data is referenced; when that lasts for stuckAfter the link is stuck.
-func (l *link) overdue(now int64) (out pieceList, stuck bool) {
+// ping asks for a sign of life. It is called with mu held and returns with it released.
+func (l *link) ping() {
+	l.pinged++
+	l.pingIn = l.filling
+	l.fill.msgs = append(l.fill.msgs, transport.Message{
+		Header: wire.Header{Op: wire.OpPing, ID: pingID},
+	})
+	l.flush(false)
+}
+
+// line tells how far bytes have come; over a card, where frames alone tell, nothing moves.
+func (l *link) line() line {
+	at := line{pinged: l.sent >= l.pingIn}
+	if m, ok := l.conn.(transport.Mover); ok {
+		at.Moved = m.Moved()
+	}
+	return at
+}
+
+// overdue takes out the requests whose time is up; ask says that others want a ping. One whose
+// bytes are still being written cannot be taken, its data is referenced; when that lasts for
+// stuckAfter past its deadline, or past an attempt's time if its volume failed, the link is stuck.
+func (l *link) overdue(now int64) (out pieceList, ask, stuck bool) {
 	for i := range l.slots.all {
 		x := l.slots.all[i].x
 		if x == nil {
 			continue
 		}
-		due := min(x.m.deadline, x.sentAt+int64(attemptTimeout))
-		if now < due && x.vol.failed() == nil {
-			continue
-		}
+		end, failed := x.m.deadline, x.vol.failed() != nil
 		if x.batch > l.sent {
-			stuck = stuck || now >= due+int64(stuckAfter)
+			if failed {
+				end = min(end, x.attempt.since+int64(attemptTimeout))
+			}
+			stuck = stuck || now >= end+int64(stuckAfter)
 			continue
 		}
-		out.push(l.slots.takeAt(i))
+		outlook := spent
+		if now < end && !failed {
+			outlook = x.attempt.look(now, l.pinged, l.ponged)
+		}
+		switch outlook {
+		case spent:
+			out.push(l.slots.takeAt(i))
+		case asks:
+			ask = true
+		}
 	}
-	return out, stuck
+	return out, ask, stuck
 }

@@ -149,7 +149,7 @@ func TestAnswerThatComesTooLateReachesNoBufferOfTheCaller(t *testing.T) {
 	f.nodes[0].react(func(_ *fakeNode, op wire.Op, _ *wire.IORequest) reaction {
 		if op == wire.OpRead && first {
 			first = false
-			return reaction{delay: attemptTimeout + 300*time.Millisecond}
+			return reaction{delay: attemptTimeout + 600*time.Millisecond}
 		}
 		return reaction{}
 	})
@@ -158,7 +158,7 @@ func TestAnswerThatComesTooLateReachesNoBufferOfTheCaller(t *testing.T) {
 		t.Fatalf("%d buffers, %v", len(bufs), err)
 	}
 	mustWrite(t, v, fill(9, 4096), 0)
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(time.Second)
 	if !bytes.Equal(bufs[0].Bytes(), p) {
 		t.Error("the buffer changed after Done")
 	}

@@ -37,7 +37,7 @@ func (l *link) send(x *piece, direct bool) bool {
 		l.mu.Unlock()
 		return false
 	}
-	x.peer, x.batch, x.sentAt = l.peer, l.filling, l.c.coarse.Load()
+	x.peer, x.batch, x.attempt = l.peer, l.filling, attempt{since: l.c.coarse.Load()}
 	l.encode(x)
 	l.flush(direct && (l.slots.n <= directDepth || x.length >= directBytes))
 	return true

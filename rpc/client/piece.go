@@ -28,9 +28,9 @@ type piece struct {
 	m      machine
 
 	// Set while a connection's table holds it.
-	peer   *peer
-	batch  uint64 // number of the batch that carries it
-	sentAt int64
+	peer    *peer
+	batch   uint64 // number of the batch that carries it
+	attempt attempt
 
 	next *piece // in whichever list owns it
 }

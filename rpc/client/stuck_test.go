@@ -145,6 +145,39 @@ func TestDataOfAStuckSendStaysUntouchedUntilDone(t *testing.T) {
 	}
 }
 
+// What a node's kernel takes, before its socket is full, is no sign of life for long.
+func TestNodeThatReadsNothingIsLeftWithinASecondWithMuchToSend(t *testing.T) {
+	fastest := time.Hour
+	for range 2 {
+		n := startStuckNode(t)
+		v := n.open(t)
+		l := v.c.allPeers()[0].link.Load()
+		done := make(chan error, 1)
+		v.Submit(&Op{Kind: OpWrite, Data: fill(1, 16<<20), Done: func(op *Op) { done <- op.Err }})
+		begun := time.Now()
+		eventually(t, "the connection is given up", func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.dead != nil
+		})
+		fastest = min(fastest, time.Since(begun))
+		if !errors.Is(l.dead, errSilentPeer) {
+			t.Errorf("given up because %v", l.dead)
+		}
+		close(n.letGo)
+		if err := v.c.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+		n.end(t)
+	}
+	if t.Logf("left after %v", fastest); fastest > 1500*time.Millisecond {
+		t.Errorf("took %v", fastest)
+	}
+}
+
 // Large requests are written by who submits them, but what the socket does not take is left to the
 // link's own goroutine: an answer's Done that submits the next one holds up a whole node's answers.
 func TestSubmitDoesNotWaitForANodeThatReadsNothing(t *testing.T) {

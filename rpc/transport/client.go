@@ -96,9 +96,9 @@ type clientConn struct {
 
 func newClientConn(nc net.Conn, addr string, cfg Config) *clientConn {
 	c := &clientConn{
-		nc: nc, in: counted{r: socket.Reader(nc)}, addr: addr, pool: cfg.Pool, writeTimeout: cfg.WriteTimeout,
-		recv: make([]byte, recvBuffer), name: nc.RemoteAddr().Network(),
-		out: new(outQueue),
+		nc: nc, in: counted{r: socket.Reader(nc)}, addr: addr, pool: cfg.Pool,
+		writeTimeout: cfg.WriteTimeout, recv: make([]byte, recvBuffer),
+		name: nc.RemoteAddr().Network(), out: new(outQueue),
 	}
 	c.meter = cfg.Meter.Of(c.name)
 	c.meter.Open.Add(1)

@@ -16,7 +16,7 @@ type Moved struct {
 	In  int64 // came in
 	Out int64 // were handed to this machine's kernel
 	// Taken is how many of Out the peer's kernel has acknowledged, or somewhat fewer; over a unix
-	// socket, how many the peer has read. A process that stands still takes bytes so, as many as its
+	// socket, how many the peer has read. A process that stands still takes as many bytes as its
 	// socket holds.
 	Taken int64
 }

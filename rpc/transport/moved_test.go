@@ -92,7 +92,7 @@ func TestMovedTellsWhatCameAndWhatThePeerTook(t *testing.T) {
 		t.Errorf("at the end: %+v", m)
 	}
 	half := make([]byte, wire.HeaderSize)
-	wire.PutHeader(half, wire.Header{Op: wire.OpPing, Flags: wire.FlagResponse, PayloadLen: 10}, nil)
+	wire.PutHeader(half, wire.Header{Op: wire.OpRead, Flags: wire.FlagResponse, PayloadLen: 9}, nil)
 	go func() { _, _ = c.Recv() }()
 	if _, err := peer.Write(half); err != nil {
 		t.Fatal(err)
