@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -105,7 +106,9 @@ func (m *machine) step(ev event, v view) action {
 	case evReply:
 		return m.reply(ev, v)
 	case evLost:
-		m.cause = errLost
+		if ev.text != "" || !errors.Is(m.cause, errLost) { // a refusal says less than a loss
+			m.cause = classed(errLost, ev.text)
+		}
 		a := m.park(ev, v)
 		a.deposed, a.heir = true, none
 		return a

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,5 +231,17 @@ func TestBackoffIsJitteredAndBounded(t *testing.T) {
 			}
 			last = d
 		}
+	}
+}
+
+// What people read at the deadline is why the connection went, not that it was not there later.
+func TestDeadlineTellsWhyTheConnectionWasLost(t *testing.T) {
+	m := machine{deadline: 10}
+	m.step(event{kind: evLost, now: 1, text: "node 3 was unplugged"}, three(0))
+	m.step(event{kind: evLost, now: 2}, three(0))
+	err := m.step(event{kind: evGo, now: 10}, three(0)).err
+	if !errors.Is(err, ErrTimeout) || !errors.Is(err, errLost) ||
+		!strings.Contains(err.Error(), "unplugged") {
+		t.Errorf("got %v", err)
 	}
 }
