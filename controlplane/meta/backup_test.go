@@ -223,7 +223,7 @@ func TestFloorIsAboveTheBackupWhateverTheClockSays(t *testing.T) {
 	path, _ := backupOf(t)
 	kv := openKV(t, t.TempDir(), nil)
 	done, err := Restore(context.Background(), path, kv, "here", time.Unix(3, 0))
-	if err != nil || done.Restored.Floor != 13+restoredJump { // 13 is the sample's event
+	if err != nil || done.Restored.Floor != 13+RestoredJump { // 13 is the sample's event
 		t.Errorf("%+v %v", done.Restored, err)
 	}
 }

@@ -16,8 +16,9 @@ import (
 // below the time of the next: a backup may be restored twice. Counters that jump by a fixed
 // distance would give out the numbers after the first restore again.
 
-// restoredJump is how far the floor is above what the backup knows, at least.
-const restoredJump = 1_000_000_000
+// RestoredJump is how far the floor is above what the backup knows, at least. No copyset that was
+// made before the first restore has as high a number.
+const RestoredJump = 1_000_000_000
 
 // Restored says that metadata were restored from a backup, or made of nothing for a cluster that
 // lost them. It stays, so that what is older than the restore can be told from what is newer.
@@ -64,7 +65,7 @@ func drawLine(tx Tx, m Restored) (Restored, error) {
 		if err != nil {
 			return m, err
 		}
-		m.Floor = max(m.Floor, last+restoredJump)
+		m.Floor = max(m.Floor, last+RestoredJump)
 		if c == CounterSession {
 			m.LastSession = last
 		}
@@ -73,7 +74,7 @@ func drawLine(tx Tx, m Restored) (Restored, error) {
 	if err != nil {
 		return m, err
 	}
-	m.Floor = max(m.Floor, newest+restoredJump)
+	m.Floor = max(m.Floor, newest+RestoredJump)
 	for _, c := range counters {
 		err = errors.Join(err, Raise(tx, c, m.Floor))
 	}

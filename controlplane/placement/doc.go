@@ -15,6 +15,9 @@
 //     is what makes the loss of several stores at once unlikely to hit a copyset, a large one
 //     what makes rebuilds fast.
 //
+// Grow draws more copysets beside others in the same way, so that with them each store comes as
+// near to its part of all as zones allow; what there is stays where it is.
+//
 // When zones are fewer than replicas, or numbers make no sense, the answer is ErrImpossible with
 // what is missing.
 //

@@ -52,7 +52,10 @@ func CountFor(n, replicas, scatterWidth int) int {
 func ceil(a, b int) int { return (a + b - 1) / b }
 
 // Generate draws p.Copysets copysets over the stores. See the package comment.
-func Generate(stores []Store, p Params) ([]Copyset, error) {
+func Generate(stores []Store, p Params) ([]Copyset, error) { return generate(stores, nil, p) }
+
+// generate draws copysets beside others.
+func generate(stores []Store, others []Copyset, p Params) ([]Copyset, error) {
 	zones, err := byZone(stores)
 	if err != nil {
 		return nil, err
@@ -73,6 +76,9 @@ func Generate(stores []Store, p Params) ([]Copyset, error) {
 		p: p, zones: zones,
 		rng:   rand.New(rand.NewPCG(p.Seed, 0x9e3779b97f4a7c15)),
 		peers: make(map[uint64]map[uint64]int, len(stores)),
+	}
+	for _, set := range others {
+		d.record(set)
 	}
 	d.setQuotas()
 	sets := make([]Copyset, 0, p.Copysets)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"math/bits"
@@ -40,15 +41,20 @@ func (c *cluster) ensureCopysets(now time.Time) error {
 	}
 	places := c.places(now)
 	sets, err := placement.Generate(places, placement.Params{
-		Replicas: c.cfg.Replicas, Copysets: c.copysetCount(len(places)),
+		Replicas: c.cfg.Replicas, Copysets: cmp.Or(c.cfg.Copysets, c.copysetCount(len(places))),
 		ScatterWidth: c.cfg.ScatterWidth, Seed: seed(c.id),
 	})
 	if err != nil {
 		return err
 	}
+	return c.found(sets, len(places))
+}
+
+// found writes copysets down that were drawn over so many stores, and has their replicas made.
+func (c *cluster) found(sets []placement.Copyset, stores int) error {
 	var recs []*v1.Copyset
 	var topology uint64
-	err = c.update(func(tx meta.Tx) (err error) {
+	err := c.update(func(tx meta.Tx) (err error) {
 		recs, err = c.numberCopysets(tx, sets)
 		if err != nil {
 			return err
@@ -67,17 +73,14 @@ func (c *cluster) ensureCopysets(now time.Time) error {
 		}
 	}
 	c.tell(newEvent(eventInfo, "copysets-created", aCluster, 0, "", "%d copysets with %d replicas "+
-		"were placed on %d stores", len(recs), c.cfg.Replicas, len(places)))
+		"were placed on %d stores", len(recs), c.cfg.Replicas, stores))
 	c.log.Info("copysets created", "copysets", len(recs), "replicas", c.cfg.Replicas,
-		"stores", len(places))
+		"stores", stores)
 	return nil
 }
 
-// copysetCount is how many copysets so many stores get.
+// copysetCount is how many copysets so many stores get where nobody says so.
 func (c *cluster) copysetCount(stores int) int {
-	if c.cfg.Copysets > 0 {
-		return c.cfg.Copysets
-	}
 	wide := placement.CountFor(stores, c.cfg.Replicas, c.cfg.ScatterWidth)
 	return min(max(copysetsEach*stores, wide), maxCopysets)
 }
@@ -122,7 +125,7 @@ func (c *cluster) numberCopysets(tx meta.Tx, sets []placement.Copyset) ([]*v1.Co
 	plan := make([]schedule.Copyset, 0, len(sets))
 	for i, set := range sets {
 		rec := &v1.Copyset{
-			CopysetId: lastSet - uint64(len(sets)-1-i), Epoch: 1, PoolId: poolID,
+			CopysetId: lastSet - uint64(len(sets)-1-i), Epoch: c.firstEpoch(), PoolId: poolID,
 		}
 		for _, id := range set {
 			replica++

@@ -92,6 +92,12 @@ func (h *adminHandler) GetPoolDurability(_ context.Context, req *v1.GetPoolDurab
 	return serve(h.s, req, (*cluster).getPoolDurability)
 }
 
+func (h *adminHandler) GrowPool(_ context.Context, req *v1.GrowPoolRequest) (
+	*v1.GrowPoolResponse, error,
+) {
+	return serve(h.s, req, (*cluster).growPool)
+}
+
 func (h *adminHandler) CreateDirectory(_ context.Context, req *v1.CreateDirectoryRequest) (
 	*v1.CreateDirectoryResponse, error,
 ) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ashlar-storage/ashlar/controlplane/meta"
 	v1 "github.com/ashlar-storage/ashlar/rpc/admin/kitex_gen/ashlar/v1"
 )
 
@@ -128,11 +129,15 @@ func beyond(vol *v1.Volume, segs []*v1.Segment, at map[uint64]uint64) (
 	return more, ""
 }
 
-// gaps are the numbers that are missing among those of the copysets, which are given out together
-// and from 1 on.
+// gaps are the numbers that are missing among those of the copysets, which are given out from 1 on.
+// Those that came after a restore begin at its floor, and nobody remembers which those were: with
+// them it is the number of nodes alone that tells (checkAllThere).
 func gaps(order []uint64) (missing []uint64) {
 	next := uint64(1)
 	for _, id := range order {
+		if id > meta.RestoredJump {
+			break
+		}
 		for ; next < id && len(missing) < maxWaitsShown; next++ {
 			missing = append(missing, next)
 		}

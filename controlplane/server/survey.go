@@ -81,13 +81,7 @@ func (c *cluster) checkSurvey(req *v1.RebuildVolumesRequest, now time.Time) erro
 		return admin.Errorf(admin.ErrInvalid, "control: the metadata were never restored: nothing "+
 			"is missing in them")
 	}
-	waits := len(c.unsettled)
-	for _, id := range c.order {
-		if c.isUnsettled(id) {
-			waits = max(waits, 1)
-		}
-	}
-	if waits > 0 || len(c.order) == 0 {
+	if c.anyUnsettled() || len(c.order) == 0 {
 		return admin.Errorf(admin.ErrBusy, "control: copysets are not confirmed yet: %v",
 			append(c.settleProblems(), c.nodeProblems(now)...))
 	}

@@ -344,6 +344,7 @@ func TestRemapKeepsWhatIsKnown(t *testing.T) {
 func TestGapsAreTheCopysetsThatNobodyHas(t *testing.T) {
 	for _, c := range []struct{ order, want []uint64 }{
 		{[]uint64{1, 2, 3}, nil}, {[]uint64{2, 5}, []uint64{1, 3, 4}}, {nil, nil},
+		{[]uint64{1, 3, 1_900_000_000_001, 1_900_000_007_003}, []uint64{2}},
 	} {
 		if got := gaps(c.order); !slices.Equal(got, c.want) {
 			t.Errorf("%v: %v", c.order, got)

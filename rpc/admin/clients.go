@@ -88,6 +88,12 @@ func (c *adminClient) GetPoolDurability(ctx context.Context, req *v1.GetPoolDura
 	return call(ctx, c.core, "GetPoolDurability", c.kitex.GetPoolDurability, req, opts)
 }
 
+func (c *adminClient) GrowPool(ctx context.Context, req *v1.GrowPoolRequest,
+	opts ...callopt.Option,
+) (*v1.GrowPoolResponse, error) {
+	return call(ctx, c.core, "GrowPool", c.kitex.GrowPool, req, opts)
+}
+
 func (c *adminClient) CreateDirectory(ctx context.Context, req *v1.CreateDirectoryRequest,
 	opts ...callopt.Option,
 ) (*v1.CreateDirectoryResponse, error) {

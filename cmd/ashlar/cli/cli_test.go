@@ -65,6 +65,7 @@ func TestMistakesEndWithTheirStatusAndOneLineThatNamesTheFix(t *testing.T) {
 		{"pool durability --rebuild-rate 0 --endpoint " + nobody, exitUsage, "100MiB/s"},
 		{"pool durability --rebuild-after -1s --endpoint " + nobody, exitUsage, "0s"},
 		{"pool durability --endpoint " + nobody, exitUnavailable, nobody},
+		{"pool grow 12", exitUsage, "no arguments"},
 		{"store drain x --endpoint " + nobody, exitUsage, "store list"},
 		{"node drain --endpoint " + nobody, exitUsage, "NAME"},
 		{"operator list --endpoint " + nobody, exitUnavailable, nobody},

@@ -50,10 +50,10 @@ func TestManualNamesEveryCommandAndFlag(t *testing.T) {
 func TestManualNamesEveryFieldOfTheListings(t *testing.T) {
 	text := manual(t, "cli.md")
 	for _, v := range []any{view.VolumeDetail{}, view.Cluster{}, view.Node{}, view.Copyset{},
-		view.PoolDurability{}, view.PoolPlan{}, view.Operators{}, view.Scheduler{},
-		view.Directory{}, view.Removed{}, view.Trashed{}, view.Event{}, view.Explanation{},
-		view.StoreCheck{}, view.FormattedStore{}, view.LogDump{}, view.ChunkDump{},
-		view.RDMA{}} {
+		view.PoolDurability{}, view.PoolPlan{}, view.PoolGrowth{}, view.Operators{},
+		view.Scheduler{}, view.Directory{}, view.Removed{}, view.Trashed{}, view.Event{},
+		view.Explanation{}, view.StoreCheck{}, view.FormattedStore{}, view.LogDump{},
+		view.ChunkDump{}, view.RDMA{}} {
 		tagged(reflect.TypeOf(v), "json", func(key string) {
 			if !strings.Contains(text, "`"+key+"`") {
 				t.Errorf("docs/cli.md does not name the field %s of %T", key, v)

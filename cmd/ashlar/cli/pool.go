@@ -78,7 +78,23 @@ func (f *failing) check() error {
 }
 
 func (a *app) poolCommand() *cobra.Command {
-	return noun("pool", "How safe data is", a.poolDurabilityCommand(), a.poolPlanCommand())
+	return noun("pool", "How safe data is, and how many copysets share it",
+		a.poolDurabilityCommand(), a.poolPlanCommand(), a.poolGrowCommand())
+}
+
+func (a *app) poolGrowCommand() *cobra.Command {
+	to := uint32(0)
+	cmd := a.listing("grow", "Make copysets on stores that came", exactArgs(),
+		func(ctx context.Context, c *admin.Clients, _ []string) (view.Tabler, error) {
+			r, err := c.Admin.GrowPool(ctx, &ashlar.GrowPoolRequest{Copysets: uint64(to)})
+			return view.FromPoolGrowth(r), err
+		})
+	cmd.Long = "Make copysets beside those that there are, most of them where fewest lie for the " +
+		"size of a disk. What is stored stays where it is; new volumes, and what volumes grow " +
+		"by, lie on all of them. There is no way back: copysets are never taken away."
+	cmd.Flags().Uint32Var(&to, "copysets", 0,
+		"how many there are to be (default: as many as a new pool would get)")
+	return cmd
 }
 
 func (a *app) poolDurabilityCommand() *cobra.Command {

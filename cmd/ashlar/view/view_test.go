@@ -170,6 +170,10 @@ func clusterDocuments() map[string]Tabler {
 
 		"pool-durability": FromPoolDurability(poolDurability()),
 		"pool-plan":       poolPlan(),
+		"pool-growth": FromPoolGrowth(&ashlar.GrowPoolResponse{PoolId: 1, CopysetsBefore: 12,
+			Copysets: 24, Stores: 12}),
+		"pool-large-enough": FromPoolGrowth(&ashlar.GrowPoolResponse{PoolId: 1,
+			CopysetsBefore: 24, Copysets: 24, Stores: 12}),
 
 		"rdma": rdmaDoctor(), "no-rdma": RDMA{Memlock: "unlimited", Devices: []RDMADevice{},
 			Checks: []RDMACheck{}, Problems: []RDMAProblem{{Problem: "built without",

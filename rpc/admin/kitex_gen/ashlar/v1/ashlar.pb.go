@@ -3466,6 +3466,75 @@ func (x *GetPoolDurabilityResponse) GetShortCopysets() uint64 {
 	return 0
 }
 
+// GrowPoolRequest has copysets made beside those that there are, on the stores that are up and not
+// drained, most of them where fewest lie for a store's size. What volumes have stays where it is: new
+// ones, and what volumes grow by, lie on all. Copysets are never taken away.
+type GrowPoolRequest struct {
+	PoolId   uint64 `protobuf:"varint,1,opt,name=pool_id" json:"pool_id,omitempty"`   // 0: the only one
+	Copysets uint64 `protobuf:"varint,2,opt,name=copysets" json:"copysets,omitempty"` // that there are to be; 0: as many as a new pool would get on these stores
+}
+
+func (x *GrowPoolRequest) Reset() { *x = GrowPoolRequest{} }
+
+func (x *GrowPoolRequest) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *GrowPoolRequest) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *GrowPoolRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *GrowPoolRequest) GetCopysets() uint64 {
+	if x != nil {
+		return x.Copysets
+	}
+	return 0
+}
+
+type GrowPoolResponse struct {
+	PoolId         uint64 `protobuf:"varint,1,opt,name=pool_id" json:"pool_id,omitempty"`
+	CopysetsBefore uint64 `protobuf:"varint,2,opt,name=copysets_before" json:"copysets_before,omitempty"`
+	Copysets       uint64 `protobuf:"varint,3,opt,name=copysets" json:"copysets,omitempty"` // the same, if there are enough
+	Stores         uint64 `protobuf:"varint,4,opt,name=stores" json:"stores,omitempty"`     // that could be used
+}
+
+func (x *GrowPoolResponse) Reset() { *x = GrowPoolResponse{} }
+
+func (x *GrowPoolResponse) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *GrowPoolResponse) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *GrowPoolResponse) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *GrowPoolResponse) GetCopysetsBefore() uint64 {
+	if x != nil {
+		return x.CopysetsBefore
+	}
+	return 0
+}
+
+func (x *GrowPoolResponse) GetCopysets() uint64 {
+	if x != nil {
+		return x.Copysets
+	}
+	return 0
+}
+
+func (x *GrowPoolResponse) GetStores() uint64 {
+	if x != nil {
+		return x.Stores
+	}
+	return 0
+}
+
 // DrainStoreRequest has the replicas of a store moved to others, and keeps new ones away.
 type DrainStoreRequest struct {
 	StoreId uint64 `protobuf:"varint,1,opt,name=store_id" json:"store_id,omitempty"`
@@ -5480,6 +5549,7 @@ type AdminService interface {
 	ListCopysets(ctx context.Context, req *ListCopysetsRequest) (res *ListCopysetsResponse, err error)
 	GetCopyset(ctx context.Context, req *GetCopysetRequest) (res *GetCopysetResponse, err error)
 	GetPoolDurability(ctx context.Context, req *GetPoolDurabilityRequest) (res *GetPoolDurabilityResponse, err error)
+	GrowPool(ctx context.Context, req *GrowPoolRequest) (res *GrowPoolResponse, err error)
 	DrainStore(ctx context.Context, req *DrainStoreRequest) (res *DrainStoreResponse, err error)
 	UndrainStore(ctx context.Context, req *UndrainStoreRequest) (res *UndrainStoreResponse, err error)
 	DrainNode(ctx context.Context, req *DrainNodeRequest) (res *DrainNodeResponse, err error)

@@ -92,6 +92,13 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"GrowPool": kitex.NewMethodInfo(
+		growPoolHandler,
+		newGrowPoolArgs,
+		newGrowPoolResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 	"DrainStore": kitex.NewMethodInfo(
 		drainStoreHandler,
 		newDrainStoreArgs,
@@ -1558,6 +1565,117 @@ func (p *GetPoolDurabilityResult) IsSetSuccess() bool {
 }
 
 func (p *GetPoolDurabilityResult) GetResult() interface{} {
+	return p.Success
+}
+
+func growPoolHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(v1.GrowPoolRequest)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(v1.AdminService).GrowPool(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *GrowPoolArgs:
+		success, err := handler.(v1.AdminService).GrowPool(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*GrowPoolResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newGrowPoolArgs() interface{} {
+	return &GrowPoolArgs{}
+}
+
+func newGrowPoolResult() interface{} {
+	return &GrowPoolResult{}
+}
+
+type GrowPoolArgs struct {
+	Req *v1.GrowPoolRequest
+}
+
+func (p *GrowPoolArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *GrowPoolArgs) Unmarshal(in []byte) error {
+	msg := new(v1.GrowPoolRequest)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var GrowPoolArgs_Req_DEFAULT *v1.GrowPoolRequest
+
+func (p *GrowPoolArgs) GetReq() *v1.GrowPoolRequest {
+	if !p.IsSetReq() {
+		return GrowPoolArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *GrowPoolArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *GrowPoolArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type GrowPoolResult struct {
+	Success *v1.GrowPoolResponse
+}
+
+var GrowPoolResult_Success_DEFAULT *v1.GrowPoolResponse
+
+func (p *GrowPoolResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *GrowPoolResult) Unmarshal(in []byte) error {
+	msg := new(v1.GrowPoolResponse)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *GrowPoolResult) GetSuccess() *v1.GrowPoolResponse {
+	if !p.IsSetSuccess() {
+		return GrowPoolResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *GrowPoolResult) SetSuccess(x interface{}) {
+	p.Success = x.(*v1.GrowPoolResponse)
+}
+
+func (p *GrowPoolResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *GrowPoolResult) GetResult() interface{} {
 	return p.Success
 }
 
@@ -4562,6 +4680,16 @@ func (p *kClient) GetPoolDurability(ctx context.Context, Req *v1.GetPoolDurabili
 	_args.Req = Req
 	var _result GetPoolDurabilityResult
 	if err = p.c.Call(ctx, "GetPoolDurability", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) GrowPool(ctx context.Context, Req *v1.GrowPoolRequest) (r *v1.GrowPoolResponse, err error) {
+	var _args GrowPoolArgs
+	_args.Req = Req
+	var _result GrowPoolResult
+	if err = p.c.Call(ctx, "GrowPool", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

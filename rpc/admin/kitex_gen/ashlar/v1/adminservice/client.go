@@ -22,6 +22,7 @@ type Client interface {
 	ListCopysets(ctx context.Context, Req *v1.ListCopysetsRequest, callOptions ...callopt.Option) (r *v1.ListCopysetsResponse, err error)
 	GetCopyset(ctx context.Context, Req *v1.GetCopysetRequest, callOptions ...callopt.Option) (r *v1.GetCopysetResponse, err error)
 	GetPoolDurability(ctx context.Context, Req *v1.GetPoolDurabilityRequest, callOptions ...callopt.Option) (r *v1.GetPoolDurabilityResponse, err error)
+	GrowPool(ctx context.Context, Req *v1.GrowPoolRequest, callOptions ...callopt.Option) (r *v1.GrowPoolResponse, err error)
 	DrainStore(ctx context.Context, Req *v1.DrainStoreRequest, callOptions ...callopt.Option) (r *v1.DrainStoreResponse, err error)
 	UndrainStore(ctx context.Context, Req *v1.UndrainStoreRequest, callOptions ...callopt.Option) (r *v1.UndrainStoreResponse, err error)
 	DrainNode(ctx context.Context, Req *v1.DrainNodeRequest, callOptions ...callopt.Option) (r *v1.DrainNodeResponse, err error)
@@ -132,6 +133,11 @@ func (p *kAdminServiceClient) GetCopyset(ctx context.Context, Req *v1.GetCopyset
 func (p *kAdminServiceClient) GetPoolDurability(ctx context.Context, Req *v1.GetPoolDurabilityRequest, callOptions ...callopt.Option) (r *v1.GetPoolDurabilityResponse, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.GetPoolDurability(ctx, Req)
+}
+
+func (p *kAdminServiceClient) GrowPool(ctx context.Context, Req *v1.GrowPoolRequest, callOptions ...callopt.Option) (r *v1.GrowPoolResponse, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.GrowPool(ctx, Req)
 }
 
 func (p *kAdminServiceClient) DrainStore(ctx context.Context, Req *v1.DrainStoreRequest, callOptions ...callopt.Option) (r *v1.DrainStoreResponse, err error) {
