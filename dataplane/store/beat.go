@@ -1,10 +1,6 @@
 package store
 
-import (
-	"time"
-
-	"github.com/ashlar-storage/ashlar/dataplane/copyset"
-)
+import "github.com/ashlar-storage/ashlar/dataplane/copyset"
 
 // beat wakes everything in a store that looks after something at regular times, all at once: a
 // process that does nothing else pays for the times that it wakes, not for what it does then. Who
@@ -29,16 +25,10 @@ func (b *beat) listen(quiet func() bool) <-chan struct{} {
 	return l.wake
 }
 
-func (b *beat) run(stop <-chan struct{}) {
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-stop:
-			return
-		case <-tick.C:
-			b.once()
-		}
+// run beats until the pulse is closed.
+func (b *beat) run(p *pulse) {
+	for p.wait() {
+		b.once()
 	}
 }
 

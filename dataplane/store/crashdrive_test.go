@@ -264,10 +264,9 @@ func (l *lone) flush() error {
 func (l *lone) leave() {
 	s, o := l.store, l.store.owners[0]
 	s.stopped.Do(func() {
-		close(s.stop)
 		o.locked(o.shutdown)
 		close(o.stopped)
-		s.workers.Wait()
+		s.halt()
 		_ = errors.Join(s.wal.Close(), s.chunks.Close(), s.disk.Close())
 		o.finish()
 	})

@@ -93,6 +93,7 @@ type Store struct {
 	start   time.Time
 	epoch   int64 // CLOCK_MONOTONIC when the store's clock was 0, in ns
 	stop    chan struct{}
+	pulse   *pulse
 	stopped sync.Once
 	workers sync.WaitGroup
 
@@ -195,7 +196,10 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.chunks = chunks
 	s.loadScrub()
-	if err := s.recover(); err != nil {
+	if err = s.recover(); err == nil {
+		s.pulse, err = newPulse()
+	}
+	if err != nil {
 		s.chunks.Close()
 		return nil, fmt.Errorf("store %s: %w", cfg.Path, err)
 	}
@@ -222,7 +226,8 @@ func (s *Store) Run() {
 	s.background(func() { s.checkpointer(checks) })
 	s.background(func() { s.watchdog(looks) })
 	s.background(s.scrubber)
-	s.background(func() { b.run(s.stop) })
+	s.background(func() { b.run(s.pulse) })
+	s.pulse.start(beatEvery)
 }
 
 // Close takes a last checkpoint, within ctx, so that the next start has nothing to replay, and
@@ -233,14 +238,20 @@ func (s *Store) Close(ctx context.Context) error {
 		if s.running.Load() && s.Failed() == nil {
 			s.Checkpoint(ctx)
 		}
-		close(s.stop)
-		s.workers.Wait()
+		s.halt()
 		err = errors.Join(s.wal.Close(), s.chunks.Close(), s.disk.Close())
 		for _, o := range s.owners {
 			o.finish()
 		}
 	})
 	return err
+}
+
+// halt ends all that runs in the background.
+func (s *Store) halt() {
+	close(s.stop)
+	s.pulse.close()
+	s.workers.Wait()
 }
 
 // Owner is the owner of a copyset's replica, present or not.

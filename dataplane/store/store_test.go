@@ -117,8 +117,7 @@ func TestCheckpointOfAStoppedStoreReleasesNothing(t *testing.T) {
 	s := r.store(0)
 	tail := s.wal.Tail()
 	s.stopped.Do(func() { // as Close does, without its own last checkpoint
-		close(s.stop)
-		s.workers.Wait()
+		s.halt()
 		r.checkpoint(0)
 		if now := s.wal.Tail(); now != tail {
 			t.Errorf("the log begins at %d, before at %d", now, tail)
