@@ -87,7 +87,7 @@ func (c *cluster) detachVolume(req *v1.DetachVolumeRequest) (*v1.DetachVolumeRes
 	}
 	if raise {
 		rec := *vol
-		rec.Epoch = c.nextEpoch(vol)
+		rec.Epoch = c.nextEpoch(vol.Epoch)
 		if err := c.update(func(tx meta.Tx) error {
 			return meta.Volumes.Put(tx, meta.ID(rec.VolumeId), &rec)
 		}); err != nil {

@@ -28,12 +28,10 @@ func uneven(t *testing.T, copysets int) *world {
 
 func TestStoreOfThreeTimesTheCapacityIsInThreeTimesTheCopysets(t *testing.T) {
 	w := uneven(t, 40)
-	resp, err := w.Admin.ListCopysets(ctx, &v1.ListCopysetsRequest{})
-	w.ok(err)
 	members := map[uint64]int{}
-	for _, g := range resp.Copysets {
-		for _, m := range g.Copyset.Replicas {
-			members[m.StoreId]++
+	for _, stores := range w.places() {
+		for _, id := range stores {
+			members[id]++
 		}
 	}
 	for _, n := range w.nodes {
@@ -45,8 +43,8 @@ func TestStoreOfThreeTimesTheCapacityIsInThreeTimesTheCopysets(t *testing.T) {
 	}
 }
 
-// given returns what the volumes may come to write on each store, by the mapping that clients see.
-func (w *world) given() map[uint64]uint64 {
+// places are the stores of every copyset, by its id.
+func (w *world) places() map[uint64][]uint64 {
 	w.t.Helper()
 	at := map[uint64][]uint64{}
 	sets, err := w.Admin.ListCopysets(ctx, &v1.ListCopysetsRequest{})
@@ -56,6 +54,13 @@ func (w *world) given() map[uint64]uint64 {
 			at[g.Copyset.CopysetId] = append(at[g.Copyset.CopysetId], m.StoreId)
 		}
 	}
+	return at
+}
+
+// given returns what the volumes may come to write on each store, by the mapping that clients see.
+func (w *world) given() map[uint64]uint64 {
+	w.t.Helper()
+	at := w.places()
 	bytes := map[uint64]uint64{}
 	vols, err := w.Admin.ListVolumes(ctx, &v1.ListVolumesRequest{})
 	w.ok(err)

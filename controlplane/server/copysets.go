@@ -125,7 +125,7 @@ func (c *cluster) numberCopysets(tx meta.Tx, sets []placement.Copyset) ([]*v1.Co
 	plan := make([]schedule.Copyset, 0, len(sets))
 	for i, set := range sets {
 		rec := &v1.Copyset{
-			CopysetId: lastSet - uint64(len(sets)-1-i), Epoch: c.firstEpoch(), PoolId: poolID,
+			CopysetId: lastSet - uint64(len(sets)-1-i), Epoch: c.nextEpoch(0), PoolId: poolID,
 		}
 		for _, id := range set {
 			replica++

@@ -48,9 +48,10 @@ func (c *cluster) growPool(req *v1.GrowPoolRequest) (*v1.GrowPoolResponse, error
 }
 
 func (c *cluster) checkGrow(req *v1.GrowPoolRequest, now time.Time) error {
+	if err := checkPool(req.PoolId); err != nil {
+		return err
+	}
 	switch have := len(c.order); {
-	case req.PoolId != 0 && req.PoolId != poolID:
-		return admin.Errorf(admin.ErrNotFound, "control: pool %d does not exist", req.PoolId)
 	case have == 0:
 		return admin.Errorf(admin.ErrUnavailable, "control: no copysets yet: %s", c.waiting(now))
 	case c.anyUnsettled():
@@ -73,26 +74,4 @@ func (c *cluster) placed() []placement.Copyset {
 		sets = append(sets, c.setOf(c.copysets[id]))
 	}
 	return sets
-}
-
-// anyUnsettled says whether copysets wait for their leaders' word since a restore.
-func (c *cluster) anyUnsettled() bool {
-	if c.restored == nil {
-		return false
-	}
-	for _, id := range c.order {
-		if c.isUnsettled(id) {
-			return true
-		}
-	}
-	return len(c.unsettled) > 0
-}
-
-// firstEpoch is that of a copyset that is made now: what is below a restore's floor waits for its
-// leader's word.
-func (c *cluster) firstEpoch() uint64 {
-	if c.restored == nil {
-		return 1
-	}
-	return c.restored.Floor + 1
 }

@@ -20,20 +20,6 @@ func (r *reality) grow(to uint64) uint64 {
 	return resp.Copysets
 }
 
-// places are the stores of every copyset, by its id.
-func (r *reality) places() map[uint64][]uint64 {
-	r.t.Helper()
-	resp, err := r.Admin.ListCopysets(ctx, &v1.ListCopysetsRequest{})
-	r.ok(err)
-	at := map[uint64][]uint64{}
-	for _, g := range resp.Copysets {
-		for _, m := range g.Copyset.Replicas {
-			at[g.Copyset.CopysetId] = append(at[g.Copyset.CopysetId], m.StoreId)
-		}
-	}
-	return at
-}
-
 // copysetsOf are those that the segments of a volume have.
 func (r *reality) copysetsOf(name string) map[uint64]bool {
 	r.t.Helper()

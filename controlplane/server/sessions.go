@@ -24,7 +24,7 @@ func (c *cluster) openVolume(req *v1.OpenVolumeRequest) (*v1.OpenVolumeResponse,
 	}
 	rec := *vol
 	if !req.ReadOnly {
-		rec.Epoch = c.nextEpoch(vol)
+		rec.Epoch = c.nextEpoch(vol.Epoch)
 	}
 	s := &meta.Session{
 		VolumeID: rec.VolumeId, Epoch: rec.Epoch, ReadOnly: req.ReadOnly,

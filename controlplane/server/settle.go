@@ -35,6 +35,11 @@ func (c *cluster) isUnsettled(id uint64) bool {
 	return c.restored != nil && (g == nil || g.doubt || g.rec.Epoch < c.restored.Floor)
 }
 
+// anyUnsettled says whether leaders have yet to confirm copysets, known ones or others.
+func (c *cluster) anyUnsettled() bool {
+	return len(c.unsettled) > 0 || slices.ContainsFunc(c.order, c.isUnsettled)
+}
+
 // keepRaw keeps what a node says of each replica, also of those that the metadata do not know: a
 // partial heartbeat does not say it again.
 func (c *cluster) keepRaw(n *node, req *v1.HeartbeatNodeRequest) {

@@ -229,7 +229,7 @@ func (c *cluster) advanceSurvey(now time.Time) {
 		s.fences = map[uint64]uint64{}
 		for _, f := range found {
 			if f.applies() && len(s.fences) < maxRecover {
-				s.fences[f.VolumeId] = c.nextEpoch(&v1.Volume{Epoch: f.epoch})
+				s.fences[f.VolumeId] = c.nextEpoch(f.epoch)
 			}
 		}
 		if len(s.fences) > 0 {

@@ -25,12 +25,13 @@ func (c *cluster) isForgotten(req *v1.RegisterNodeRequest, s *v1.StoreIdentity) 
 		s.StoreId <= c.restored.Floor && c.stores[s.StoreId] == nil
 }
 
-// nextEpoch is the epoch of a volume's next session that may write.
-func (c *cluster) nextEpoch(vol *v1.Volume) uint64 {
+// nextEpoch is the one after the last of a volume's sessions that may write, or of a copyset: above
+// the floor of a restore, over which no other can be.
+func (c *cluster) nextEpoch(last uint64) uint64 {
 	if c.restored == nil {
-		return vol.Epoch + 1
+		return last + 1
 	}
-	return max(vol.Epoch, c.restored.Floor) + 1
+	return max(last, c.restored.Floor) + 1
 }
 
 // isSurvivor says whether a session that is not known may be one that was opened after the backup.
