@@ -2,23 +2,26 @@ package store
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ashlar-storage/ashlar/rpc/socket"
 )
 
 // pulse is a time.Ticker that the kernel keeps. For each timer of its own the Go runtime wakes
 // three threads: one that runs it, one that looks for what else there may be to do, and the
 // monitor, which looks after timers that are late and stays awake for as long as anybody is. A
-// descriptor that is ready wakes the first alone.
+// descriptor that is ready wakes the first alone; read past the scheduler, it leaves the monitor
+// asleep too.
 type pulse struct {
 	file *os.File
 	raw  syscall.RawConn
-	read func(fd uintptr) bool
-	n    uint64 // times that have passed, as read
+	in   io.Reader
+	n    [8]byte // times that have passed, as read
 }
 
 func newPulse() (*pulse, error) {
@@ -31,7 +34,7 @@ func newPulse() (*pulse, error) {
 		_ = p.file.Close()
 		return nil, fmt.Errorf("store: a timer of the kernel: %w", err)
 	}
-	p.read = p.once
+	p.in = socket.Reader(p.file)
 	return p, nil
 }
 
@@ -47,14 +50,9 @@ func (p *pulse) start(every time.Duration) {
 }
 
 // wait returns at the next time, at once when some have passed since the last; false after close.
-func (p *pulse) wait() bool { return p.raw.Read(p.read) == nil }
-
-// once is called by the runtime, again when the time has come as long as it returns false. A raw
-// call, which cannot block here, leaves the monitor asleep too.
-func (p *pulse) once(fd uintptr) bool {
-	n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&p.n)),
-		unsafe.Sizeof(p.n))
-	return errno != unix.EAGAIN && errno != unix.EINTR && n > 0
+func (p *pulse) wait() bool {
+	_, err := p.in.Read(p.n[:])
+	return err == nil
 }
 
 func (p *pulse) close() { _ = p.file.Close() }

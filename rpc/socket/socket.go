@@ -2,7 +2,6 @@ package socket
 
 import (
 	"io"
-	"net"
 	"os"
 	"syscall"
 	"unsafe"
@@ -17,7 +16,7 @@ const (
 	MaxVec = 1024
 )
 
-// reader reads a connection by its descriptor. One goroutine at a time.
+// reader reads by a descriptor. One goroutine at a time.
 type reader struct {
 	raw syscall.RawConn
 	try func(fd uintptr) bool
@@ -26,15 +25,16 @@ type reader struct {
 	err error
 }
 
-// Reader gives the way to read nc: for one goroutine at a time.
-func Reader(nc net.Conn) io.Reader {
-	sc, ok := nc.(syscall.Conn)
+// Reader gives the way to read a connection, or whatever else has a descriptor that does not block:
+// for one goroutine at a time.
+func Reader(from io.Reader) io.Reader {
+	sc, ok := from.(syscall.Conn)
 	if !ok {
-		return nc
+		return from
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return nc
+		return from
 	}
 	r := &reader{raw: raw}
 	r.try = r.once
