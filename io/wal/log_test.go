@@ -255,6 +255,7 @@ func TestAPinnedSegmentIsKeptUntilItIsUnpinned(t *testing.T) {
 		!bytes.Equal(p[:BlockSize], r.Payload[BlockSize:]) {
 		t.Fatalf("second block: %v", err)
 	}
+	waitMarked(t, l) // the preparer pins the segment too while it marks the one behind it
 	unpin()
 	unpin()
 	if err := l.ReadPayload(at, p); !errors.Is(err, ErrReleased) {
