@@ -201,6 +201,14 @@ func (c *serverConn) failLocked(err error) {
 	c.wakeLocked()
 }
 
+// closeAgain has the loop look once more whether a closing connection may go: the zero-copy send
+// for which it waits may have filled the socket since, and then does not complete.
+func (c *serverConn) closeAgain() {
+	c.mu.Lock()
+	c.wakeLocked()
+	c.mu.Unlock()
+}
+
 // wakeLocked gives the loop a task for this connection. Holding mu and knowing
 // that onClose has not passed is what makes touching the loop safe: once the
 // loop has ended, waking it would write to a descriptor that may belong to
@@ -269,6 +277,10 @@ func (c *serverConn) logClose(err error) {
 // check is the sweep's look at the connection.
 func (c *serverConn) check(now time.Time) {
 	cfg := &c.server.cfg
+	if c.closing.Load() {
+		c.closeAgain()
+		return
+	}
 	if c.peer.Load() == nil {
 		if now.Sub(c.opened) > cfg.HelloTimeout {
 			c.fail(fmt.Errorf("%w: no greeting within %v", ErrTimeout, cfg.HelloTimeout))

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ashlar-storage/ashlar/io/uring"
 	"github.com/ashlar-storage/ashlar/rpc/wire"
 )
@@ -211,6 +213,37 @@ func TestCloseWithSendsUnderWayReleasesEverythingOnce(t *testing.T) {
 		if d := time.Since(begin); d > zcLinger+2*time.Second {
 			t.Errorf("closing took %v", d)
 		}
+	}
+}
+
+// A send that the ring has, but the kernel has not begun, may find the socket empty when the
+// connection is to be closed and full when it goes on.
+func TestCloseDoesNotWaitForASendThatFilledTheSocketSince(t *testing.T) {
+	open := make(chan ServerConn, 1)
+	h := &testHandler{onOpen: func(c ServerConn) { open <- c }}
+	s := startServer(t, "127.0.0.1:0", h, ServerConfig{Pool: newPool(t, 8<<20),
+		FrameTimeout: 100 * time.Millisecond})
+	greetRaw(t, rawDial(t, s.Addr()))
+	c := (<-open).(*serverConn)
+	c.mu.Lock()
+	c.flying = true
+	c.mu.Unlock()
+	c.Close(ErrSlowReader)
+	eventually(t, "the loop looks at it", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.dead {
+			t.Fatal("closed though the send may go on")
+		}
+		return !c.woken
+	})
+	c.mu.Lock()
+	for err, p := error(nil), make([]byte, 64<<10); err == nil; {
+		_, err = unix.Write(c.fd, p)
+	}
+	c.mu.Unlock()
+	if err := h.whyClosed(t, c.id); !errors.Is(err, ErrSlowReader) {
+		t.Errorf("closed with %v", err)
 	}
 }
 
